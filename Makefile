@@ -1,0 +1,117 @@
+# One command per chore. Needs make and a python3 of at least 3.11, nothing else: each target makes
+# the virtual environment that it wants, and makes it anew when the requirements change.
+
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+TEST_WORKERS ?= 2
+# More arguments for pytest, for example: make test PYTEST_ARGS="-k metadata"
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+PACKAGING := setup.cfg pyproject.toml requirements/base.txt requirements/examples.txt
+
+# Empty files whose dates say when the environment was made, and when each set was installed in it.
+CREATED := $(VENV)/.created
+SERVING := $(VENV)/.serving
+DEVELOPMENT := $(VENV)/.development
+
+# Neighbouring tests share servers; worksteal keeps neighbours on one worker.
+PYTEST := $(BIN)/python -m pytest
+PYTEST_PARALLEL := --numprocesses $(TEST_WORKERS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help serve test test-long coverage lint format build schema clean clean-all
+
+help: ## List the targets
+	@echo "make TARGET, where TARGET is one of:"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@echo
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) HOST=$(HOST) PORT=$(PORT)" \
+		"TEST_WORKERS=$(TEST_WORKERS) PYTEST_ARGS=$(PYTEST_ARGS)"
+
+serve: $(SERVING) ## Serve the example models on http://127.0.0.1:8000/docs
+	@echo "Starting the example models of rest_config.yaml; each is fitted on its data as it loads."
+	@echo "The documentation page is http://$(HOST):$(PORT)/docs. Press Ctrl-C to stop."
+	@$(BIN)/python manage.py runserver $(HOST):$(PORT)
+
+test: $(DEVELOPMENT) ## Run the tests, but for the long ones (some minutes)
+	@echo "Running the tests in $(TEST_WORKERS) processes (some minutes) ..."
+	@$(PYTEST) $(PYTEST_PARALLEL) -m "not long" $(PYTEST_ARGS)
+
+test-long: $(DEVELOPMENT) ## Run the long tests
+	@echo "Running the long tests in $(TEST_WORKERS) processes (many minutes) ..."
+	@$(PYTEST) $(PYTEST_PARALLEL) -m long $(PYTEST_ARGS)
+
+coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_api (at least 95 %)
+	@echo "Running the tests under coverage in $(TEST_WORKERS) processes (some minutes) ..."
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(PYTEST_PARALLEL) -m "not long" $(PYTEST_ARGS)
+	@echo "Adding up what each process covered ..."
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage html --quiet --fail-under 0
+	@echo "Each file line by line: build/coverage/index.html"
+	@$(BIN)/coverage report
+
+lint: $(DEVELOPMENT) ## Check style, types and imports
+	@echo "Checking the style (ruff) ..."
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@echo "Checking the types (mypy, up to a minute the first time) ..."
+	@$(BIN)/mypy
+	@echo "Checking which module imports which (import-linter) ..."
+	@$(BIN)/lint-imports
+
+format: $(DEVELOPMENT) ## Format the code and mend what ruff can mend
+	@echo "Formatting ..."
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+build: $(DEVELOPMENT) ## Build the wheel and the sdist into dist/
+	@echo "Building the sdist, and the wheel from it, into dist/ (half a minute) ..."
+	@rm -rf dist build/lib build/bdist.*
+	@$(BIN)/python -m build > dist.log 2>&1 || { cat dist.log; rm dist.log; exit 1; }
+	@rm dist.log
+	@ls dist/*
+
+schema: $(SERVING) ## Write the OpenAPI document of the example models to schema.yaml
+	@echo "Writing the OpenAPI document of the models in rest_config.yaml to schema.yaml ..."
+	@$(BIN)/python manage.py spectacular --file schema.yaml --validate --fail-on-warn
+
+clean: ## Remove what the targets made, but for the virtual environments
+	@echo "Removing builds, reports and caches ..."
+	@rm -rf build dist *.egg-info schema.yaml .coverage .coverage.* \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+clean-all: clean ## Remove the virtual environments too
+	@echo "Removing the virtual environments ..."
+	@rm -rf .venv .venv-*
+
+$(CREATED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "modelhost needs Python 3.11 or newer, and \"$(PYTHON)\" is" \
+			"\"$$($(PYTHON) --version 2>&1)\"." \
+			"Name a newer one: make PYTHON=/path/to/python3.12 ..."; \
+		exit 1; }
+	@echo "Creating the virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) cannot make virtual environments." \
+			"On Debian and Ubuntu: apt-get install python3-venv"; \
+		exit 1; }
+	@touch $@
+
+$(SERVING): $(CREATED) $(PACKAGING)
+	@echo "Installing the service and what the example models need, scikit-learn above all" \
+		"(about a minute) ..."
+	@$(PIP_INSTALL) --editable . --requirement requirements/examples.txt
+	@touch $@
+
+$(DEVELOPMENT): $(CREATED) $(PACKAGING) requirements/testing.txt requirements/development.txt
+	@echo "Installing the service and the tools that test and check it (about two minutes) ..."
+	@$(PIP_INSTALL) --editable . --requirement requirements/development.txt
+	@touch $(SERVING) $@
