@@ -1,0 +1,1 @@
+"""Models on scikit-learn's bundled data sets, and decorators, to run and to copy from."""
