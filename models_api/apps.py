@@ -1,0 +1,47 @@
+"""The Django app: it reads the configuration when Django starts, and owns the registry."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from django.apps import AppConfig
+
+from models_api.assembly import build_registry
+from models_api.conf import configuration_path
+from models_api.configuration import ConfigurationFile, ServiceConfiguration
+from models_api.exceptions import ConfigurationError
+from models_api.registry import ModelRegistry
+
+
+class ModelsAPIConfig(AppConfig):
+    """The app's state in this process: the configuration file, and the registry made from it."""
+
+    name = "models_api"
+    verbose_name = "Model hosting"
+
+    def ready(self) -> None:
+        """Read the configuration: cheap, imports no model, and leaves a broken file to the checks."""
+        from models_api import checks  # noqa: F401, PLC0415 (registers itself, once Django is ready)
+
+        self.configuration_file = ConfigurationFile(configuration_path())
+        self.configuration_file.apply_logging()
+
+    @property
+    def configuration(self) -> ServiceConfiguration:
+        """The validated configuration.
+
+        Raises:
+            ConfigurationError: the file has problems.
+        """
+        if self.configuration_file.configuration is None:
+            raise ConfigurationError(self.configuration_file.problems)
+        return self.configuration_file.configuration
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """The hosted models; made at the first use, because that imports their classes.
+
+        Raises:
+            ConfigurationError: the configuration has problems.
+        """
+        return build_registry(self.configuration_file)

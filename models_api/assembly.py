@@ -1,0 +1,94 @@
+"""From a configuration file to the registry, or to the list of everything that is wrong with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ml_base import MLModel, MLModelDecorator
+
+from models_api.configuration import ConfigurationFile
+from models_api.exceptions import (
+    ClassPathError,
+    ConfigurationError,
+    DescriptionError,
+    Problem,
+)
+from models_api.json_schema import json_schema
+from models_api.loading import ModelStack, import_class
+from models_api.registry import HostedModel, ModelRegistry
+from models_api.yaml_document import Key
+
+INVALID_CLASS = "models_api.E005"
+INVALID_DESCRIPTION = "models_api.E006"
+
+
+def build_registry(file: ConfigurationFile) -> ModelRegistry:
+    """Import the classes that the file names and describe their models; loads no model that says who it is.
+
+    Raises:
+        ConfigurationError: with all problems of the file, its classes and what they say of themselves.
+    """
+    problems = [*file.problems, *_class_problems(file)]
+    models: list[HostedModel] = []
+    for index, configuration in enumerate(file.configuration.models if file.configuration else []):
+        keys = ("models", index)
+        try:
+            stack = ModelStack.from_configuration(configuration)
+        except ClassPathError:
+            continue  # among the class problems already
+        problems += _argument_problems(file, keys, stack)
+        try:
+            model = HostedModel(configuration, stack)
+            _check_schemas(model)
+        except DescriptionError as error:
+            problems.append(_problem(file, INVALID_DESCRIPTION, (*keys, "class_path"), error))
+        else:
+            problems += _duplicate_problems(file, keys, model, models)
+            models.append(model)
+    if problems:
+        raise ConfigurationError(problems)
+    return ModelRegistry(models)
+
+
+def _class_problems(file: ConfigurationFile) -> Iterator[Problem]:
+    for keys, class_path in file.class_paths():
+        try:
+            import_class(class_path, MLModelDecorator if "decorators" in keys else MLModel)
+        except ClassPathError as error:
+            yield _problem(file, INVALID_CLASS, keys, error)
+
+
+def _argument_problems(
+    file: ConfigurationFile, keys: tuple[Key, ...], stack: ModelStack
+) -> Iterator[Problem]:
+    places = [keys, *((*keys, "decorators", index) for index in range(len(stack.decorators)))]
+    for place, layer in zip(places, (stack.model, *stack.decorators), strict=True):
+        try:
+            layer.check_arguments()
+        except ClassPathError as error:
+            yield _problem(file, INVALID_CLASS, (*place, "configuration"), error)
+
+
+def _duplicate_problems(
+    file: ConfigurationFile, keys: tuple[Key, ...], model: HostedModel, others: list[HostedModel]
+) -> Iterator[Problem]:
+    if model.known_name is not None and model.known_name in [other.known_name for other in others]:
+        message = f'another model has the qualified name "{model.known_name}" already'
+        hint = "Remove one of the two, or give its class another qualified_name."
+        yield file.document.problem(INVALID_DESCRIPTION, (*keys, "class_path"), message, hint)
+
+
+def _check_schemas(model: HostedModel) -> None:
+    if model.is_described:
+        input_schema, output_schema = model.schemas
+        json_schema(input_schema, "validation")
+        json_schema(output_schema, "serialization")
+
+
+def _problem(
+    file: ConfigurationFile,
+    id_: str,
+    keys: tuple[Key, ...],
+    error: ClassPathError | DescriptionError,
+) -> Problem:
+    return file.document.problem(id_, keys, str(error), error.hint)

@@ -1,0 +1,240 @@
+"""The service's configuration: the keys of the YAML file, their types, defaults and meaning."""
+
+from __future__ import annotations
+
+import difflib
+import logging.config
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from models_api.exceptions import Problem
+from models_api.yaml_document import Key, YAMLDocument
+
+INVALID_VALUE = "models_api.E003"
+INVALID_LOGGING = "models_api.E007"
+
+QUALIFIED_NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
+
+
+def _none_is_empty(value: Any) -> Any:
+    # `configuration:` with nothing behind it is what a person leaves when the last entry goes.
+    return {} if value is None else value
+
+
+Arguments = Annotated[dict[str, Any], BeforeValidator(_none_is_empty)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DecoratorConfiguration(_Section):
+    """A decorator around a model."""
+
+    class_path: str = Field(examples=["my_package.decorators.MyDecorator"])
+    """Dotted path of a subclass of ml_base.MLModelDecorator."""
+    configuration: Arguments = {}
+    """Keyword arguments of the decorator's `__init__`."""
+
+
+class BatchingConfiguration(_Section):
+    """How concurrent requests for a model are predicted together."""
+
+    max_batch_size: int = Field(default=64, ge=1)
+    """Rows that one call of the model's `predict_batch` gets at most."""
+    max_wait_seconds: float = Field(default=0.0, ge=0, le=60, allow_inf_nan=False)
+    """Seconds that a batch waits for more rows before it is predicted."""
+    max_queue_size: int = Field(default=1024, ge=1)
+    """Requests that may wait; further ones are refused."""
+
+
+class ModelConfiguration(_Section):
+    """One model of the service."""
+
+    class_path: str = Field(examples=["my_package.models.MyModel"])
+    """Dotted path of a subclass of ml_base.MLModel."""
+    qualified_name: str | None = Field(default=None, pattern=QUALIFIED_NAME_PATTERN)
+    """The model's own qualified name; says under which URLs it is before it has been imported."""
+    create_endpoint: bool = True
+    """Whether clients can ask the model for predictions; if not, it is only loaded and listed."""
+    configuration: Arguments = {}
+    """Keyword arguments of the model's `__init__`."""
+    decorators: Annotated[
+        list[DecoratorConfiguration], BeforeValidator(lambda value: [] if value is None else value)
+    ] = []
+    """Decorators around the model, applied in this order: the last one is outermost."""
+    batching: BatchingConfiguration | None = None
+    """Predict concurrent requests together; leave it out to predict each on its own."""
+
+
+class MetricsConfiguration(_Section):
+    """Prometheus metrics at /metrics."""
+
+    enabled: bool = False
+    """Whether metrics are collected and shown."""
+    should_group_status_codes: bool = True
+    """Count status codes as `2xx`, `3xx` and so on."""
+    should_ignore_untemplated: bool = False
+    """Leave out requests that match no route."""
+    should_group_untemplated: bool = True
+    """Count requests that match no route under the handler `none`."""
+    should_round_latency_decimals: bool = False
+    """Round durations to `round_latency_decimals` decimals."""
+    should_respect_env_var: bool = False
+    """Collect only if the environment variable named by `env_var_name` is `true`."""
+    should_instrument_requests_inprogress: bool = False
+    """Show a gauge of the requests in progress."""
+    excluded_handlers: list[str] = []
+    """Regular expressions of the routes that are left out."""
+    body_handlers: list[str] = []
+    """Regular expressions of the routes whose bodies are measured."""
+    round_latency_decimals: int = Field(default=4, ge=0)
+    """Decimals that durations are rounded to, in seconds."""
+    env_var_name: str = "ENABLE_METRICS"
+    """Environment variable that `should_respect_env_var` looks at."""
+    inprogress_name: str = "http_requests_inprogress"
+    """Name of the gauge of the requests in progress."""
+    inprogress_labels: bool = False
+    """Label that gauge with method and handler."""
+
+
+class ServiceConfiguration(_Section):
+    """The configuration of a modelhost service."""
+
+    service_title: str = "RESTful Model Service"
+    """Title of the API's documentation."""
+    description: str = ""
+    """Description of the API, in Markdown."""
+    version: str = "0.1.0"
+    """Version of the API; a number such as 1.10 needs quotes."""
+    models: list[ModelConfiguration] = []
+    """The models that the service hosts."""
+    logging: dict[str, Any] | None = None
+    """Logging, in the form that Python's logging.config.dictConfig takes."""
+    metrics: MetricsConfiguration | None = None
+    """Prometheus metrics; none are collected without this key."""
+
+
+class ConfigurationFile:
+    """What was read from a configuration file. Reading it never raises: `problems` says what is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self.document = YAMLDocument(path)
+        self.problems: list[Problem] = list(self.document.problems)
+        self.configuration: ServiceConfiguration | None = None
+        """None if the keys and values do not fit; problems elsewhere may be there all the same."""
+        if self.document.data is not None or not self.problems:
+            self._validate()
+
+    def class_paths(self) -> Iterator[tuple[tuple[Key, ...], str]]:
+        """Every class path in the file with its keys, also where the file has problems elsewhere."""
+        for index, model in enumerate(_items(self.document.data, "models")):
+            yield from self._class_path(model, ("models", index))
+            for position, decorator in enumerate(_items(model, "decorators")):
+                yield from self._class_path(decorator, ("models", index, "decorators", position))
+
+    def apply_logging(self) -> None:
+        """Configure Python's logging as the file says; a mistake in it becomes a problem.
+
+        Loggers that exist already stay enabled unless the file says otherwise: the service's own would
+        fall silent.
+        """
+        section = self.document.data.get("logging") if isinstance(self.document.data, dict) else None
+        if not isinstance(section, dict):
+            return
+        try:
+            logging.config.dictConfig({"disable_existing_loggers": False, **section})
+        except (ValueError, TypeError, AttributeError, ImportError) as error:
+            reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+            hint = "See the dictionary schema of Python's logging.config."
+            self.problems.append(self.document.problem(INVALID_LOGGING, ("logging",), reason, hint))
+
+    def _validate(self) -> None:
+        try:
+            self.configuration = ServiceConfiguration.model_validate(self.document.data)
+        except ValidationError as error:
+            for details in error.errors(include_url=False, include_input=False):
+                self._note(details)
+
+    def _note(self, details: ErrorDetails) -> None:
+        keys = details["loc"]
+        if self.document.is_broken(keys):
+            return
+        key = keys[-1] if keys else ""
+        if details["type"] == "extra_forbidden":
+            message, hint = f'unknown key "{key}"', _nearest(str(key), _known_keys(keys[:-1]))
+        elif details["type"] == "missing":
+            message, hint = f'the key "{key}" is missing', _meaning(keys)
+        elif details["type"] == "string_type" and self.document.written(keys) not in (None, ""):
+            written = self.document.written(keys)
+            message, hint = "this is not a string", f'Quote it: {key}: "{written}"'
+        elif not keys:
+            message = "the file does not hold a mapping of keys to values"
+            hint = f"Begin with one of the keys {', '.join(_known_keys(()))}."
+        elif details["type"] in ("model_type", "dict_type"):
+            message, hint = "this is not a mapping of keys to values", _meaning(keys)
+        else:
+            message, hint = details["msg"], _meaning(keys)
+        self.problems.append(self.document.problem(INVALID_VALUE, keys, message, hint))
+
+    def _class_path(
+        self, section: Any, keys: tuple[Key, ...]
+    ) -> Iterator[tuple[tuple[Key, ...], str]]:
+        keys = (*keys, "class_path")
+        class_path = section.get("class_path") if isinstance(section, dict) else None
+        if isinstance(class_path, str) and not self.document.is_broken(keys):
+            yield keys, class_path
+
+
+def _items(section: Any, key: str) -> list[Any]:
+    items = section.get(key) if isinstance(section, dict) else None
+    return items if isinstance(items, list) else []
+
+
+def _section(keys: Sequence[Key]) -> type[BaseModel] | None:
+    """The class that describes the mapping at these keys; None if it is not ours to describe."""
+    section: type[BaseModel] = ServiceConfiguration
+    for key in keys:
+        if isinstance(key, int):
+            continue
+        if key not in section.model_fields:
+            return None
+        inner = _section_within(section.model_fields[key].annotation)
+        if inner is None:
+            return None
+        section = inner
+    return section
+
+
+def _section_within(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_within, get_args(annotation))), None)
+
+
+def _known_keys(keys: Sequence[Key]) -> list[str]:
+    section = _section(keys)
+    return list(section.model_fields) if section else []
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if nearest:
+        return f'Did you mean "{nearest[0]}"?'
+    return f"Known keys here: {', '.join(known)}."
+
+
+def _meaning(keys: Sequence[Key]) -> str:
+    """What the value at these keys means, with an example where there is one."""
+    named = [position for position, key in enumerate(keys) if isinstance(key, str)]
+    for position in reversed(named):
+        section = _section(keys[:position])
+        field = section.model_fields.get(str(keys[position])) if section else None
+        if field is not None:
+            example = f" For example {field.examples[0]}." if field.examples else ""
+            return f"{keys[position]}: {field.description}{example}"
+    return "See the configuration reference."

@@ -1,0 +1,135 @@
+"""The views of the documentation: the OpenAPI document, Swagger UI, ReDoc, and all that the pages load."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.http import Http404, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.template import Context, Engine
+from django.urls import reverse
+from django.views.static import serve
+from drf_spectacular.renderers import OpenApiYamlRenderer
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+
+from models_api.openapi import ModelsAPISchemaGenerator
+from models_api.views import ModelsAPIView
+
+# Both pages set styles from their scripts, and ReDoc searches in a worker that it makes itself.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+_APP = Path(__file__).parent
+_SIDECAR = Path(str(files("drf_spectacular_sidecar"))) / "static" / "drf_spectacular_sidecar"
+_ASSET_FOLDERS = {
+    "swagger-ui": _SIDECAR / "swagger-ui-dist",
+    "redoc": _SIDECAR / "redoc" / "bundles",
+    "modelhost": _APP / "static" / "models_api",
+}
+# An engine of the app's own: a project that only has an API may have none.
+_engine = Engine(dirs=[str(_APP / "templates")])
+
+
+class OpenAPIView(ModelsAPIView):
+    """Gives the OpenAPI document; the project's policies apply to it as to the metadata."""
+
+    schema = None
+    patterns: tuple[Any, ...] = ()
+    """URL patterns that the document describes."""
+    file_name = ""
+
+    def document(self, request: Request) -> dict[str, Any]:
+        """Describe the API as it is seen from this URL, which tells where it is included."""
+        document = ModelsAPISchemaGenerator(patterns=self.patterns).get_schema(public=True)
+        prefix = request._request.path.removesuffix(f"/{self.file_name}")
+        return {**document, "servers": [{"url": prefix}]} if prefix else document
+
+
+class OpenAPIJSONView(OpenAPIView):
+    """Gives the document as JSON."""
+
+    file_name = "openapi.json"
+
+    def get(self, request: Request) -> HttpResponse:
+        """Give the document as JSON."""
+        text = json.dumps(self.document(request), indent=2, ensure_ascii=False, allow_nan=False)
+        return HttpResponse(text, content_type="application/json")
+
+
+class OpenAPIYAMLView(OpenAPIView):
+    """Gives the document as YAML."""
+
+    file_name = "openapi.yaml"
+
+    def get(self, request: Request) -> HttpResponse:
+        """Give the document as YAML."""
+        text = OpenApiYamlRenderer().render(self.document(request), renderer_context={})
+        return HttpResponse(text, content_type="application/yaml")
+
+
+class PageView(ModelsAPIView):
+    """Base of the views for people; they hold nothing that the OpenAPI document does not."""
+
+    schema = None
+    authentication_classes: ClassVar[list[Any]] = []
+    permission_classes = [AllowAny]
+    throttle_classes: ClassVar[list[Any]] = []
+
+
+class RootView(PageView):
+    """Leads people to the documentation."""
+
+    def get(self, request: Request) -> HttpResponseRedirect:
+        """Redirect to the documentation."""
+        match = request._request.resolver_match
+        namespace = match.namespace if match else "models_api"
+        return HttpResponseRedirect(reverse(f"{namespace}:docs"))
+
+
+class DocumentationView(PageView):
+    """Shows the OpenAPI document as a page."""
+
+    template_name = ""
+    title = ""
+
+    def get(self, request: Request) -> HttpResponse:
+        """Show the page."""
+        header = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
+        context = Context(
+            {
+                "title": self.title,
+                "csrf_cookie": settings.CSRF_COOKIE_NAME,
+                "csrf_header": header,
+            }
+        )
+        text = _engine.get_template(f"models_api/{self.template_name}").render(context)
+        return HttpResponse(text, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+
+class AssetView(PageView):
+    """Gives the scripts, styles and images of the pages."""
+
+    def get(self, request: Request, folder: str, path: str) -> HttpResponseBase:
+        """Give a file of one of the folders."""
+        if folder not in _ASSET_FOLDERS:
+            raise Http404
+        response: HttpResponseBase = serve(
+            request._request, path, document_root=str(_ASSET_FOLDERS[folder])
+        )
+        response["Cache-Control"] = "public, max-age=3600"
+        return response

@@ -1,0 +1,194 @@
+"""From class paths to model instances: importing classes, describing them, building the decorated model."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ml_base import MLModel, MLModelDecorator
+from pydantic import BaseModel
+
+from models_api.configuration import QUALIFIED_NAME_PATTERN, ModelConfiguration
+from models_api.exceptions import ClassPathError, DescriptionError
+
+_IMPORT_HINT = "Check that the module can be imported: `python -c 'import {module}'`."
+
+
+def import_class(class_path: str, base: type) -> type[Any]:
+    """Import the class at a dotted path.
+
+    Raises:
+        ClassPathError: the module is missing or raised, lacks the name, or holds no subclass of `base`.
+    """
+    module_path, _, name = class_path.rpartition(".")
+    if not module_path or not all(part.isidentifier() for part in class_path.split(".")):
+        hint = "Write module and class with dots between, such as my_package.models.MyModel."
+        raise ClassPathError(f'"{class_path}" is not a class path', hint)
+    module = _import_module(module_path)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        nearest = difflib.get_close_matches(name, dir(module), n=1)
+        hint = f"Did you mean {module_path}.{nearest[0]}?" if nearest else f"Define it in {module_path}."
+        message = f'the module {module_path} has no name "{name}"'
+        raise ClassPathError(message, hint) from None
+    if not isinstance(found, type) or not issubclass(found, base):
+        hint = f"Name a class that derives from {base.__module__.split('.')[0]}.{base.__name__}."
+        raise ClassPathError(f"{class_path} is not a subclass of {base.__name__}", hint)
+    abstract = sorted(getattr(found, "__abstractmethods__", ()))
+    if abstract:
+        raise ClassPathError(f"{class_path} does not define {', '.join(abstract)}", "Define them in the class.")
+    return found
+
+
+def _import_module(module_path: str) -> Any:
+    hint = _IMPORT_HINT.format(module=module_path)
+    try:
+        return importlib.import_module(module_path)
+    except ModuleNotFoundError as error:
+        if error.name and (module_path == error.name or module_path.startswith(f"{error.name}.")):
+            hint = "Install the package, or start the service in the folder that holds the module."
+            raise ClassPathError(f'there is no module "{error.name}"', hint) from error
+        raise ClassPathError(f"importing {module_path} raised {_summary(error)}", hint) from error
+    except (Exception, SystemExit) as error:
+        # A module of somebody else's can raise anything while it is imported.
+        raise ClassPathError(f"importing {module_path} raised {_summary(error)}", hint) from error
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A class of the stack around one model, with the keyword arguments of its `__init__`."""
+
+    cls: type[Any]
+    arguments: Mapping[str, Any]
+
+    def check_arguments(self) -> None:
+        """Raise ClassPathError if the `__init__` does not take the configured arguments."""
+        try:
+            signature = inspect.signature(self.cls.__init__)
+        except ValueError:
+            return  # a class written in C says nothing about its signature
+        try:
+            signature.bind(*([None, None] if _accepts_model(self.cls) else [None]), **self.arguments)
+        except TypeError as error:
+            hint = f"Its signature is {self.cls.__name__}{_without_self(signature)}."
+            message = f"the configuration does not fit {self.cls.__name__}.__init__: {error}"
+            raise ClassPathError(message, hint) from None
+
+
+def _without_self(signature: inspect.Signature) -> str:
+    return str(signature.replace(parameters=list(signature.parameters.values())[1:]))
+
+
+def _accepts_model(cls: type[Any]) -> bool:
+    """Whether this is a decorator that takes the model in its `__init__`, not from set_model afterwards."""
+    if not issubclass(cls, MLModelDecorator):
+        return False
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return bool(parameters) and (
+        parameters[0].name == "model" or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStack:
+    """The class of one model and those of its decorators, innermost first."""
+
+    model: Layer
+    decorators: tuple[Layer, ...]
+
+    @classmethod
+    def from_configuration(cls, configuration: ModelConfiguration) -> ModelStack:
+        """Import the classes that the configuration names.
+
+        Raises:
+            ClassPathError: one of them cannot be used.
+        """
+        return cls(
+            Layer(import_class(configuration.class_path, MLModel), configuration.configuration),
+            tuple(
+                Layer(import_class(decorator.class_path, MLModelDecorator), decorator.configuration)
+                for decorator in configuration.decorators
+            ),
+        )
+
+    def build(self) -> MLModel:
+        """Make the model, which runs every `__init__`, and whatever they raise comes out."""
+        model = self.model.cls(**self.model.arguments)
+        for layer in self.decorators:
+            model = _decorate(layer, model)
+        return cast(MLModel, model)
+
+    def build_uninitialised(self) -> MLModel:
+        """Make the stack without running any `__init__`: good for reading descriptions, for nothing else."""
+        model = self.model.cls.__new__(self.model.cls)
+        for layer in self.decorators:
+            decorator = layer.cls.__new__(layer.cls)
+            # ml_base's decorators send every attribute that is set on them to the model.
+            decorator.__dict__.update(_model=model, _configuration=dict(layer.arguments))
+            model = decorator
+        return cast(MLModel, model)
+
+
+def _decorate(layer: Layer, model: MLModel) -> MLModel:
+    if not _accepts_model(layer.cls):
+        return cast(MLModel, layer.cls(**layer.arguments).set_model(model))
+    # Given at once, so that attributes that the decorator sets in `__init__` find a model to go to.
+    decorator = layer.cls(model, **layer.arguments)
+    if decorator.__dict__.get("_model") is None:
+        decorator.set_model(model)
+    return cast(MLModel, decorator)
+
+
+def _attribute(model: MLModel, name: str) -> Any:
+    value = getattr(model, name)
+    if value is None:
+        # Classes that set the attribute in `__init__` declare it as None, to satisfy the abstract class.
+        raise AttributeError(f"{type(model).__name__}.{name} is None")
+    return value
+
+
+NAMES = ("display_name", "qualified_name", "description", "version")
+SCHEMAS = ("input_schema", "output_schema")
+
+
+def read_names(model: MLModel) -> dict[str, str]:
+    """Read display name, qualified name, description and version.
+
+    Raises:
+        DescriptionError: one of them is no string, or the qualified name cannot stand in a URL.
+        Exception: whatever a property of the model raises; an uninitialised one often cannot answer.
+    """
+    names = {name: _attribute(model, name) for name in NAMES}
+    for name, value in names.items():
+        if not isinstance(value, str):
+            message = f"{name} is {value!r}, which is not a string"
+            raise DescriptionError(message, f'Write {name} = "..." in the class.')
+    if not re.fullmatch(QUALIFIED_NAME_PATTERN, names["qualified_name"]):
+        message = f'the qualified name "{names["qualified_name"]}" cannot stand in a URL'
+        raise DescriptionError(message, "Use letters, digits, and the characters . _ - only.")
+    return names
+
+
+def read_schemas(model: MLModel) -> tuple[type[BaseModel], type[BaseModel]]:
+    """Read the input and the output schema.
+
+    Raises:
+        DescriptionError: one of them is no pydantic model.
+        Exception: whatever a property of the model raises.
+    """
+    schemas = [_attribute(model, name) for name in SCHEMAS]
+    for name, schema in zip(SCHEMAS, schemas, strict=True):
+        if not isinstance(schema, type) or not issubclass(schema, BaseModel):
+            message = f"{name} is {schema!r}, which is not a pydantic model"
+            raise DescriptionError(message, f"Set {name} to a subclass of pydantic.BaseModel.")
+    return schemas[0], schemas[1]

@@ -1,0 +1,229 @@
+"""The OpenAPI document: what each view says of its operation, put into drf-spectacular's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from django.apps import apps
+from drf_spectacular.drainage import warn
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ComponentIdentity, ResolvedComponent
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from pydantic import BaseModel
+from rest_framework.permissions import AllowAny
+
+from models_api.exceptions import ModelNotReady
+from models_api.json_schema import SERVICE, JSONSchema, SchemaUse, components, referenced
+from models_api.registry import ModelRegistry
+from models_api.schemas import (
+    Error,
+    HealthStatusResponse,
+    ModelDetailsCollection,
+    ModelMetadata,
+    ReadinessStatusResponse,
+    StartupStatusResponse,
+)
+
+if TYPE_CHECKING:
+    from models_api.apps import ModelsAPIConfig
+
+OPENAPI_VERSION = "3.1.0"
+
+ERRORS = {
+    400: "The body is not JSON, or does not fit the model's input schema.",
+    401: "The request does not say who it is from.",
+    403: "Whoever the request is from may not do this.",
+    404: "There is no such model.",
+    411: "The body is chunked, and the server cannot read that.",
+    413: "The body is larger than the service reads.",
+    415: "The body says that it is something else than JSON, or is compressed.",
+    429: "Too many requests.",
+    500: "The model or the service failed; the log has the reason under the request's id.",
+    503: "The model is not loaded yet, or failed to load.",
+}
+_OWN_RESPONSES: tuple[type[BaseModel], ...] = (
+    Error,
+    HealthStatusResponse,
+    ModelDetailsCollection,
+    ModelMetadata,
+    ReadinessStatusResponse,
+    StartupStatusResponse,
+)
+_RETRY_AFTER = OpenApiParameter(
+    "Retry-After",
+    OpenApiTypes.INT,
+    OpenApiParameter.HEADER,
+    description="Seconds to wait before the next try.",
+    response=[429, 503],
+)
+_REQUEST_ID = OpenApiParameter(
+    "X-Request-ID",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="The request's id, under which the log has the reason.",
+    response=[500],
+)
+
+
+def own_body(schema: type[BaseModel]) -> SchemaUse:
+    """Name the use of one of the service's own bodies."""
+    return SchemaUse(SERVICE, schema, "serialization")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a view says of its one operation."""
+
+    id: str
+    """operationId; depends on nothing but the operation itself."""
+    tag: str
+    summary: str
+    description: str
+    response: SchemaUse
+    request: SchemaUse | None = None
+    errors: tuple[int, ...] = ()
+    """Statuses answered with an `Error` body, besides those of the host project's policies."""
+    other_responses: Mapping[int, str] = field(default_factory=dict)
+    """Further statuses that are answered with the body of `response`."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Descriptions of the path's parameters."""
+
+
+class ModelsAPISchema(AutoSchema):
+    """Describes a view by its `operation()`; every schema is made by pydantic."""
+
+    @property
+    def _operation(self) -> Operation:
+        return cast(Operation, self.view.operation())
+
+    def is_excluded(self) -> bool:
+        """Leave out a model whose schemas nobody can know, because it failed to load."""
+        try:
+            self.view.operation()
+        except ModelNotReady as error:
+            warn(f"left out of the document: {error}")
+            return True
+        return False
+
+    def get_operation_id(self) -> str:
+        """Take the operation's own, where drf-spectacular's depends on the neighbours."""
+        return self._operation.id
+
+    def get_tags(self) -> list[str]:
+        """Group operations as the view says."""
+        return [self._operation.tag]
+
+    def get_summary(self) -> str:
+        """Title the operation as the view says."""
+        return self._operation.summary
+
+    def get_description(self) -> str:
+        """Describe the operation as the view says."""
+        return self._operation.description
+
+    def get_override_parameters(self) -> list[Any]:
+        """Add the headers of error responses, and what the path's parameters mean."""
+        parameters = self._operation.parameters.items()
+        described = [
+            OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.PATH, description=text)
+            for name, text in parameters
+        ]
+        return [_RETRY_AFTER, _REQUEST_ID, *described]
+
+    def get_request_serializer(self) -> Any:
+        """Refer to the component of the request's body."""
+        use = self._operation.request
+        return {"application/json": self._reference(use)} if use else None
+
+    def get_response_serializers(self) -> Any:
+        """Refer to the component of each response's body."""
+        operation = self._operation
+        success = self._reference(operation.response)
+        error = self._reference(own_body(Error))
+        responses = {200: OpenApiResponse(success, description="Success.")}
+        for status, description in operation.other_responses.items():
+            responses[status] = OpenApiResponse(success, description=description)
+        for status in sorted({*operation.errors, *self._policy_errors()}):
+            responses[status] = OpenApiResponse(error, description=ERRORS[status])
+        return responses
+
+    def _policy_errors(self) -> set[int]:
+        view = self.view
+        restricted = any(permission is not AllowAny for permission in view.permission_classes)
+        errors = {401, 403} if view.authentication_classes or restricted else set()
+        return errors | ({429} if view.throttle_classes else set())
+
+    def _reference(self, use: SchemaUse) -> JSONSchema:
+        references, schemas = _describe(self.view.registry)
+        for name in sorted(referenced(references[use], schemas)):
+            component = ResolvedComponent(
+                name=name,
+                type=ResolvedComponent.SCHEMA,
+                schema=schemas[name],
+                object=ComponentIdentity(name),
+            )
+            self.registry.register_on_missing(component)
+        return references[use]
+
+
+class ModelsAPISchemaGenerator(SchemaGenerator):
+    """Makes documents that carry the title, description and version of the YAML file."""
+
+    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
+        """Make the document of all endpoints, or of the patterns that the generator was given."""
+        document: dict[str, Any] = super().get_schema(request, public)
+        app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
+        configuration = app_config.configuration
+        info = {"title": configuration.service_title, "version": configuration.version}
+        if configuration.description:
+            info["description"] = configuration.description
+        tags = [
+            {"name": model.qualified_name, "description": model.details.display_name}
+            for model in app_config.registry
+            if model.configuration.create_endpoint
+        ]
+        service_tags = [
+            {"name": "models", "description": "The models that this service hosts."},
+            {"name": "status", "description": "Whether the service works and may get traffic."},
+        ]
+        return {**document, "openapi": OPENAPI_VERSION, "info": info, "tags": tags + service_tags}
+
+
+def _describe(
+    registry: ModelRegistry,
+) -> tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]:
+    uses = [own_body(schema) for schema in _OWN_RESPONSES]
+    for model in registry:
+        if not model.configuration.create_endpoint:
+            continue
+        try:
+            uses += prediction_uses(model)
+        except ModelNotReady:
+            continue
+    return _components(tuple(uses))
+
+
+def prediction_uses(model: Any) -> tuple[SchemaUse, SchemaUse]:
+    """Name the uses of a hosted model's schemas.
+
+    Raises:
+        ModelNotReady: the schemas are not known, because the model failed to load.
+    """
+    input_schema, output_schema = model.schemas
+    return (
+        SchemaUse(model.qualified_name, input_schema, "validation"),
+        SchemaUse(model.qualified_name, output_schema, "serialization"),
+    )
+
+
+# A service has one set of schemas; a second one appears if a loaded model changes its own.
+@lru_cache(maxsize=2)
+def _components(
+    uses: tuple[SchemaUse, ...],
+) -> tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]:
+    return components(uses)

@@ -1,0 +1,88 @@
+"""The URLconf, made from the registry: a prediction route for each hosted model, and the fixed routes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django.apps import apps
+from django.urls import URLPattern, path
+
+from models_api.apps import ModelsAPIConfig
+from models_api.documentation import (
+    AssetView,
+    DocumentationView,
+    OpenAPIJSONView,
+    OpenAPIYAMLView,
+    RootView,
+)
+from models_api.exceptions import ConfigurationError
+from models_api.registry import ModelRegistry
+from models_api.views import (
+    HealthView,
+    ModelMetadataView,
+    ModelsView,
+    PredictionView,
+    ReadinessView,
+    StartupView,
+    UnknownModelView,
+)
+
+app_name = "models_api"
+
+
+def api_patterns(registry: ModelRegistry) -> list[URLPattern]:
+    """Make the routes that the OpenAPI document describes."""
+    given: dict[str, Any] = {"registry": registry}
+    predictions = [
+        path(
+            f"api/models/{model.qualified_name}/prediction",
+            PredictionView.as_view(hosted_model=model, **given),
+            name=f"prediction-{model.qualified_name}",
+        )
+        for model in registry
+        if model.configuration.create_endpoint
+    ]
+    unknown = "api/models/<str:qualified_name>/prediction"
+    metadata = "api/models/<str:qualified_name>/metadata"
+    return [
+        *predictions,
+        path(unknown, UnknownModelView.as_view(**given)),
+        path("api/models", ModelsView.as_view(**given), name="models"),
+        path(metadata, ModelMetadataView.as_view(**given), name="metadata"),
+        path("api/health", HealthView.as_view(**given), name="health"),
+        path("api/health/ready", ReadinessView.as_view(**given), name="readiness"),
+        path("api/health/startup", StartupView.as_view(**given), name="startup"),
+    ]
+
+
+def documentation_patterns(
+    registry: ModelRegistry, described: list[URLPattern], title: str
+) -> list[URLPattern]:
+    """Make the routes of the documentation of the described routes."""
+    given: dict[str, Any] = {"registry": registry}
+    document = {"patterns": tuple(described), **given}
+    swagger_ui = {"template_name": "swagger_ui.html", "title": title}
+    redoc = {"template_name": "redoc.html", "title": title}
+    return [
+        path("", RootView.as_view(**given), name="root"),
+        path("openapi.json", OpenAPIJSONView.as_view(**document), name="openapi-json"),
+        path("openapi.yaml", OpenAPIYAMLView.as_view(**document), name="openapi-yaml"),
+        path("docs", DocumentationView.as_view(**swagger_ui, **given), name="docs"),
+        path("redoc", DocumentationView.as_view(**redoc, **given), name="redoc"),
+        path("docs/assets/<str:folder>/<path:path>", AssetView.as_view(**given), name="asset"),
+    ]
+
+
+def _patterns() -> list[URLPattern]:
+    app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
+    try:
+        registry = app_config.registry
+    except ConfigurationError:
+        # The system checks report it, and a project with other pages still has those.
+        return []
+    described = api_patterns(registry)
+    title = app_config.configuration.service_title
+    return described + documentation_patterns(registry, described, title)
+
+
+urlpatterns = _patterns()

@@ -1,0 +1,249 @@
+"""The API's views: thin, each takes a request to the registry or a predictor and back."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.http import HttpResponse
+from pydantic import BaseModel
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import AllowAny
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from models_api.exception_handler import MethodNotAllowed, exception_handler
+from models_api.exceptions import ModelNotFound
+from models_api.json_schema import json_schema
+from models_api.openapi import ModelsAPISchema, Operation, own_body, prediction_uses
+from models_api.registry import HostedModel, ModelRegistry
+from models_api.request_body import read_json_body
+from models_api.schemas import (
+    HealthStatus,
+    HealthStatusResponse,
+    ModelDetailsCollection,
+    ModelMetadata,
+    ReadinessStatus,
+    ReadinessStatusResponse,
+    StartupStatus,
+    StartupStatusResponse,
+)
+from models_api.serving import Predictor
+
+
+def json_response(body: BaseModel, status: int = 200) -> HttpResponse:
+    """Answer with one of the service's own bodies."""
+    return HttpResponse(body.model_dump_json(), status=status, content_type="application/json")
+
+
+class OneFormat(BaseContentNegotiation):
+    """Answers JSON whatever the client says that it accepts."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        """Let the view read the body itself."""
+        return None
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        """Take the only renderer."""
+        return renderers[0], renderers[0].media_type
+
+
+class ModelsAPIView(APIView):
+    """Base of the views: the project's policies apply, errors have this app's form.
+
+    A request to any of them starts the loading of the models, where the project's WSGI module did not.
+    """
+
+    registry: ModelRegistry = None  # type: ignore[assignment] # always given to as_view
+    renderer_classes = [JSONRenderer]
+    content_negotiation_class = OneFormat
+    versioning_class = None
+    schema = ModelsAPISchema()
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """Add no headers to every response."""
+        return {}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check the policies, and see to it that models are being loaded."""
+        super().initial(request, *args, **kwargs)
+        self.registry.start_loading()
+
+    def get_exception_handler(self) -> Any:
+        """Answer errors in this app's form, whatever the project does elsewhere."""
+        return exception_handler
+
+    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Answer 405 with the methods that are allowed."""
+        raise MethodNotAllowed(request.method or "", self.allowed_methods)
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Answer with the methods that are allowed, and no body."""
+        return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
+
+
+class PredictionView(ModelsAPIView):
+    """Predicts with one model."""
+
+    hosted_model: HostedModel = None  # type: ignore[assignment] # always given to as_view
+    predictor: Predictor = None  # type: ignore[assignment] # made by as_view
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """Make the view of one hosted model."""
+        predictor = Predictor(initkwargs["hosted_model"])
+        return super().as_view(predictor=predictor, **initkwargs)
+
+    def operation(self) -> Operation:
+        """Describe the prediction in the model's own words."""
+        details = self.hosted_model.details
+        request, response = prediction_uses(self.hosted_model)
+        return Operation(
+            id=f"predict_{details.qualified_name}",
+            tag=details.qualified_name,
+            summary=f"Predict with {details.display_name}",
+            description=details.description,
+            request=request,
+            response=response,
+            errors=(400, 411, 413, 415, 500, 503),
+        )
+
+    def post(self, request: Request) -> HttpResponse:
+        """Predict for the row in the body."""
+        body = read_json_body(request._request)
+        return HttpResponse(self.predictor(body), content_type="application/json")
+
+
+class UnknownModelView(ModelsAPIView):
+    """Answers for models that do not exist, or that take no predictions."""
+
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check the policies, then say what is missing, whatever the method."""
+        super().initial(request, *args, **kwargs)
+        name = kwargs["qualified_name"]
+        if name in self.registry:
+            raise ModelNotFound(name, f'The model "{name}" has no prediction endpoint.')
+        raise ModelNotFound(name, f'There is no model "{name}"; GET api/models lists them.')
+
+
+class ModelsView(ModelsAPIView):
+    """Lists the models."""
+
+    def operation(self) -> Operation:
+        """Describe the list."""
+        return Operation(
+            id="list_models",
+            tag="models",
+            summary="List the models",
+            description="All models of the service, also those without a prediction endpoint.",
+            response=own_body(ModelDetailsCollection),
+            errors=(500,),
+        )
+
+    def get(self, request: Request) -> HttpResponse:
+        """List every configured model, with decorators applied."""
+        models = [model.details for model in self.registry]
+        return json_response(ModelDetailsCollection(models=models))
+
+
+class ModelMetadataView(ModelsAPIView):
+    """Describes one model."""
+
+    def operation(self) -> Operation:
+        """Describe the metadata."""
+        return Operation(
+            id="get_model_metadata",
+            tag="models",
+            summary="Describe a model",
+            description="What the model says about itself, and the schemas of its input and output.",
+            response=own_body(ModelMetadata),
+            errors=(404, 500, 503),
+            parameters={"qualified_name": "Qualified name of the model."},
+        )
+
+    def get(self, request: Request, qualified_name: str) -> HttpResponse:
+        """Describe a model, with decorators applied."""
+        model = self.registry[qualified_name]
+        input_schema, output_schema = model.schemas
+        metadata = ModelMetadata(
+            **model.details.model_dump(),
+            input_schema=json_schema(input_schema, "validation"),
+            output_schema=json_schema(output_schema, "serialization"),
+        )
+        return json_response(metadata)
+
+
+class StatusView(ModelsAPIView):
+    """Base of the views that orchestrators ask: open to everyone, and they never wait for a model."""
+
+    authentication_classes: ClassVar[list[Any]] = []
+    permission_classes = [AllowAny]
+    throttle_classes: ClassVar[list[Any]] = []
+
+
+class HealthView(StatusView):
+    """Says whether the service works."""
+
+    def operation(self) -> Operation:
+        """Describe the health check."""
+        return Operation(
+            id="get_health",
+            tag="status",
+            summary="Check health",
+            description="Healthy unless a model failed to load.",
+            response=own_body(HealthStatusResponse),
+            other_responses={503: "A model failed to load."},
+        )
+
+    def get(self, request: Request) -> HttpResponse:
+        """Say whether a model failed to load."""
+        if self.registry.has_failed:
+            return json_response(HealthStatusResponse(health_status=HealthStatus.NOT_HEALTHY), 503)
+        return json_response(HealthStatusResponse(health_status=HealthStatus.HEALTHY))
+
+
+class ReadinessView(StatusView):
+    """Says whether the service should get traffic."""
+
+    def operation(self) -> Operation:
+        """Describe the readiness check."""
+        return Operation(
+            id="get_readiness",
+            tag="status",
+            summary="Check readiness",
+            description="Ready once every model is loaded.",
+            response=own_body(ReadinessStatusResponse),
+            other_responses={503: "A model is not loaded yet, or failed to load."},
+        )
+
+    def get(self, request: Request) -> HttpResponse:
+        """Say whether every model is loaded."""
+        if self.registry.is_ready:
+            accepting = ReadinessStatus.ACCEPTING_TRAFFIC
+            return json_response(ReadinessStatusResponse(readiness_status=accepting))
+        refusing = ReadinessStatus.REFUSING_TRAFFIC
+        return json_response(ReadinessStatusResponse(readiness_status=refusing), 503)
+
+
+class StartupView(StatusView):
+    """Says whether the service has started."""
+
+    def operation(self) -> Operation:
+        """Describe the startup check."""
+        return Operation(
+            id="get_startup",
+            tag="status",
+            summary="Check startup",
+            description="Started once loading has ended, well or not.",
+            response=own_body(StartupStatusResponse),
+            other_responses={503: "Models are still being loaded."},
+        )
+
+    def get(self, request: Request) -> HttpResponse:
+        """Say whether loading has ended."""
+        if self.registry.has_started:
+            return json_response(StartupStatusResponse(startup_status=StartupStatus.STARTED))
+        return json_response(StartupStatusResponse(startup_status=StartupStatus.NOT_STARTED), 503)

@@ -1,0 +1,226 @@
+"""A YAML file as Python values, with the line of each of them and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from models_api.exceptions import Problem
+
+UNREADABLE = "models_api.E001"
+INVALID_YAML = "models_api.E002"
+UNSET_VARIABLE = "models_api.E004"
+
+Key = str | int
+
+_STRING_TAG = "tag:yaml.org,2002:str"
+# `$${` stands for a literal `${`; the last branch catches what looks like a reference but is none.
+_REFERENCE = re.compile(
+    r"(?P<literal>\$\$\{)"
+    r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-(?P<default>[^}]*))?\}"
+    r"|(?P<malformed>\$\{[^}]*\}?)"
+)
+
+
+def key_path(keys: Sequence[Key]) -> str:
+    """Write keys and indexes the way that people do: `models[0].class_path`."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return text.removeprefix(".")
+
+
+class YAMLDocument:
+    """The values of one YAML file. Reading it never raises: `problems` says what is wrong.
+
+    `data` is None where nothing could be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data: Any = None
+        self.problems: list[Problem] = []
+        self._root: yaml.Node | None = None
+        self._broken: set[int] = set()
+        self._keys: dict[int, tuple[Key, ...]] = {}
+        text = self._read()
+        if text is not None:
+            self._parse(text)
+
+    def problem(self, id_: str, keys: Sequence[Key], message: str, hint: str) -> Problem:
+        """Describe a problem of the value at these keys, or of the whole file if there are none."""
+        line = self._line(keys)
+        return Problem(id_, str(self.path), line, key_path(keys), message, hint)
+
+    def is_broken(self, keys: Sequence[Key]) -> bool:
+        """Whether the value at these keys has a problem already, so that another would be noise."""
+        node = self._value(keys)
+        return node is not None and id(node) in self._broken
+
+    def written(self, keys: Sequence[Key]) -> str | None:
+        """The scalar at these keys as it stands in the file; None for a mapping or a list."""
+        node = self._value(keys)
+        return str(node.value) if isinstance(node, yaml.ScalarNode) else None
+
+    def _read(self) -> str | None:
+        hint = "Name an existing file in the environment variable REST_CONFIG."
+        try:
+            return self.path.read_bytes().decode("utf-8-sig")
+        except FileNotFoundError:
+            message = f"there is no such file (looked for {self.path.absolute()})"
+        except UnicodeDecodeError as error:
+            message, hint = f"the file is not UTF-8 text ({error})", "Save the file as UTF-8."
+        except (OSError, ValueError) as error:
+            message = f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
+        self._note(UNREADABLE, None, (), message, hint)
+        return None
+
+    def _parse(self, text: str) -> None:
+        hint = "Mend the YAML: check the indentation, quotes and brackets around that line."
+        try:
+            loader = _CollectingLoader(text)
+            root = loader.get_single_node()
+            if root is None:
+                hint = "List at least one model: `models: [{class_path: my_package.MyModel}]`."
+                self._note(INVALID_YAML, None, (), "the file is empty", hint)
+                return
+            self._root = root
+            if self._inspect(root):
+                self.data = loader.construct_document(root)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            message = ", ".join(part for part in (error.context, error.problem) if part)
+            self._note(INVALID_YAML, mark and mark.line + 1, (), f"not valid YAML: {message}", hint)
+        except yaml.YAMLError as error:
+            self._note(INVALID_YAML, None, (), f"not valid YAML: {error}", hint)
+        except RecursionError:
+            self._root = self.data = None
+            self._note(INVALID_YAML, None, (), "the values are nested too deeply", "Nest less deeply.")
+        else:
+            for node, reason in loader.failures:
+                hint = "Write a plain value: a string, number, boolean, list or mapping."
+                self._note_at(node, INVALID_YAML, reason, hint)
+
+    def _inspect(self, root: yaml.Node) -> bool:
+        """Fill in environment variables, note duplicate keys; False if an alias contains itself."""
+
+        def visit(node: yaml.Node, keys: tuple[Key, ...], around: frozenset[int]) -> bool:
+            if id(node) in around:
+                message = "an alias refers to the value that contains it"
+                self._note_at(node, INVALID_YAML, message, "Write the value out.")
+                return False
+            if id(node) in self._keys:
+                return True
+            self._keys[id(node)] = keys
+            if isinstance(node, yaml.ScalarNode):
+                self._interpolate(node)
+            elif isinstance(node, yaml.MappingNode):
+                self._note_duplicates(node)
+            inside = around | {id(node)}
+            return all([visit(child, (*keys, key), inside) for key, child in _children(node)])
+
+        return visit(root, (), frozenset())
+
+    def _note_duplicates(self, node: yaml.MappingNode) -> None:
+        first_lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in first_lines:
+                keys = (*self._keys[id(node)], key.value)
+                message = f"this key is here twice (first on line {first_lines[key.value]})"
+                self._note(INVALID_YAML, line, keys, message, "Keep one of the two.")
+            first_lines.setdefault(key.value, line)
+
+    def _interpolate(self, node: yaml.ScalarNode) -> None:
+        if node.tag != _STRING_TAG or "${" not in node.value:
+            return
+
+        def replacement(match: re.Match[str]) -> str:
+            if match["literal"]:
+                return "${"
+            if match["malformed"]:
+                hint = "Write ${NAME} or ${NAME:-default}; write $${ for a literal ${."
+                message = f"{match['malformed']!r} is not a reference to an environment variable"
+                self._note_at(node, UNSET_VARIABLE, message, hint)
+                return ""
+            value = os.environ.get(match["name"])
+            if match["fallback"]:
+                return value or match["default"]
+            if value is None:
+                hint = f"Set it, or give a default: ${{{match['name']}:-default}}."
+                message = f"the environment variable {match['name']} is not set"
+                self._note_at(node, UNSET_VARIABLE, message, hint)
+            return value or ""
+
+        node.value = _REFERENCE.sub(replacement, node.value)
+
+    def _steps(self, keys: Sequence[Key]) -> list[tuple[yaml.Node, yaml.Node]]:
+        """(where it is written, its value) for each key as far as they lead; the root comes first."""
+        if self._root is None:
+            return []
+        steps = [(self._root, self._root)]
+        for key in keys:
+            step = _child(steps[-1][1], key)
+            if step is None:
+                break
+            steps.append(step)
+        return steps
+
+    def _line(self, keys: Sequence[Key]) -> int | None:
+        steps = self._steps(keys)
+        return steps[-1][0].start_mark.line + 1 if steps else None
+
+    def _value(self, keys: Sequence[Key]) -> yaml.Node | None:
+        steps = self._steps(keys)
+        return steps[-1][1] if len(steps) == len(keys) + 1 else None
+
+    def _note_at(self, node: yaml.Node, id_: str, message: str, hint: str) -> None:
+        self._broken.add(id(node))
+        self._note(id_, node.start_mark.line + 1, self._keys.get(id(node), ()), message, hint)
+
+    def _note(
+        self, id_: str, line: int | None, keys: Sequence[Key], message: str, hint: str
+    ) -> None:
+        self.problems.append(Problem(id_, str(self.path), line, key_path(keys), message, hint))
+
+
+class _CollectingLoader(yaml.SafeLoader):
+    """A safe loader that notes each value which it cannot build, and goes on with the next."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.failures: list[tuple[yaml.Node, str]] = []
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except yaml.constructor.ConstructorError as error:
+            self.failures.append((node, str(error.problem or error.context)))
+        except (ValueError, KeyError, TypeError, OverflowError):
+            # PyYAML lets these out for scalars such as `2026-99-99` and `!!bool perhaps`.
+            self.failures.append((node, f"{node.value!r} is not a value of its type"))
+        self.recursive_objects.pop(node, None)
+        return None
+
+
+def _children(node: yaml.Node) -> list[tuple[Key, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        return [(str(key.value), value) for key, value in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        return list(enumerate(node.value))
+    return []
+
+
+def _child(node: yaml.Node, key: Key) -> tuple[yaml.Node, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        # The last of duplicate keys is the one that counts.
+        pairs = [pair for pair in node.value if pair[0].value == str(key)]
+        return pairs[-1] if pairs else None
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key], node.value[key]
+    return None
