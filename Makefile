@@ -64,7 +64,7 @@ lint: $(DEVELOPMENT) ## Check style, types and imports
 	@echo "Checking the types (mypy, up to a minute the first time) ..."
 	@$(BIN)/mypy
 	@echo "Checking which module imports which (import-linter) ..."
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: $(DEVELOPMENT) ## Format the code and mend what ruff can mend
 	@echo "Formatting ..."
