@@ -1,0 +1,128 @@
+"""The real server in a subprocess: gunicorn with the service, as its users start it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import yaml
+
+T = TypeVar("T")
+
+REPOSITORY = Path(__file__).parents[2]
+_LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
+
+
+class Server:
+    """Runs `gunicorn modelhost.wsgi` while the `with` block lasts; `client` talks to it.
+
+    `configuration` is a path, or a mapping that is written to a YAML file first. By default the block begins
+    once every model is loaded; with `wait_for="listening"` as soon as the socket is there, and with
+    `wait_for="exit"` when the process has ended by itself, as it does with a broken configuration.
+    """
+
+    def __init__(
+        self,
+        configuration: Path | Mapping[str, object],
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        folder: Path = REPOSITORY,
+        application: str = "modelhost.wsgi",
+        wait_for: str = "ready",
+        ready_path: str = "/api/health/ready",
+        command: Sequence[str] = (sys.executable, "-m", "gunicorn"),
+        timeout: float = 60,
+    ) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="modelhost-test-")
+        if isinstance(configuration, Mapping):
+            path = Path(self._scratch.name) / "rest_config.yaml"
+            path.write_text(yaml.safe_dump(dict(configuration), sort_keys=False), encoding="utf-8")
+            configuration = path
+        self._log_path = Path(self._scratch.name) / "log"
+        self._wait_for = wait_for
+        self._ready_path = ready_path
+        self._timeout = timeout
+        self._command = [*command, application, "--bind", "127.0.0.1:0", *arguments]
+        self._folder = folder
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("COV_")},
+            "REST_CONFIG": str(configuration.absolute()),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
+            **(environment or {}),
+        }
+
+    def __enter__(self) -> Self:
+        with self._log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            if self._wait_for == "exit":
+                self.process.wait(self._timeout)
+                return self
+            self.url = self._wait(self._listening)
+            self.client = httpx.Client(base_url=self.url, timeout=30)
+            if self._wait_for == "ready":
+                self._wait(lambda: self.client.get(self._ready_path).status_code == 200 or None)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if hasattr(self, "client"):
+            self.client.close()
+        self._stop()
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        return int(self.url.rsplit(":", 1)[1])
+
+    @property
+    def log(self) -> str:
+        """All that the server and its workers have printed."""
+        return self._log_path.read_text(encoding="utf-8", errors="replace")
+
+    def _listening(self) -> str | None:
+        found = _LISTENING.search(self.log)
+        return found[1] if found else None
+
+    def _wait(self, condition: Callable[[], T | None]) -> T:
+        deadline = time.monotonic() + self._timeout
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log}")
+            result = condition()
+            if result is not None:
+                return result
+            time.sleep(0.05)
+        raise AssertionError(f"the server did not become {self._wait_for}:\n{self.log}")
+
+    def _stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._scratch.cleanup()
