@@ -1,0 +1,1 @@
+"""The Django project that serves `models_api` on its own."""

@@ -1,0 +1,94 @@
+"""Settings of the service, driven by environment variables that begin with MODELHOST_.
+
+All of them are optional, and without any the service is safe to run: no debug pages, local host names only,
+no database. docs/operations.md lists them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+
+
+def _text(name: str, default: str) -> str:
+    return os.environ.get(f"MODELHOST_{name}", default)
+
+
+def _flag(name: str, default: bool = False) -> bool:
+    value = _text(name, "1" if default else "0").strip().lower()
+    if value not in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
+        raise ImproperlyConfigured(f"MODELHOST_{name} is {value!r}; write 1 or 0.")
+    return value in ("1", "true", "yes", "on")
+
+
+def _number(name: str, default: int) -> int:
+    value = _text(name, str(default)).strip()
+    if not value.isdecimal():
+        raise ImproperlyConfigured(f"MODELHOST_{name} is {value!r}; write a whole number.")
+    return int(value)
+
+
+def _list(name: str, default: str) -> list[str]:
+    return [item.strip() for item in _text(name, default).split(",") if item.strip()]
+
+
+DEBUG = _flag("DEBUG")
+# Nothing is signed with the key yet, so that one made at each start does; Django wants one all the same.
+SECRET_KEY = _text("SECRET_KEY", "") or get_random_secret_key()
+ALLOWED_HOSTS = _list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+
+ROOT_URLCONF = "modelhost.urls"
+WSGI_APPLICATION = "modelhost.wsgi.application"
+INSTALLED_APPS = ["rest_framework", "drf_spectacular", "models_api"]
+MIDDLEWARE = [
+    "modelhost.middleware.JSONErrorMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.common.CommonMiddleware",
+]
+# Commands such as migrate want a database; this one holds nothing and is never opened while serving.
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+
+APPEND_SLASH = False
+USE_I18N = False
+TIME_ZONE = "UTC"
+DATA_UPLOAD_MAX_MEMORY_SIZE = _number("MAX_BODY_BYTES", 10 * 1024 * 1024)
+
+X_FRAME_OPTIONS = "DENY"
+# TLS ends in front of this service; whoever serves only TLS says so.
+SECURE_SSL_REDIRECT = _flag("SSL_REDIRECT")
+SECURE_HSTS_SECONDS = _number("HSTS_SECONDS", 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _flag("HSTS_SUBDOMAINS")
+if _flag("TRUST_PROXY_TLS"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SILENCED_SYSTEM_CHECKS = [
+    "security.W003",  # no cookies and no sessions, so there is nothing that a forged request could use
+]
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "models_api.openapi.ModelsAPISchema",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "OAS_VERSION": "3.1.0",
+    "DEFAULT_GENERATOR_CLASS": "models_api.openapi.ModelsAPISchemaGenerator",
+}
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": _text("LOG_LEVEL", "INFO").upper()},
+    "loggers": {
+        "django": {"level": "INFO"},
+        # Django warns of each 4xx: what clients do wrong is in the access log of the server.
+        "django.request": {"level": "ERROR"},
+    },
+}

@@ -1,0 +1,25 @@
+"""The WSGI application; importing it begins to load the models, because whoever does that will serve them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import cast
+
+from django.apps import apps
+from django.core.wsgi import get_wsgi_application
+
+from models_api.exceptions import ConfigurationError
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelhost.settings")
+application = get_wsgi_application()
+
+from models_api.apps import ModelsAPIConfig  # noqa: E402 (Django has to be set up)
+
+_CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others
+
+try:
+    cast(ModelsAPIConfig, apps.get_app_config("models_api")).registry.start_loading()
+except ConfigurationError as error:
+    print(error, file=sys.stderr)  # noqa: T201
+    raise SystemExit(_CANNOT_START) from None
