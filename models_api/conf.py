@@ -11,7 +11,9 @@ from django.conf import settings
 def configuration_path() -> Path:
     """Path of the YAML file: the environment's REST_CONFIG, the setting REST_CONFIG, or the default."""
     return Path(
-        os.environ.get("REST_CONFIG") or getattr(settings, "REST_CONFIG", None) or "rest_config.yaml"
+        os.environ.get("REST_CONFIG")
+        or getattr(settings, "REST_CONFIG", None)
+        or "rest_config.yaml"
     )
 
 

@@ -143,7 +143,9 @@ class ConfigurationFile:
         Loggers that exist already stay enabled unless the file says otherwise: the service's own would
         fall silent.
         """
-        section = self.document.data.get("logging") if isinstance(self.document.data, dict) else None
+        section = (
+            self.document.data.get("logging") if isinstance(self.document.data, dict) else None
+        )
         if not isinstance(section, dict):
             return
         try:

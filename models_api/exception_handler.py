@@ -125,7 +125,9 @@ def _api_exception(exception: drf.APIException) -> HttpResponse:
     if getattr(exception, "wait", None) is not None:
         headers["Retry-After"] = str(int(exception.wait))
     messages = _texts(exception.detail)
-    return error_response(exception.status_code, type(exception).__name__, messages, headers=headers)
+    return error_response(
+        exception.status_code, type(exception).__name__, messages, headers=headers
+    )
 
 
 def _texts(detail: Any) -> list[str]:
@@ -138,7 +140,9 @@ def _texts(detail: Any) -> list[str]:
 
 def _internal_error(exception: Exception, request: HttpRequest) -> HttpResponse:
     request_id = _request_id(request)
-    logger.error("%s %s failed (request %s)", request.method, request.path, request_id, exc_info=exception)
+    logger.error(
+        "%s %s failed (request %s)", request.method, request.path, request_id, exc_info=exception
+    )
     known = isinstance(exception, PredictionFailed)
     message = str(exception) if known else "The service failed to answer this request."
     messages = [f"{message} The log has the reason under the request id {request_id}."]

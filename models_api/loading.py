@@ -34,7 +34,11 @@ def import_class(class_path: str, base: type) -> type[Any]:
         found = getattr(module, name)
     except AttributeError:
         nearest = difflib.get_close_matches(name, dir(module), n=1)
-        hint = f"Did you mean {module_path}.{nearest[0]}?" if nearest else f"Define it in {module_path}."
+        hint = (
+            f"Did you mean {module_path}.{nearest[0]}?"
+            if nearest
+            else f"Define it in {module_path}."
+        )
         message = f'the module {module_path} has no name "{name}"'
         raise ClassPathError(message, hint) from None
     if not isinstance(found, type) or not issubclass(found, base):
@@ -42,7 +46,9 @@ def import_class(class_path: str, base: type) -> type[Any]:
         raise ClassPathError(f"{class_path} is not a subclass of {base.__name__}", hint)
     abstract = sorted(getattr(found, "__abstractmethods__", ()))
     if abstract:
-        raise ClassPathError(f"{class_path} does not define {', '.join(abstract)}", "Define them in the class.")
+        raise ClassPathError(
+            f"{class_path} does not define {', '.join(abstract)}", "Define them in the class."
+        )
     return found
 
 
@@ -78,7 +84,9 @@ class Layer:
         except ValueError:
             return  # a class written in C says nothing about its signature
         try:
-            signature.bind(*([None, None] if _accepts_model(self.cls) else [None]), **self.arguments)
+            signature.bind(
+                *([None, None] if _accepts_model(self.cls) else [None]), **self.arguments
+            )
         except TypeError as error:
             hint = f"Its signature is {self.cls.__name__}{_without_self(signature)}."
             message = f"the configuration does not fit {self.cls.__name__}.__init__: {error}"

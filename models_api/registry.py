@@ -180,7 +180,9 @@ class HostedModel:
         expected, actual = self.known_name, names["qualified_name"]
         if expected is not None and actual != expected:
             message = f'the model calls itself "{actual}", not "{expected}"'
-            raise DescriptionError(message, f"Write qualified_name: {actual}, or leave the key out.")
+            raise DescriptionError(
+                message, f"Write qualified_name: {actual}, or leave the key out."
+            )
         return names
 
     def _not_ready(self) -> ModelNotReady:
@@ -275,4 +277,6 @@ def _add_to_model_manager(model: MLModel) -> None:
         try:
             ModelManager().add_model(model)
         except ValueError as error:
-            logger.warning("%s is not added to ml_base's ModelManager: %s", model.qualified_name, error)
+            logger.warning(
+                "%s is not added to ml_base's ModelManager: %s", model.qualified_name, error
+            )

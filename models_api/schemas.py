@@ -65,14 +65,20 @@ class ModelDetails(BaseModel):
 class ModelDetailsCollection(BaseModel):
     """The models of this service."""
 
-    models: list[ModelDetails] = Field(description="Every model of the configuration, in its order.")
+    models: list[ModelDetails] = Field(
+        description="Every model of the configuration, in its order."
+    )
 
 
 class ModelMetadata(ModelDetails):
     """What a model says about itself, and the data that it takes and gives."""
 
-    input_schema: dict[str, Any] = Field(description="JSON Schema of the prediction's request body.")
-    output_schema: dict[str, Any] = Field(description="JSON Schema of the prediction's response body.")
+    input_schema: dict[str, Any] = Field(
+        description="JSON Schema of the prediction's request body."
+    )
+    output_schema: dict[str, Any] = Field(
+        description="JSON Schema of the prediction's response body."
+    )
 
 
 class ErrorDetail(BaseModel):
@@ -91,5 +97,6 @@ class Error(BaseModel):
     type: str = Field(description="Kind of error, such as ValidationError.")
     messages: list[str] = Field(description="What is wrong, for people.")
     details: list[ErrorDetail] | None = Field(
-        default=None, description="The problems one by one, for programs; on validation errors only."
+        default=None,
+        description="The problems one by one, for programs; on validation errors only.",
     )

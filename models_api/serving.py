@@ -182,6 +182,8 @@ def _invalid_input(error: ValidationError) -> InvalidInput:
     return InvalidInput(
         [
             InputProblem(details["loc"], details["type"], details["msg"])
-            for details in error.errors(include_url=False, include_context=False, include_input=False)
+            for details in error.errors(
+                include_url=False, include_context=False, include_input=False
+            )
         ]
     )

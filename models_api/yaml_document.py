@@ -98,7 +98,9 @@ class YAMLDocument:
             self._note(INVALID_YAML, None, (), f"not valid YAML: {error}", hint)
         except RecursionError:
             self._root = self.data = None
-            self._note(INVALID_YAML, None, (), "the values are nested too deeply", "Nest less deeply.")
+            self._note(
+                INVALID_YAML, None, (), "the values are nested too deeply", "Nest less deeply."
+            )
         else:
             for node, reason in loader.failures:
                 hint = "Write a plain value: a string, number, boolean, list or mapping."

@@ -111,7 +111,9 @@ class Server:
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log}")
+                raise AssertionError(
+                    f"the server ended with {self.process.returncode}:\n{self.log}"
+                )
             result = condition()
             if result is not None:
                 return result
