@@ -15,7 +15,7 @@ _TYPES = {400: "BadRequest", 403: "PermissionDenied", 404: "NotFound", 413: "Pay
 
 
 class JSONErrorMiddleware:
-    """Turns Django's own error pages, those of DEBUG included, into the body that every error has."""
+    """Turns Django's own error pages, also those of DEBUG, into the body of every error."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response

@@ -1,7 +1,7 @@
 """Settings of the service, driven by environment variables that begin with MODELHOST_.
 
-All of them are optional, and without any the service is safe to run: no debug pages, local host names only,
-no database. docs/operations.md lists them.
+All of them are optional, and without any the service is safe to run: no debug pages, local host
+names only, no database. docs/operations.md lists them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _list(name: str, default: str) -> list[str]:
 
 
 DEBUG = _flag("DEBUG")
-# Nothing is signed with the key yet, so that one made at each start does; Django wants one all the same.
+# Nothing is signed with the key yet, so one made at each start does; Django insists on having one.
 SECRET_KEY = _text("SECRET_KEY", "") or get_random_secret_key()
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
@@ -49,7 +49,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.common.CommonMiddleware",
 ]
-# Commands such as migrate want a database; this one holds nothing and is never opened while serving.
+# Commands such as migrate want a database; this one is empty, and never opened while serving.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
 APPEND_SLASH = False
@@ -65,7 +65,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _flag("HSTS_SUBDOMAINS")
 if _flag("TRUST_PROXY_TLS"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [
-    "security.W003",  # no cookies and no sessions, so there is nothing that a forged request could use
+    "security.W003",  # without cookies and sessions a forged request has nothing to use
 ]
 
 REST_FRAMEWORK: dict[str, Any] = {

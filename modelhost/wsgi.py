@@ -1,4 +1,7 @@
-"""The WSGI application; importing it begins to load the models, because whoever does that will serve them."""
+"""The WSGI application.
+
+Importing it begins to load the models, because whoever does that is going to serve them.
+"""
 
 from __future__ import annotations
 

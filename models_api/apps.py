@@ -20,8 +20,8 @@ class ModelsAPIConfig(AppConfig):
     verbose_name = "Model hosting"
 
     def ready(self) -> None:
-        """Read the configuration: cheap, imports no model, and leaves a broken file to the checks."""
-        from models_api import checks  # noqa: F401, PLC0415 (registers itself, once Django is ready)
+        """Read the configuration: cheap, imports no model, leaves a broken file to the checks."""
+        from models_api import checks  # noqa: F401, PLC0415 (registers itself)
 
         self.configuration_file = ConfigurationFile(configuration_path())
         self.configuration_file.apply_logging()

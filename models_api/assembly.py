@@ -1,4 +1,4 @@
-"""From a configuration file to the registry, or to the list of everything that is wrong with the file."""
+"""From a configuration file to the registry, or to a list of all that is wrong with the file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ INVALID_DESCRIPTION = "models_api.E006"
 
 
 def build_registry(file: ConfigurationFile) -> ModelRegistry:
-    """Import the classes that the file names and describe their models; loads no model that says who it is.
+    """Import the classes that the file names, and make their hosted models; loads none of them.
 
     Raises:
-        ConfigurationError: with all problems of the file, its classes and what they say of themselves.
+        ConfigurationError: with all problems of the file, and of the classes that it names.
     """
     problems = [*file.problems, *_class_problems(file)]
     models: list[HostedModel] = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @register("models_api")
 def check_configuration(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+    app_configs: Sequence[AppConfig] | None, **_kwargs: Any
 ) -> list[CheckMessage]:
     """Report what keeps the configured models from being served."""
     app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))

@@ -9,7 +9,7 @@ from django.conf import settings
 
 
 def configuration_path() -> Path:
-    """Path of the YAML file: the environment's REST_CONFIG, the setting REST_CONFIG, or the default."""
+    """Path of the YAML file: REST_CONFIG of the environment, or of the settings, or the default."""
     return Path(
         os.environ.get("REST_CONFIG")
         or getattr(settings, "REST_CONFIG", None)

@@ -120,7 +120,7 @@ class ServiceConfiguration(_Section):
 
 
 class ConfigurationFile:
-    """What was read from a configuration file. Reading it never raises: `problems` says what is wrong."""
+    """What a configuration file holds. Reading it never raises: `problems` says what is wrong."""
 
     def __init__(self, path: Path) -> None:
         self.document = YAMLDocument(path)
@@ -131,7 +131,7 @@ class ConfigurationFile:
             self._validate()
 
     def class_paths(self) -> Iterator[tuple[tuple[Key, ...], str]]:
-        """Every class path in the file with its keys, also where the file has problems elsewhere."""
+        """Every class path with its keys, also where the file has problems elsewhere."""
         for index, model in enumerate(_items(self.document.data, "models")):
             yield from self._class_path(model, ("models", index))
             for position, decorator in enumerate(_items(model, "decorators")):
@@ -140,8 +140,8 @@ class ConfigurationFile:
     def apply_logging(self) -> None:
         """Configure Python's logging as the file says; a mistake in it becomes a problem.
 
-        Loggers that exist already stay enabled unless the file says otherwise: the service's own would
-        fall silent.
+        Loggers that exist already stay enabled unless the file says otherwise: the service's own
+        would fall silent.
         """
         section = (
             self.document.data.get("logging") if isinstance(self.document.data, dict) else None

@@ -60,7 +60,7 @@ def error_response(
 def exception_handler(exception: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """Answer an exception from one of this app's views, in the way of DRF's EXCEPTION_HANDLER.
 
-    What no one foresaw is logged with its traceback, and the client gets no more than the request's id.
+    What no one foresaw is logged with its traceback; the client only gets the request's id.
     """
     set_rollback()
     request = context["request"]
@@ -104,7 +104,7 @@ def _model_not_ready(exception: ModelNotReady) -> HttpResponse:
     return error_response(503, "ModelNotReady", [str(exception)], headers=headers)
 
 
-def _not_found(exception: Http404) -> HttpResponse:
+def _not_found(_exception: Http404) -> HttpResponse:
     return error_response(404, "NotFound", ["There is nothing at this URL."])
 
 
@@ -117,7 +117,7 @@ def _parse_error(exception: drf.ParseError) -> HttpResponse:
     return error_response(400, "ValidationError", [str(exception.detail)], details=[detail])
 
 
-def _api_exception(exception: drf.APIException) -> HttpResponse:
+def _api_exception(exception: Any) -> HttpResponse:
     headers = dict(getattr(exception, "headers", {}))
     # DRF's view adds the challenge of the host's authentication to the exception.
     if getattr(exception, "auth_header", None):

@@ -1,4 +1,4 @@
-"""JSON Schemas of pydantic models: one at a time for metadata, together as named components for OpenAPI."""
+"""JSON Schemas of pydantic models: one by one for metadata, as named components for OpenAPI."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def json_schema(schema: type[BaseModel], mode: Mode) -> JSONSchema:
         DescriptionError: some of its types have no JSON Schema.
     """
     try:
-        return _clean(schema.model_json_schema(mode=mode, schema_generator=_Generator))
+        document: JSONSchema = _clean(
+            schema.model_json_schema(mode=mode, schema_generator=_Generator)
+        )
+        return document
     except PydanticUserError as error:
         raise _undocumentable(schema, error) from error
 
@@ -53,9 +56,9 @@ def components(
 ) -> tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]:
     """Describe pydantic models together: a reference for each use, and the components referred to.
 
-    A component's name is the name of its class, with `-Input` or `-Output` behind it where one model both
-    takes and gives the class and the two differ. Where the classes of two owners share a name but are not
-    the same, each name gets its owner in front; the service's own keep theirs.
+    A component is named after its class, with `-Input` or `-Output` behind it where one model
+    both takes and gives the class and the two differ. Where different classes of two owners share a
+    name, each gets its owner in front; the service's own keep theirs.
 
     Raises:
         DescriptionError: some type has no JSON Schema.
@@ -143,7 +146,7 @@ def _names(definitions: Mapping[tuple[str, str], JSONSchema]) -> dict[tuple[str,
     """Choose the component name of each (owner, local name)."""
     names = {key: key[1] for key in definitions}
     while True:
-        # A definition that refers to a renamed one is another one for each owner, hence the repetition.
+        # A definition that refers to a renamed one is another for each owner: hence the loop.
         variants: dict[str, dict[str, JSONSchema]] = defaultdict(dict)
         for (owner, local), definition in definitions.items():
             variants[names[owner, local]][owner] = _renamed(definition, owner, names)

@@ -1,4 +1,4 @@
-"""From class paths to model instances: importing classes, describing them, building the decorated model."""
+"""From class paths to models: importing classes, describing them, building the decorated model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def import_class(class_path: str, base: type) -> type[Any]:
     """Import the class at a dotted path.
 
     Raises:
-        ClassPathError: the module is missing or raised, lacks the name, or holds no subclass of `base`.
+        ClassPathError: the module is missing, raised, or lacks the name; or the class is no `base`.
     """
     module_path, _, name = class_path.rpartition(".")
     if not module_path or not all(part.isidentifier() for part in class_path.split(".")):
@@ -98,7 +98,7 @@ def _without_self(signature: inspect.Signature) -> str:
 
 
 def _accepts_model(cls: type[Any]) -> bool:
-    """Whether this is a decorator that takes the model in its `__init__`, not from set_model afterwards."""
+    """Whether this is a decorator that takes the model in its `__init__`, not from set_model."""
     if not issubclass(cls, MLModelDecorator):
         return False
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
@@ -137,14 +137,18 @@ class ModelStack:
         return cast(MLModel, model)
 
     def build_uninitialised(self) -> MLModel:
-        """Make the stack without running any `__init__`: good for reading descriptions, for nothing else."""
-        model = self.model.cls.__new__(self.model.cls)
+        """Make the stack without running any `__init__`: good for reading descriptions only."""
+        model = _uninitialised(self.model.cls)
         for layer in self.decorators:
-            decorator = layer.cls.__new__(layer.cls)
+            decorator = _uninitialised(layer.cls)
             # ml_base's decorators send every attribute that is set on them to the model.
             decorator.__dict__.update(_model=model, _configuration=dict(layer.arguments))
             model = decorator
         return cast(MLModel, model)
+
+
+def _uninitialised(cls: Any) -> Any:
+    return cls.__new__(cls)
 
 
 def _decorate(layer: Layer, model: MLModel) -> MLModel:
@@ -160,7 +164,7 @@ def _decorate(layer: Layer, model: MLModel) -> MLModel:
 def _attribute(model: MLModel, name: str) -> Any:
     value = getattr(model, name)
     if value is None:
-        # Classes that set the attribute in `__init__` declare it as None, to satisfy the abstract class.
+        # Classes that set it in `__init__` declare it as None, to satisfy the abstract class.
         raise AttributeError(f"{type(model).__name__}.{name} is None")
     return value
 
@@ -174,7 +178,7 @@ def read_names(model: MLModel) -> dict[str, str]:
 
     Raises:
         DescriptionError: one of them is no string, or the qualified name cannot stand in a URL.
-        Exception: whatever a property of the model raises; an uninitialised one often cannot answer.
+        Exception: whatever a property of the model raises; an uninitialised one may well do.
     """
     names = {name: _attribute(model, name) for name in NAMES}
     for name, value in names.items():

@@ -99,12 +99,16 @@ class ModelsAPISchema(AutoSchema):
 
     @property
     def _operation(self) -> Operation:
-        return cast(Operation, self.view.operation())
+        return cast(Operation, self._described_view.operation())
+
+    @property
+    def _described_view(self) -> Any:
+        return self.view
 
     def is_excluded(self) -> bool:
         """Leave out a model whose schemas nobody can know, because it failed to load."""
         try:
-            self.view.operation()
+            _ = self._operation
         except ModelNotReady as error:
             warn(f"left out of the document: {error}")
             return True
@@ -122,7 +126,7 @@ class ModelsAPISchema(AutoSchema):
         """Title the operation as the view says."""
         return self._operation.summary
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         """Describe the operation as the view says."""
         return self._operation.description
 
@@ -153,13 +157,13 @@ class ModelsAPISchema(AutoSchema):
         return responses
 
     def _policy_errors(self) -> set[int]:
-        view = self.view
+        view = self._described_view
         restricted = any(permission is not AllowAny for permission in view.permission_classes)
         errors = {401, 403} if view.authentication_classes or restricted else set()
         return errors | ({429} if view.throttle_classes else set())
 
     def _reference(self, use: SchemaUse) -> JSONSchema:
-        references, schemas = _describe(self.view.registry)
+        references, schemas = _describe(self._described_view.registry)
         for name in sorted(referenced(references[use], schemas)):
             component = ResolvedComponent(
                 name=name,
@@ -176,7 +180,7 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
 
     def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
         """Make the document of all endpoints, or of the patterns that the generator was given."""
-        document: dict[str, Any] = super().get_schema(request, public)
+        document: dict[str, Any] = super().get_schema(request, public)  # type: ignore[no-untyped-call]
         app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
         configuration = app_config.configuration
         info = {"title": configuration.service_title, "version": configuration.version}

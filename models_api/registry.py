@@ -1,4 +1,4 @@
-"""The hosted models of this process: what they are, whether they are loaded, and the loading itself."""
+"""The hosted models of this process: what they are, whether they are loaded, and the loading."""
 
 from __future__ import annotations
 
@@ -105,8 +105,9 @@ class HostedModel:
             ModelNotReady: the model had to be loaded, and that failed.
         """
         if self._schemas is None:
-            self.load_or_raise()
-        assert self._schemas is not None
+            self.load()
+        if self._schemas is None:
+            raise self._not_ready()
         return self._schemas
 
     def ready_model(self) -> MLModel:
@@ -145,18 +146,8 @@ class HostedModel:
             finally:
                 _this_thread.loads -= 1
 
-    def load_or_raise(self) -> None:
-        """Load the model, once.
-
-        Raises:
-            ModelNotReady: loading failed, or it is this very thread that is loading the model.
-        """
-        self.load()
-        if self.state is not LoadState.READY:
-            raise self._not_ready()
-
     def _describe(self) -> None:
-        """Read names and schemas without running any `__init__`, as far as the classes can tell them.
+        """Read names and schemas without running any `__init__`, as far as the classes tell them.
 
         Raises:
             DescriptionError: the class says something that no model can.
@@ -166,13 +157,13 @@ class HostedModel:
             self._names = self._checked_names(model)
         except DescriptionError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (a property can raise anything)
             logger.debug("%s tells its names only once it is loaded: %r", self.label, error)
         try:
             self._schemas = read_schemas(model)
         except DescriptionError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             logger.debug("%s tells its schemas only once it is loaded: %r", self.label, error)
 
     def _checked_names(self, model: MLModel) -> dict[str, str]:
@@ -247,9 +238,9 @@ class ModelRegistry:
     def start_loading(self) -> None:
         """Begin to load every model in a thread, unless that was done before; returns at once.
 
-        A process that forks meanwhile waits for the loading to end, because the thread would be missing in
-        the child. So a server that loads the application before it forks its workers (gunicorn's
-        `preload_app`) shares the loaded models among them.
+        A process that forks meanwhile waits for the loading to end, because the thread would be
+        missing in the child. So a server that loads the application before it forks its workers
+        (gunicorn's `preload_app`) shares the loaded models among them.
         """
         with self._lock:
             if self._thread is not None:

@@ -65,10 +65,10 @@ def read_json_body(request: HttpRequest) -> bytes:
 def discard_body(request: HttpRequest) -> None:
     """Read what is left of the body, up to 64 MiB, and forget it.
 
-    Answering a client that still sends would reset its connection, so that it never sees the answer.
+    A client that still sends would see its connection reset, and never see the answer.
     """
     left = _DISCARDED_BYTES
-    # The request is refused already, for whatever reason: another fault of its body changes nothing.
+    # The request is refused already: another fault of its body changes nothing.
     with contextlib.suppress(Exception):
         for chunk in _chunks(request):
             left -= len(chunk)

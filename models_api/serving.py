@@ -1,4 +1,4 @@
-"""What one prediction goes through: JSON bytes are parsed, the model predicts, the result becomes JSON bytes.
+"""What one prediction goes through: parse the JSON, predict, serialise the result.
 
 Nothing here knows HTTP: every protocol is a thin layer on `Predictor`.
 """
@@ -82,10 +82,10 @@ def parse(body: bytes, schema: type[BaseModel]) -> BaseModel:
 
 
 def serialise(prediction: Any, schema: type[BaseModel]) -> bytes:
-    """Write a prediction as the JSON that its schema documents: by alias, NaN and infinities as null.
+    """Write a prediction as its schema documents it: by alias, NaN and infinities as null.
 
-    What is not an instance of the schema is validated first; numpy scalars and arrays become JSON numbers
-    and lists.
+    What is not an instance of the schema is validated first; numpy scalars and arrays become JSON
+    numbers and lists.
 
     Raises:
         pydantic.ValidationError: the prediction does not fit the schema.
@@ -135,7 +135,7 @@ def _from_numpy(value: Any) -> Any:
 
 
 def _may_hold_non_finite(body: bytes) -> bool:
-    """Whether it is worth looking closer; cheap, and rarely true for bodies without such a number."""
+    """Whether it is worth looking closer; cheap, and rarely true without such a number."""
     lower = body.lower()
     return (
         b"nan" in lower

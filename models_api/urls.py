@@ -1,4 +1,4 @@
-"""The URLconf, made from the registry: a prediction route for each hosted model, and the fixed routes."""
+"""The URLconf, made from the registry: a prediction route for each model, and the fixed routes."""
 
 from __future__ import annotations
 

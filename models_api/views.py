@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.http import HttpResponse
 from pydantic import BaseModel
@@ -51,11 +51,11 @@ class OneFormat(BaseContentNegotiation):
 class ModelsAPIView(APIView):
     """Base of the views: the project's policies apply, errors have this app's form.
 
-    A request to any of them starts the loading of the models, where the project's WSGI module did not.
+    A request to any of them begins to load the models, where the project's WSGI module did not.
     """
 
     registry: ModelRegistry = None  # type: ignore[assignment] # always given to as_view
-    renderer_classes = [JSONRenderer]
+    renderer_classes = (JSONRenderer,)
     content_negotiation_class = OneFormat
     versioning_class = None
     schema = ModelsAPISchema()
@@ -74,11 +74,11 @@ class ModelsAPIView(APIView):
         """Answer errors in this app's form, whatever the project does elsewhere."""
         return exception_handler
 
-    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+    def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer 405 with the methods that are allowed."""
         raise MethodNotAllowed(request.method or "", self.allowed_methods)
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer with the methods that are allowed, and no body."""
         return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
@@ -118,7 +118,7 @@ class PredictionView(ModelsAPIView):
 class UnknownModelView(ModelsAPIView):
     """Answers for models that do not exist, or that take no predictions."""
 
-    schema = None
+    schema = None  # type: ignore[assignment] # keeps it out of the document
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Check the policies, then say what is missing, whatever the method."""
@@ -158,7 +158,7 @@ class ModelMetadataView(ModelsAPIView):
             id="get_model_metadata",
             tag="models",
             summary="Describe a model",
-            description="What the model says about itself, and the schemas of its input and output.",
+            description="What the model says of itself, and the schemas of its input and output.",
             response=own_body(ModelMetadata),
             errors=(404, 500, 503),
             parameters={"qualified_name": "Qualified name of the model."},
@@ -177,11 +177,11 @@ class ModelMetadataView(ModelsAPIView):
 
 
 class StatusView(ModelsAPIView):
-    """Base of the views that orchestrators ask: open to everyone, and they never wait for a model."""
+    """Base of the views that orchestrators ask: open to everyone, never waiting for a model."""
 
-    authentication_classes: ClassVar[list[Any]] = []
-    permission_classes = [AllowAny]
-    throttle_classes: ClassVar[list[Any]] = []
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_classes = ()
 
 
 class HealthView(StatusView):

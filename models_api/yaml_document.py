@@ -1,4 +1,4 @@
-"""A YAML file as Python values, with the line of each of them and everything that is wrong with it."""
+"""A YAML file as Python values, with the line of each, and everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,13 @@ class YAMLDocument:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             message = ", ".join(part for part in (error.context, error.problem) if part)
-            self._note(INVALID_YAML, mark and mark.line + 1, (), f"not valid YAML: {message}", hint)
+            self._note(
+                INVALID_YAML,
+                mark.line + 1 if mark else None,
+                (),
+                f"not valid YAML: {message}",
+                hint,
+            )
         except yaml.YAMLError as error:
             self._note(INVALID_YAML, None, (), f"not valid YAML: {error}", hint)
         except RecursionError:
@@ -122,7 +128,8 @@ class YAMLDocument:
             elif isinstance(node, yaml.MappingNode):
                 self._note_duplicates(node)
             inside = around | {id(node)}
-            return all([visit(child, (*keys, key), inside) for key, child in _children(node)])
+            results = [visit(child, (*keys, key), inside) for key, child in _children(node)]
+            return all(results)
 
         return visit(root, (), frozenset())
 
@@ -162,7 +169,7 @@ class YAMLDocument:
         node.value = _REFERENCE.sub(replacement, node.value)
 
     def _steps(self, keys: Sequence[Key]) -> list[tuple[yaml.Node, yaml.Node]]:
-        """(where it is written, its value) for each key as far as they lead; the root comes first."""
+        """(where it is written, its value) of each key as far as they lead; the root is first."""
         if self._root is None:
             return []
         steps = [(self._root, self._root)]

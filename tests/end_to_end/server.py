@@ -25,9 +25,10 @@ _LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
 class Server:
     """Runs `gunicorn modelhost.wsgi` while the `with` block lasts; `client` talks to it.
 
-    `configuration` is a path, or a mapping that is written to a YAML file first. By default the block begins
-    once every model is loaded; with `wait_for="listening"` as soon as the socket is there, and with
-    `wait_for="exit"` when the process has ended by itself, as it does with a broken configuration.
+    `configuration` is a path, or a mapping that is written to a YAML file first. By default the
+    block begins once every model is loaded; with `wait_for="listening"` as soon as the socket is
+    there, and with `wait_for="exit"` when the process has ended by itself, as it does with a broken
+    configuration.
     """
 
     def __init__(
