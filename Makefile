@@ -57,14 +57,17 @@ coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_a
 	@echo "Each file line by line: build/coverage/index.html"
 	@$(BIN)/coverage report
 
+# All four run, whichever of them fails.
 lint: $(DEVELOPMENT) ## Check style, types and imports
-	@echo "Checking the style (ruff) ..."
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@echo "Checking the types (mypy, up to a minute the first time) ..."
-	@$(BIN)/mypy
-	@echo "Checking which module imports which (import-linter) ..."
-	@$(BIN)/lint-imports --no-logo
+	@failed=; \
+	echo "Checking the style (ruff) ..."; \
+	$(BIN)/ruff check || failed="$$failed ruff-check"; \
+	$(BIN)/ruff format --check || failed="$$failed ruff-format"; \
+	echo "Checking the types (mypy, up to a minute the first time) ..."; \
+	$(BIN)/mypy || failed="$$failed mypy"; \
+	echo "Checking which module imports which (import-linter) ..."; \
+	$(BIN)/lint-imports --no-logo || failed="$$failed import-linter"; \
+	if [ -n "$$failed" ]; then echo "Not clean:$$failed"; exit 1; fi
 
 format: $(DEVELOPMENT) ## Format the code and mend what ruff can mend
 	@echo "Formatting ..."
