@@ -19,21 +19,22 @@ from rest_framework.request import Request
 from models_api.openapi import ModelsAPISchemaGenerator
 from models_api.views import ModelsAPIView
 
-# Both pages set styles from their scripts, and ReDoc searches in a worker that it makes itself.
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "worker-src 'self' blob:",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
+
+def _content_security_policy(**sources: str) -> str:
+    """Allow the service's own scripts, styles and data, the sources given, and nothing else."""
+    directives = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        **{name.replace("_", "-"): source for name, source in sources.items()},
+    }
+    return "; ".join(f"{name} {source}" for name, source in directives.items())
+
+
 _APP = Path(__file__).parent
 _SIDECAR = Path(str(files("drf_spectacular_sidecar"))) / "static" / "drf_spectacular_sidecar"
 _ASSET_FOLDERS = {
@@ -103,10 +104,11 @@ class RootView(PageView):
 
 
 class DocumentationView(PageView):
-    """Shows the OpenAPI document as a page."""
+    """Base of the views that show the OpenAPI document as a page."""
 
-    template_name = ""
     title = ""
+    template_name = ""
+    content_security_policy = ""
 
     def get(self, request: Request) -> HttpResponse:
         """Show the page."""
@@ -119,7 +121,25 @@ class DocumentationView(PageView):
             }
         )
         text = _engine.get_template(f"models_api/{self.template_name}").render(context)
-        return HttpResponse(text, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+        return HttpResponse(text, headers={"Content-Security-Policy": self.content_security_policy})
+
+
+class SwaggerUIView(DocumentationView):
+    """Shows the document with Swagger UI, where requests can be tried out."""
+
+    template_name = "swagger_ui.html"
+    # The style sheet holds its icons.
+    content_security_policy = _content_security_policy(img_src="'self' data:")
+
+
+class ReDocView(DocumentationView):
+    """Shows the document with ReDoc, for reading."""
+
+    template_name = "redoc.html"
+    # ReDoc's script adds style elements, and searches in a worker that it makes itself.
+    content_security_policy = _content_security_policy(
+        img_src="'self' data:", style_src="'self' 'unsafe-inline'", worker_src="blob:"
+    )
 
 
 class AssetView(PageView):

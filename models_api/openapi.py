@@ -186,16 +186,24 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
         info = {"title": configuration.service_title, "version": configuration.version}
         if configuration.description:
             info["description"] = configuration.description
+        models = [
+            model.details for model in app_config.registry if model.configuration.create_endpoint
+        ]
         tags = [
-            {"name": model.qualified_name, "description": model.details.display_name}
-            for model in app_config.registry
-            if model.configuration.create_endpoint
+            *(
+                _tag(model.qualified_name, model.display_name, model.description)
+                for model in models
+            ),
+            _tag("models", "Models", "The models that this service hosts."),
+            _tag("status", "Status", "Whether the service works and may get traffic."),
         ]
-        service_tags = [
-            {"name": "models", "description": "The models that this service hosts."},
-            {"name": "status", "description": "Whether the service works and may get traffic."},
-        ]
-        return {**document, "openapi": OPENAPI_VERSION, "info": info, "tags": tags + service_tags}
+        return {**document, "openapi": OPENAPI_VERSION, "info": info, "tags": tags}
+
+
+def _tag(name: str, display_name: str, description: str) -> dict[str, str]:
+    # ReDoc shows x-displayName in place of the name.
+    tag = {"name": name, "x-displayName": display_name}
+    return {**tag, "description": description} if description else tag
 
 
 def _describe(

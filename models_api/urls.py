@@ -8,15 +8,18 @@ from django.apps import apps
 from django.urls import URLPattern, path
 
 from models_api.apps import ModelsAPIConfig
+from models_api.conf import maximum_batch_rows
 from models_api.documentation import (
     AssetView,
-    DocumentationView,
     OpenAPIJSONView,
     OpenAPIYAMLView,
+    ReDocView,
     RootView,
+    SwaggerUIView,
 )
 from models_api.exceptions import ConfigurationError
-from models_api.registry import ModelRegistry
+from models_api.registry import HostedModel, ModelRegistry
+from models_api.serving import BatchPredictor, Predictor
 from models_api.views import (
     HealthView,
     ModelMetadataView,
@@ -33,20 +36,14 @@ app_name = "models_api"
 def api_patterns(registry: ModelRegistry) -> list[URLPattern]:
     """Make the routes that the OpenAPI document describes."""
     given: dict[str, Any] = {"registry": registry}
-    predictions = [
-        path(
-            f"api/models/{model.qualified_name}/prediction",
-            PredictionView.as_view(hosted_model=model, **given),
-            name=f"prediction-{model.qualified_name}",
-        )
-        for model in registry
-        if model.configuration.create_endpoint
-    ]
-    unknown = "api/models/<str:qualified_name>/prediction"
+    hosted = [model for model in registry if model.configuration.create_endpoint]
+    unknown = UnknownModelView.as_view(**given)
     metadata = "api/models/<str:qualified_name>/metadata"
     return [
-        *predictions,
-        path(unknown, UnknownModelView.as_view(**given)),
+        *(_prediction_pattern(model, given) for model in hosted),
+        *(_batch_pattern(model, given) for model in hosted),
+        path("api/models/<str:qualified_name>/prediction", unknown),
+        path("api/models/<str:qualified_name>/prediction/batch", unknown),
         path("api/models", ModelsView.as_view(**given), name="models"),
         path(metadata, ModelMetadataView.as_view(**given), name="metadata"),
         path("api/health", HealthView.as_view(**given), name="health"),
@@ -55,20 +52,31 @@ def api_patterns(registry: ModelRegistry) -> list[URLPattern]:
     ]
 
 
+def _prediction_pattern(model: HostedModel, given: dict[str, Any]) -> URLPattern:
+    view = PredictionView.as_view(hosted_model=model, predictor=Predictor(model), **given)
+    name = model.qualified_name
+    return path(f"api/models/{name}/prediction", view, name=f"prediction-{name}")
+
+
+def _batch_pattern(model: HostedModel, given: dict[str, Any]) -> URLPattern:
+    predictor = BatchPredictor(model, maximum_batch_rows())
+    view = PredictionView.as_view(hosted_model=model, predictor=predictor, **given)
+    name = model.qualified_name
+    return path(f"api/models/{name}/prediction/batch", view, name=f"batch-{name}")
+
+
 def documentation_patterns(
     registry: ModelRegistry, described: list[URLPattern], title: str
 ) -> list[URLPattern]:
     """Make the routes of the documentation of the described routes."""
     given: dict[str, Any] = {"registry": registry}
     document = {"patterns": tuple(described), **given}
-    swagger_ui = {"template_name": "swagger_ui.html", "title": title}
-    redoc = {"template_name": "redoc.html", "title": title}
     return [
         path("", RootView.as_view(**given), name="root"),
         path("openapi.json", OpenAPIJSONView.as_view(**document), name="openapi-json"),
         path("openapi.yaml", OpenAPIYAMLView.as_view(**document), name="openapi-yaml"),
-        path("docs", DocumentationView.as_view(**swagger_ui, **given), name="docs"),
-        path("redoc", DocumentationView.as_view(**redoc, **given), name="redoc"),
+        path("docs", SwaggerUIView.as_view(title=title, **given), name="docs"),
+        path("redoc", ReDocView.as_view(title=title, **given), name="redoc"),
         path("docs/assets/<str:folder>/<path:path>", AssetView.as_view(**given), name="asset"),
     ]
 
