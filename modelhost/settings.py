@@ -56,6 +56,7 @@ APPEND_SLASH = False
 USE_I18N = False
 TIME_ZONE = "UTC"
 DATA_UPLOAD_MAX_MEMORY_SIZE = _number("MAX_BODY_BYTES", 10 * 1024 * 1024)
+MODELS_API_MAX_BATCH_ROWS = _number("MAX_BATCH_ROWS", 1000)
 
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.

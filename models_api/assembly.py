@@ -61,6 +61,10 @@ def _class_problems(file: ConfigurationFile) -> Iterator[Problem]:
 def _argument_problems(
     file: ConfigurationFile, keys: tuple[Key, ...], stack: ModelStack
 ) -> Iterator[Problem]:
+    try:
+        stack.check_batching()
+    except ClassPathError as error:
+        yield _problem(file, INVALID_CLASS, (*keys, "batching"), error)
     places = [keys, *((*keys, "decorators", index) for index in range(len(stack.decorators)))]
     for place, layer in zip(places, (stack.model, *stack.decorators), strict=True):
         try:

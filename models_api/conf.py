@@ -17,6 +17,12 @@ def configuration_path() -> Path:
     )
 
 
+def maximum_batch_rows() -> int:
+    """Rows that one request for a batch of predictions may hold."""
+    limit: int = getattr(settings, "MODELS_API_MAX_BATCH_ROWS", 1000)
+    return limit
+
+
 def maximum_body_bytes() -> int | None:
     """Size that a request's body may have, in bytes; None for no limit."""
     limit: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE

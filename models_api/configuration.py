@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging.config
+from datetime import date
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -25,7 +26,10 @@ def _none_is_empty(value: Any) -> Any:
     return {} if value is None else value
 
 
-Arguments = Annotated[dict[str, Any], BeforeValidator(_none_is_empty)]
+Arguments = Annotated[
+    dict[str, Any],
+    BeforeValidator(_none_is_empty, json_schema_input_type=dict[str, Any] | None),
+]
 
 
 class _Section(BaseModel):
@@ -67,6 +71,8 @@ class ModelConfiguration(_Section):
         list[DecoratorConfiguration], BeforeValidator(lambda value: [] if value is None else value)
     ] = []
     """Decorators around the model, applied in this order: the last one is outermost."""
+    timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Seconds that a request may wait for its turn; without it, it waits as long as it takes."""
     batching: BatchingConfiguration | None = None
     """Predict concurrent requests together; leave it out to predict each on its own."""
 

@@ -16,10 +16,12 @@ from rest_framework import exceptions as drf
 from rest_framework.views import set_rollback
 
 from models_api.exceptions import (
+    DeadlineExceeded,
     InputProblem,
     InvalidInput,
     ModelNotFound,
     ModelNotReady,
+    Overloaded,
     PredictionFailed,
     SchemaRejected,
 )
@@ -104,6 +106,15 @@ def _model_not_ready(exception: ModelNotReady) -> HttpResponse:
     return error_response(503, "ModelNotReady", [str(exception)], headers=headers)
 
 
+def _overloaded(exception: Overloaded) -> HttpResponse:
+    headers = {"Retry-After": str(exception.retry_after_seconds)}
+    return error_response(503, "Overloaded", [str(exception)], headers=headers)
+
+
+def _deadline_exceeded(exception: DeadlineExceeded) -> HttpResponse:
+    return error_response(504, "DeadlineExceeded", [str(exception)])
+
+
 def _not_found(_exception: Http404) -> HttpResponse:
     return error_response(404, "NotFound", ["There is nothing at this URL."])
 
@@ -162,6 +173,8 @@ _RESPONSES: dict[type[Exception], Callable[[Any], HttpResponse]] = {
     SchemaRejected: _schema_rejected,
     ModelNotFound: _model_not_found,
     ModelNotReady: _model_not_ready,
+    Overloaded: _overloaded,
+    DeadlineExceeded: _deadline_exceeded,
     Http404: _not_found,
     DjangoPermissionDenied: _permission_denied,
     drf.ParseError: _parse_error,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-class ModelsApiError(Exception):
+class ModelsAPIError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
@@ -34,7 +34,7 @@ class Problem:
         return f"{self.location}: {self.message}\n    {self.hint}"
 
 
-class ConfigurationError(ModelsApiError):
+class ConfigurationError(ModelsAPIError):
     """The configuration cannot be served; `problems` holds everything that is wrong with it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -47,7 +47,7 @@ class ConfigurationError(ModelsApiError):
         return "\n\n".join([heading, *map(str, self.problems)])
 
 
-class ClassPathError(ModelsApiError):
+class ClassPathError(ModelsAPIError):
     """A class path of the configuration does not lead to a usable class."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -55,7 +55,7 @@ class ClassPathError(ModelsApiError):
         super().__init__(message)
 
 
-class DescriptionError(ModelsApiError):
+class DescriptionError(ModelsAPIError):
     """A model says something unusable about itself, such as a version that is no string."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -63,7 +63,7 @@ class DescriptionError(ModelsApiError):
         super().__init__(message)
 
 
-class ModelError(ModelsApiError):
+class ModelError(ModelsAPIError):
     """Base of the errors that concern one model, named by `qualified_name`."""
 
     def __init__(self, qualified_name: str, message: str) -> None:
@@ -87,6 +87,22 @@ class SchemaRejected(ModelError):
     """The model itself refused the data, by raising MLModelSchemaValidationException."""
 
 
+class Overloaded(ModelsAPIError):
+    """Too many requests are waiting for the model."""
+
+    retry_after_seconds = 1
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"The model is busy, and {waiting} requests are waiting for it already.")
+
+
+class DeadlineExceeded(ModelsAPIError):
+    """The request waited for the model longer than its configuration allows."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        super().__init__(f"The model was busy for more than {timeout_seconds:g} s.")
+
+
 class PredictionFailed(ModelError):
     """The model raised, or returned what does not fit its output schema; `__cause__` says which."""
 
@@ -101,7 +117,7 @@ class InputProblem:
     message: str
 
 
-class InvalidInput(ModelsApiError):
+class InvalidInput(ModelsAPIError):
     """The data does not fit the input schema, or is no JSON at all."""
 
     def __init__(self, problems: Sequence[InputProblem]) -> None:

@@ -13,7 +13,12 @@ from typing import Any, cast
 from ml_base import MLModel, MLModelDecorator
 from pydantic import BaseModel
 
-from models_api.configuration import QUALIFIED_NAME_PATTERN, ModelConfiguration
+from models_api.batching import BatchingDecorator
+from models_api.configuration import (
+    QUALIFIED_NAME_PATTERN,
+    BatchingConfiguration,
+    ModelConfiguration,
+)
 from models_api.exceptions import ClassPathError, DescriptionError
 
 _IMPORT_HINT = "Check that the module can be imported: `python -c 'import {module}'`."
@@ -113,6 +118,8 @@ class ModelStack:
 
     model: Layer
     decorators: tuple[Layer, ...]
+    batching: BatchingConfiguration | None = None
+    timeout_seconds: float | None = None
 
     @classmethod
     def from_configuration(cls, configuration: ModelConfiguration) -> ModelStack:
@@ -127,11 +134,25 @@ class ModelStack:
                 Layer(import_class(decorator.class_path, MLModelDecorator), decorator.configuration)
                 for decorator in configuration.decorators
             ),
+            configuration.batching,
+            configuration.timeout_seconds,
         )
+
+    def check_batching(self) -> None:
+        """Raise ClassPathError if batches are asked for, and the model's class predicts none."""
+        # Decorators forward unknown attributes to the model, so that only a class can tell.
+        if self.batching is not None and not hasattr(self.model.cls, "predict_batch"):
+            name = self.model.cls.__name__
+            hint = (
+                "Define predict_batch(self, data: list[Input]) -> list[Output], or remove batching."
+            )
+            raise ClassPathError(f"{name} does not define predict_batch", hint)
 
     def build(self) -> MLModel:
         """Make the model, which runs every `__init__`, and whatever they raise comes out."""
         model = self.model.cls(**self.model.arguments)
+        if self.batching is not None:
+            model = BatchingDecorator(model, self.batching, self.timeout_seconds)
         for layer in self.decorators:
             model = _decorate(layer, model)
         return cast(MLModel, model)

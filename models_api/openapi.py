@@ -17,9 +17,10 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 from rest_framework.permissions import AllowAny
 
+from models_api.conf import maximum_batch_rows
 from models_api.exceptions import ModelNotReady
 from models_api.json_schema import SERVICE, JSONSchema, SchemaUse, components, referenced
-from models_api.registry import ModelRegistry
+from models_api.registry import HostedModel, ModelRegistry
 from models_api.schemas import (
     Error,
     HealthStatusResponse,
@@ -28,6 +29,7 @@ from models_api.schemas import (
     ReadinessStatusResponse,
     StartupStatusResponse,
 )
+from models_api.serving import batch_schemas
 
 if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig
@@ -44,7 +46,8 @@ ERRORS = {
     415: "The body says that it is something else than JSON, or is compressed.",
     429: "Too many requests.",
     500: "The model or the service failed; the log has the reason under the request's id.",
-    503: "The model is not loaded yet, or failed to load.",
+    503: "The model is not loaded, or too many requests are waiting for it.",
+    504: "The request waited for the model longer than its configuration allows.",
 }
 _OWN_RESPONSES: tuple[type[BaseModel], ...] = (
     Error,
@@ -214,22 +217,37 @@ def _describe(
         if not model.configuration.create_endpoint:
             continue
         try:
-            uses += prediction_uses(model)
+            uses += [*prediction_uses(model), *batch_uses(model)]
         except ModelNotReady:
             continue
     return _components(tuple(uses))
 
 
-def prediction_uses(model: Any) -> tuple[SchemaUse, SchemaUse]:
-    """Name the uses of a hosted model's schemas.
+def prediction_uses(model: HostedModel) -> tuple[SchemaUse, SchemaUse]:
+    """Name the uses of a hosted model's schemas: what a prediction takes, and what it gives.
 
     Raises:
         ModelNotReady: the schemas are not known, because the model failed to load.
     """
-    input_schema, output_schema = model.schemas
+    return _uses(model, model.schemas)
+
+
+def batch_uses(model: HostedModel) -> tuple[SchemaUse, SchemaUse]:
+    """Name the uses of the schemas of a batch: what it takes, and what it gives.
+
+    Raises:
+        ModelNotReady: the schemas are not known, because the model failed to load.
+    """
+    return _uses(model, batch_schemas(*model.schemas, maximum_batch_rows()))
+
+
+def _uses(
+    model: HostedModel, schemas: tuple[type[BaseModel], type[BaseModel]]
+) -> tuple[SchemaUse, SchemaUse]:
+    taken, given = schemas
     return (
-        SchemaUse(model.qualified_name, input_schema, "validation"),
-        SchemaUse(model.qualified_name, output_schema, "serialization"),
+        SchemaUse(model.qualified_name, taken, "validation"),
+        SchemaUse(model.qualified_name, given, "serialization"),
     )
 
 

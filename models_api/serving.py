@@ -1,6 +1,6 @@
 """What one prediction goes through: parse the JSON, predict, serialise the result.
 
-Nothing here knows HTTP: every protocol is a thin layer on `Predictor`.
+Nothing here knows HTTP: every protocol is a thin layer on `Predictor` and `BatchPredictor`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import logging
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_core import (
     PydanticSerializationError,
     SchemaSerializer,
@@ -21,7 +23,15 @@ from pydantic_core import (
     to_json,
 )
 
-from models_api.exceptions import InputProblem, InvalidInput, PredictionFailed, SchemaRejected
+from models_api.exceptions import (
+    DeadlineExceeded,
+    InputProblem,
+    InvalidInput,
+    ModelsAPIError,
+    Overloaded,
+    PredictionFailed,
+    SchemaRejected,
+)
 from models_api.registry import HostedModel
 
 logger = logging.getLogger(__name__)
@@ -45,19 +55,93 @@ class Predictor:
             ModelNotReady: the model is not loaded, or failed to load.
             InvalidInput: the body does not fit the input schema.
             SchemaRejected: the model itself refused the data.
+            Overloaded, DeadlineExceeded: the model's queue is full, or too slow.
             PredictionFailed: the model raised, or returned what does not fit.
+        """
+        model = self._hosted_model.ready_model()
+        input_schema, output_schema = self._hosted_model.schemas
+        data = parse(body, input_schema)
+        try:
+            return serialise(model.predict(data), output_schema)
+        except Exception as error:
+            raise _domain_error(self._hosted_model.qualified_name, error) from error
+
+
+class BatchPredictor:
+    """Predicts many rows of one request: `{"inputs": [...]}` in, `{"predictions": [...]}` out."""
+
+    def __init__(self, hosted_model: HostedModel, maximum_rows: int) -> None:
+        self._hosted_model = hosted_model
+        self._maximum_rows = maximum_rows
+
+    def __call__(self, body: bytes) -> bytes:
+        """Predict for all rows, or for none if one of them is wrong.
+
+        Raises:
+            ModelNotReady, InvalidInput, SchemaRejected, Overloaded, DeadlineExceeded,
+            PredictionFailed: as for one row, and the message says which row it was.
         """
         hosted_model = self._hosted_model
         model = hosted_model.ready_model()
         input_schema, output_schema = hosted_model.schemas
-        data = parse(body, input_schema)
-        try:
-            return serialise(model.predict(data), output_schema)
-        except MLModelSchemaValidationException as error:
-            raise SchemaRejected(hosted_model.qualified_name, str(error)) from error
-        except Exception as error:
-            message = f"The model {hosted_model.qualified_name} failed to make a prediction."
-            raise PredictionFailed(hosted_model.qualified_name, message) from error
+        batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
+        rows = parse(body, batch_schema).inputs  # type: ignore[attr-defined]
+        batching = hosted_model.configuration.batching
+        chunk = batching.max_batch_size if batching else self._maximum_rows
+        written: list[bytes] = []
+        for start in range(0, len(rows), chunk):
+            written += self._predict(model, rows[start : start + chunk], start, output_schema)
+        return b'{"predictions":[' + b",".join(written) + b"]}"
+
+    def _predict(
+        self, model: MLModel, rows: list[Any], start: int, schema: type[BaseModel]
+    ) -> Iterator[bytes]:
+        predictions = _predict_together(model, rows)
+        for index, row in enumerate(rows):
+            try:
+                prediction = predictions[index] if predictions else model.predict(row)
+                yield serialise(prediction, schema)
+            except Exception as error:
+                name = self._hosted_model.qualified_name
+                raise _domain_error(name, error, f"inputs[{start + index}]: ") from error
+
+
+@cache
+def batch_schemas(
+    input_schema: type[BaseModel], output_schema: type[BaseModel], maximum_rows: int
+) -> tuple[type[BaseModel], type[BaseModel]]:
+    """Make the schemas of a batch, what is taken and what is given, from those of a row."""
+    inputs = Field(max_length=maximum_rows, description="Rows to predict for.")
+    predictions = Field(description="The prediction for each row, in the same order.")
+    return (
+        create_model(f"{input_schema.__name__}Batch", inputs=(list[input_schema], inputs)),  # type: ignore[valid-type]
+        create_model(
+            f"{output_schema.__name__}Batch",
+            predictions=(list[output_schema], predictions),  # type: ignore[valid-type]
+        ),
+    )
+
+
+def _predict_together(model: MLModel, rows: list[Any]) -> list[Any] | None:
+    """Predict in one call; None if the model has no such call, or failed in it."""
+    # Decorators forward unknown attributes, so that an instance would skip those around the model.
+    if not hasattr(type(model), "predict_batch"):
+        return None
+    try:
+        predictions = list(model.predict_batch(rows))
+    except Exception:  # noqa: BLE001 (each row alone will tell which it was, and why)
+        return None
+    return predictions if len(predictions) == len(rows) else None
+
+
+def _domain_error(qualified_name: str, error: Exception, row: str = "") -> ModelsAPIError:
+    """Say in the terms of this package what went wrong in a model."""
+    if isinstance(error, MLModelSchemaValidationException):
+        return SchemaRejected(qualified_name, f"{row}{error}")
+    if isinstance(error, Overloaded | DeadlineExceeded):
+        return error
+    message = f"{row}The model {qualified_name} failed to make a prediction."
+    return PredictionFailed(qualified_name, message)
 
 
 def parse(body: bytes, schema: type[BaseModel]) -> BaseModel:

@@ -8,6 +8,7 @@ from django.apps import apps
 from django.urls import URLPattern, path
 
 from models_api.apps import ModelsAPIConfig
+from models_api.conf import maximum_batch_rows
 from models_api.documentation import (
     AssetView,
     OpenAPIJSONView,
@@ -17,7 +18,8 @@ from models_api.documentation import (
     SwaggerUIView,
 )
 from models_api.exceptions import ConfigurationError
-from models_api.registry import ModelRegistry
+from models_api.registry import HostedModel, ModelRegistry
+from models_api.serving import BatchPredictor, Predictor
 from models_api.views import (
     HealthView,
     ModelMetadataView,
@@ -34,26 +36,35 @@ app_name = "models_api"
 def api_patterns(registry: ModelRegistry) -> list[URLPattern]:
     """Make the routes that the OpenAPI document describes."""
     given: dict[str, Any] = {"registry": registry}
-    predictions = [
-        path(
-            f"api/models/{model.qualified_name}/prediction",
-            PredictionView.as_view(hosted_model=model, **given),
-            name=f"prediction-{model.qualified_name}",
-        )
-        for model in registry
-        if model.configuration.create_endpoint
-    ]
-    unknown = "api/models/<str:qualified_name>/prediction"
+    hosted = [model for model in registry if model.configuration.create_endpoint]
+    unknown = UnknownModelView.as_view(**given)
     metadata = "api/models/<str:qualified_name>/metadata"
     return [
-        *predictions,
-        path(unknown, UnknownModelView.as_view(**given)),
+        *(_prediction_pattern(model, given) for model in hosted),
+        *(_batch_pattern(model, given) for model in hosted),
+        path("api/models/<str:qualified_name>/prediction", unknown),
+        path("api/models/<str:qualified_name>/prediction/batch", unknown),
         path("api/models", ModelsView.as_view(**given), name="models"),
         path(metadata, ModelMetadataView.as_view(**given), name="metadata"),
         path("api/health", HealthView.as_view(**given), name="health"),
         path("api/health/ready", ReadinessView.as_view(**given), name="readiness"),
         path("api/health/startup", StartupView.as_view(**given), name="startup"),
     ]
+
+
+def _prediction_pattern(model: HostedModel, given: dict[str, Any]) -> URLPattern:
+    view = PredictionView.as_view(hosted_model=model, predictor=Predictor(model), **given)
+    name = model.qualified_name
+    pattern: URLPattern = path(f"api/models/{name}/prediction", view, name=f"prediction-{name}")
+    return pattern
+
+
+def _batch_pattern(model: HostedModel, given: dict[str, Any]) -> URLPattern:
+    predictor = BatchPredictor(model, maximum_batch_rows())
+    view = PredictionView.as_view(hosted_model=model, predictor=predictor, **given)
+    name = model.qualified_name
+    pattern: URLPattern = path(f"api/models/{name}/prediction/batch", view, name=f"batch-{name}")
+    return pattern
 
 
 def documentation_patterns(

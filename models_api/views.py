@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from pydantic import BaseModel
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny
@@ -15,7 +16,7 @@ from rest_framework.views import APIView
 from models_api.exception_handler import MethodNotAllowed, exception_handler
 from models_api.exceptions import ModelNotFound
 from models_api.json_schema import json_schema
-from models_api.openapi import ModelsAPISchema, Operation, own_body, prediction_uses
+from models_api.openapi import ModelsAPISchema, Operation, batch_uses, own_body, prediction_uses
 from models_api.registry import HostedModel, ModelRegistry
 from models_api.request_body import read_json_body
 from models_api.schemas import (
@@ -28,7 +29,7 @@ from models_api.schemas import (
     StartupStatus,
     StartupStatusResponse,
 )
-from models_api.serving import Predictor
+from models_api.serving import BatchPredictor, Predictor
 
 
 def json_response(body: BaseModel, status: int = 200) -> HttpResponse:
@@ -84,35 +85,60 @@ class ModelsAPIView(APIView):
 
 
 class PredictionView(ModelsAPIView):
-    """Predicts with one model."""
+    """Predicts with one model: one row, or with a BatchPredictor many."""
 
     hosted_model: HostedModel = None  # type: ignore[assignment] # always given to as_view
-    predictor: Predictor = None  # type: ignore[assignment] # made by as_view
+    predictor: Predictor | BatchPredictor = None  # type: ignore[assignment] # likewise
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        """Make the view of one hosted model."""
-        predictor = Predictor(initkwargs["hosted_model"])
-        return super().as_view(predictor=predictor, **initkwargs)
+        """Make the view of one hosted model; without policies, it skips what applies them."""
+        view = super().as_view(**initkwargs)
+        if cls.authentication_classes or cls.throttle_classes or cls._restricts():
+            return view
+        predictor, registry = initkwargs["predictor"], initkwargs["registry"]
+
+        @wraps(view)
+        def predict(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method != "POST":
+                response: HttpResponse = view(request, *args, **kwargs)
+                return response
+            try:
+                return _json_bytes(predictor(read_json_body(request)))
+            except Exception as error:  # noqa: BLE001 (the handler answers them all)
+                registry.start_loading()
+                return exception_handler(error, {"request": request})
+
+        return predict
 
     def operation(self) -> Operation:
         """Describe the prediction in the model's own words."""
         details = self.hosted_model.details
-        request, response = prediction_uses(self.hosted_model)
+        name, title = details.qualified_name, details.display_name
+        is_batch = isinstance(self.predictor, BatchPredictor)
+        uses = batch_uses if is_batch else prediction_uses
+        request, response = uses(self.hosted_model)
         return Operation(
-            id=f"predict_{details.qualified_name}",
-            tag=details.qualified_name,
-            summary=f"Predict with {details.display_name}",
+            id=f"predict_batch_{name}" if is_batch else f"predict_{name}",
+            tag=name,
+            summary=f"Predict a batch with {title}" if is_batch else f"Predict with {title}",
             description=details.description,
             request=request,
             response=response,
-            errors=(400, 411, 413, 415, 500, 503),
+            errors=(400, 411, 413, 415, 500, 503, 504),
         )
 
     def post(self, request: Request) -> HttpResponse:
-        """Predict for the row in the body."""
-        body = read_json_body(request._request)
-        return HttpResponse(self.predictor(body), content_type="application/json")
+        """Predict for what is in the body."""
+        return _json_bytes(self.predictor(read_json_body(request._request)))
+
+    @classmethod
+    def _restricts(cls) -> bool:
+        return any(permission is not AllowAny for permission in cls.permission_classes)
+
+
+def _json_bytes(body: bytes) -> HttpResponse:
+    return HttpResponse(body, content_type="application/json")
 
 
 class UnknownModelView(ModelsAPIView):

@@ -1,0 +1,205 @@
+"""Group commit: requests that come while a model is busy are predicted together afterwards."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ml_base import MLModel, MLModelDecorator
+
+from models_api.configuration import BatchingConfiguration
+from models_api.exceptions import DeadlineExceeded, Overloaded
+
+
+class _Row:
+    """One caller's data on its way through a batch."""
+
+    __slots__ = ("data", "error", "leads", "result", "turn")
+
+    def __init__(self, data: Any, turn: threading.Lock | None = None) -> None:
+        self.data = data
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.leads = False
+        """Whether the caller is to predict the next batch on its own thread."""
+        self.turn = turn
+        """Held until the row has an outcome, or leads; None for a row that never waits."""
+
+    def outcome(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class GroupCommit:
+    """Calls `predict` or `predict_batch` for rows of many threads, one call at a time.
+
+    A caller that finds the model idle predicts at once, on its own thread, and alone. Those that
+    come meanwhile queue up; when the model is idle again, the first of them leads: it takes the
+    others, up to `max_batch_size`, and predicts for all of them in one call. No thread is started,
+    and nobody waits without need: only with `max_wait_seconds` does a leader wait for more rows.
+
+    Where a batch raises, or gives a wrong number of results, its rows are predicted again one by
+    one, so that only the bad ones fail.
+    """
+
+    _busy: bool
+
+    def __init__(
+        self,
+        predict: Callable[[Any], Any],
+        predict_batch: Callable[[list[Any]], Sequence[Any]],
+        options: BatchingConfiguration,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        self._predict = predict
+        self._predict_batch = predict_batch
+        self._max_batch_size = options.max_batch_size
+        self._max_wait_seconds = options.max_wait_seconds
+        self._max_queue_size = options.max_queue_size
+        self._timeout_seconds = timeout_seconds
+        self._begin_idle()
+        # A forked child has none of the threads that were predicting.
+        begin_idle = weakref.WeakMethod(self._begin_idle)
+        os.register_at_fork(after_in_child=lambda: _call(begin_idle()))
+
+    def predict(self, data: Any) -> Any:
+        """Predict for one row, together with those of other threads if there are any.
+
+        Raises:
+            Overloaded: `max_queue_size` rows are waiting already.
+            DeadlineExceeded: the row waited for `timeout_seconds`.
+            Exception: whatever the model raises for this row.
+        """
+        with self._lock:
+            if self._busy:
+                row = self._enqueue(data)
+            else:
+                self._busy = True
+                row = _Row(data)
+        if row.turn is not None and not self._wait(row):
+            return row.outcome()
+        return self._lead(row)
+
+    @property
+    def queue_depth(self) -> int:
+        """Number of rows that are waiting."""
+        return len(self._queue)
+
+    def _begin_idle(self) -> None:
+        self._lock = threading.Lock()
+        self._arrival = threading.Condition(self._lock)
+        self._queue: deque[_Row] = deque()
+        self._busy = False
+
+    def _enqueue(self, data: Any) -> _Row:
+        if len(self._queue) >= self._max_queue_size:
+            raise Overloaded(len(self._queue))
+        turn = threading.Lock()
+        turn.acquire()
+        row = _Row(data, turn)
+        self._queue.append(row)
+        if self._max_wait_seconds:
+            self._arrival.notify()
+        return row
+
+    def _wait(self, row: _Row) -> bool:
+        """Return once the row has an outcome, or leads; True if it leads."""
+        assert row.turn is not None  # noqa: S101 (for the type checker)
+        timeout = -1 if self._timeout_seconds is None else self._timeout_seconds
+        if not row.turn.acquire(timeout=timeout):
+            with self._lock:
+                # A row that leads by now has others depending on it.
+                if not row.leads:
+                    if row in self._queue:
+                        self._queue.remove(row)
+                    raise DeadlineExceeded(timeout)
+        return row.leads
+
+    def _lead(self, row: _Row) -> Any:
+        batch = [row]
+        try:
+            if self._queue or self._max_wait_seconds:
+                self._gather(batch)
+            self._predict_rows(batch)
+        except BaseException:
+            # What models raise is in their rows: this thread is being stopped, and nobody else's.
+            for other in batch[1:]:
+                other.error = RuntimeError("The thread that predicted this row was stopped.")
+            raise
+        finally:
+            self._hand_over()
+            for other in batch[1:]:
+                assert other.turn is not None  # noqa: S101
+                other.turn.release()
+        return row.outcome()
+
+    def _gather(self, batch: list[_Row]) -> None:
+        with self._lock:
+            if self._max_wait_seconds:
+                deadline = time.monotonic() + self._max_wait_seconds
+                while len(self._queue) + 1 < self._max_batch_size:
+                    if not self._arrival.wait(deadline - time.monotonic()):
+                        break
+            while self._queue and len(batch) < self._max_batch_size:
+                batch.append(self._queue.popleft())
+
+    def _predict_rows(self, batch: list[_Row]) -> None:
+        if len(batch) > 1 and self._predict_together(batch):
+            return
+        for row in batch:
+            try:
+                row.result = self._predict(row.data)
+            except Exception as error:  # noqa: BLE001 (it belongs to whoever asked)
+                row.error = error
+
+    def _predict_together(self, batch: list[_Row]) -> bool:
+        try:
+            results = self._predict_batch([row.data for row in batch])
+            for row, result in zip(batch, results, strict=True):
+                row.result = result
+        except Exception:  # noqa: BLE001 (each row alone will tell which it was, and why)
+            return False
+        return True
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            following = self._queue.popleft() if self._queue else None
+            if following is None:
+                self._busy = False
+                return
+            following.leads = True
+        assert following.turn is not None  # noqa: S101
+        following.turn.release()
+
+
+class BatchingDecorator(MLModelDecorator):
+    """The innermost decorator of a model with batching: `predict` stays the only way in."""
+
+    def __init__(
+        self, model: MLModel, options: BatchingConfiguration, timeout_seconds: float | None = None
+    ) -> None:
+        super().__init__(model)
+        # ml_base's decorators send attributes that are set on them to the model.
+        self.__dict__["group_commit"] = GroupCommit(
+            model.predict, model.predict_batch, options, timeout_seconds
+        )
+
+    def predict(self, data: Any) -> Any:
+        """Predict for one row; see GroupCommit.predict."""
+        return self.group_commit.predict(data)
+
+    def predict_batch(self, data: Sequence[Any]) -> Sequence[Any]:
+        """Predict at once for rows that came together."""
+        results: Sequence[Any] = self._model.predict_batch(data)
+        return results
+
+
+def _call(function: Callable[[], None] | None) -> None:
+    if function is not None:
+        function()
