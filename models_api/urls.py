@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from django.apps import apps
-from django.urls import URLPattern, path
+from django.urls import URLPattern, URLResolver, path
 
 from models_api.apps import ModelsAPIConfig
 from models_api.conf import maximum_batch_rows
@@ -19,6 +19,7 @@ from models_api.documentation import (
 )
 from models_api.exceptions import ConfigurationError
 from models_api.registry import HostedModel, ModelRegistry
+from models_api.routing import LiteralRoutes
 from models_api.serving import BatchPredictor, Predictor
 from models_api.views import (
     HealthView,
@@ -32,16 +33,20 @@ from models_api.views import (
 
 app_name = "models_api"
 
+Route = URLPattern | URLResolver
 
-def api_patterns(registry: ModelRegistry) -> list[URLPattern]:
+
+def api_patterns(registry: ModelRegistry) -> list[Route]:
     """Make the routes that the OpenAPI document describes."""
     given: dict[str, Any] = {"registry": registry}
     hosted = [model for model in registry if model.configuration.create_endpoint]
     unknown = UnknownModelView.as_view(**given)
     metadata = "api/models/<str:qualified_name>/metadata"
     return [
-        *(_prediction_pattern(model, given) for model in hosted),
-        *(_batch_pattern(model, given) for model in hosted),
+        LiteralRoutes(
+            [_prediction_pattern(model, given) for model in hosted]
+            + [_batch_pattern(model, given) for model in hosted]
+        ),
         path("api/models/<str:qualified_name>/prediction", unknown),
         path("api/models/<str:qualified_name>/prediction/batch", unknown),
         path("api/models", ModelsView.as_view(**given), name="models"),
@@ -68,8 +73,8 @@ def _batch_pattern(model: HostedModel, given: dict[str, Any]) -> URLPattern:
 
 
 def documentation_patterns(
-    registry: ModelRegistry, described: list[URLPattern], title: str
-) -> list[URLPattern]:
+    registry: ModelRegistry, described: list[Route], title: str
+) -> list[Route]:
     """Make the routes of the documentation of the described routes."""
     given: dict[str, Any] = {"registry": registry}
     document = {"patterns": tuple(described), **given}
@@ -83,7 +88,7 @@ def documentation_patterns(
     ]
 
 
-def _patterns() -> list[URLPattern]:
+def _patterns() -> list[Route]:
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
     try:
         registry = app_config.registry
