@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import logging.config
-from datetime import date
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from models_api.exceptions import Problem
+from models_api.explanation import explain
 from models_api.yaml_document import Key, YAMLDocument
 
-INVALID_VALUE = "models_api.E003"
 INVALID_LOGGING = "models_api.E007"
 
 QUALIFIED_NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
@@ -117,7 +114,9 @@ class ServiceConfiguration(_Section):
     """Description of the API, in Markdown."""
     version: str = "0.1.0"
     """Version of the API; a number such as 1.10 needs quotes."""
-    models: list[ModelConfiguration] = []
+    models: list[ModelConfiguration] = Field(
+        default=[], examples=["models: [{class_path: my_package.models.MyModel}]"]
+    )
     """The models that the service hosts."""
     logging: dict[str, Any] | None = None
     """Logging, in the form that Python's logging.config.dictConfig takes."""
@@ -165,29 +164,7 @@ class ConfigurationFile:
         try:
             self.configuration = ServiceConfiguration.model_validate(self.document.data)
         except ValidationError as error:
-            for details in error.errors(include_url=False, include_input=False):
-                self._note(details)
-
-    def _note(self, details: ErrorDetails) -> None:
-        keys = details["loc"]
-        if self.document.is_broken(keys):
-            return
-        key = keys[-1] if keys else ""
-        if details["type"] == "extra_forbidden":
-            message, hint = f'unknown key "{key}"', _nearest(str(key), _known_keys(keys[:-1]))
-        elif details["type"] == "missing":
-            message, hint = f'the key "{key}" is missing', _meaning(keys)
-        elif details["type"] == "string_type" and self.document.written(keys) not in (None, ""):
-            written = self.document.written(keys)
-            message, hint = "this is not a string", f'Quote it: {key}: "{written}"'
-        elif not keys:
-            message = "the file does not hold a mapping of keys to values"
-            hint = f"Begin with one of the keys {', '.join(_known_keys(()))}."
-        elif details["type"] in ("model_type", "dict_type"):
-            message, hint = "this is not a mapping of keys to values", _meaning(keys)
-        else:
-            message, hint = details["msg"], _meaning(keys)
-        self.problems.append(self.document.problem(INVALID_VALUE, keys, message, hint))
+            self.problems += explain(error, self.document, ServiceConfiguration)
 
     def _class_path(
         self, section: Any, keys: tuple[Key, ...]
@@ -201,48 +178,3 @@ class ConfigurationFile:
 def _items(section: Any, key: str) -> list[Any]:
     items = section.get(key) if isinstance(section, dict) else None
     return items if isinstance(items, list) else []
-
-
-def _section(keys: Sequence[Key]) -> type[BaseModel] | None:
-    """The class that describes the mapping at these keys; None if it is not ours to describe."""
-    section: type[BaseModel] = ServiceConfiguration
-    for key in keys:
-        if isinstance(key, int):
-            continue
-        if key not in section.model_fields:
-            return None
-        inner = _section_within(section.model_fields[key].annotation)
-        if inner is None:
-            return None
-        section = inner
-    return section
-
-
-def _section_within(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_section_within, get_args(annotation))), None)
-
-
-def _known_keys(keys: Sequence[Key]) -> list[str]:
-    section = _section(keys)
-    return list(section.model_fields) if section else []
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if nearest:
-        return f'Did you mean "{nearest[0]}"?'
-    return f"Known keys here: {', '.join(known)}."
-
-
-def _meaning(keys: Sequence[Key]) -> str:
-    """What the value at these keys means, with an example where there is one."""
-    named = [position for position, key in enumerate(keys) if isinstance(key, str)]
-    for position in reversed(named):
-        section = _section(keys[:position])
-        field = section.model_fields.get(str(keys[position])) if section else None
-        if field is not None:
-            example = f" For example {field.examples[0]}." if field.examples else ""
-            return f"{keys[position]}: {field.description}{example}"
-    return "See the configuration reference."

@@ -25,6 +25,19 @@ _REFERENCE = re.compile(
     r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-(?P<default>[^}]*))?\}"
     r"|(?P<malformed>\$\{[^}]*\}?)"
 )
+_PLAIN_HINT = "Write a plain value: a string, number, boolean, list or mapping."
+# What PyYAML says, and what to do about it.
+_SYNTAX_HINTS = (
+    ("'\\t'", "Indent with spaces: YAML takes no tabs there."),
+    ("cannot start any token", "Put the value in quotes."),
+    ("mapping values are not allowed", "Put a value that has a colon in it in quotes."),
+    ("another document", "Remove the line `---` between them, or one of the two."),
+    ("undefined alias", "Put a value that begins with an asterisk in quotes."),
+    ("unhashable key", "Put a value that begins with a brace or a bracket in quotes."),
+    ("but got '{'", "Put ${NAME} in quotes where brackets or braces surround it."),
+    ("unexpected end of stream", "Close the quotation mark that is opened on that line."),
+    ("", "Mend the YAML: check the indentation, quotes and brackets around that line."),
+)
 
 
 def key_path(keys: Sequence[Key]) -> str:
@@ -52,7 +65,12 @@ class YAMLDocument:
 
     def problem(self, id_: str, keys: Sequence[Key], message: str, hint: str) -> Problem:
         """Describe a problem of the value at these keys, or of the whole file if there are none."""
-        line = self._line(keys)
+        return self.problem_on(self._line(keys), id_, keys, message, hint)
+
+    def problem_on(
+        self, line: int | None, id_: str, keys: Sequence[Key], message: str, hint: str
+    ) -> Problem:
+        """Describe a problem on a line that the keys do not lead to."""
         return Problem(id_, str(self.path), line, key_path(keys), message, hint)
 
     def is_broken(self, keys: Sequence[Key]) -> bool:
@@ -65,21 +83,33 @@ class YAMLDocument:
         node = self._value(keys)
         return str(node.value) if isinstance(node, yaml.ScalarNode) else None
 
+    def odd_keys(self, keys: Sequence[Key]) -> list[tuple[int, str]]:
+        """Line and text of the mapping's keys that YAML does not read as strings."""
+        node = self._value(keys)
+        if not isinstance(node, yaml.MappingNode):
+            return []
+        return [
+            (key.start_mark.line + 1, str(key.value))
+            for key, _ in node.value
+            if key.tag != _STRING_TAG
+        ]
+
     def _read(self) -> str | None:
-        hint = "Name an existing file in the environment variable REST_CONFIG."
+        line, hint = None, "Name an existing file in the environment variable REST_CONFIG."
         try:
             return self.path.read_bytes().decode("utf-8-sig")
         except FileNotFoundError:
             message = f"there is no such file (looked for {self.path.absolute()})"
         except UnicodeDecodeError as error:
-            message, hint = f"the file is not UTF-8 text ({error})", "Save the file as UTF-8."
+            line = error.object.count(b"\n", 0, error.start) + 1
+            message = f"the byte 0x{error.object[error.start]:02x} is not UTF-8 text"
+            hint = "Save the file in the encoding UTF-8."
         except (OSError, ValueError) as error:
             message = f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
-        self._note(UNREADABLE, None, (), message, hint)
+        self._note(UNREADABLE, line, (), message, hint)
         return None
 
     def _parse(self, text: str) -> None:
-        hint = "Mend the YAML: check the indentation, quotes and brackets around that line."
         try:
             loader = _CollectingLoader(text)
             root = loader.get_single_node()
@@ -91,26 +121,28 @@ class YAMLDocument:
             if self._inspect(root):
                 self.data = loader.construct_document(root)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            message = ", ".join(part for part in (error.context, error.problem) if part)
-            self._note(
-                INVALID_YAML,
-                mark.line + 1 if mark else None,
-                (),
-                f"not valid YAML: {message}",
-                hint,
-            )
-        except yaml.YAMLError as error:
-            self._note(INVALID_YAML, None, (), f"not valid YAML: {error}", hint)
+            self._note_syntax(error)
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            message = f"not valid YAML: the character {chr(error.character)!r}"
+            self._note(INVALID_YAML, line, (), message, "Remove it, or write it as an escape.")
         except RecursionError:
             self._root = self.data = None
             self._note(
                 INVALID_YAML, None, (), "the values are nested too deeply", "Nest less deeply."
             )
         else:
-            for node, reason in loader.failures:
-                hint = "Write a plain value: a string, number, boolean, list or mapping."
+            for node, reason, hint in loader.failures:
                 self._note_at(node, INVALID_YAML, reason, hint)
+
+    def _note_syntax(self, error: yaml.MarkedYAMLError) -> None:
+        mark = error.problem_mark or error.context_mark
+        if error.problem == "found unexpected end of stream":
+            mark = error.context_mark or mark  # where the quotation mark is that nobody closes
+        line = mark.line + 1 if mark else None
+        message = ", ".join(part for part in (error.context, error.problem) if part)
+        hint = next(hint for said, hint in _SYNTAX_HINTS if said in message)
+        self._note(INVALID_YAML, line, (), f"not valid YAML: {message}", hint)
 
     def _inspect(self, root: yaml.Node) -> bool:
         """Fill in environment variables, note duplicate keys; False if an alias contains itself."""
@@ -195,7 +227,7 @@ class YAMLDocument:
     def _note(
         self, id_: str, line: int | None, keys: Sequence[Key], message: str, hint: str
     ) -> None:
-        self.problems.append(Problem(id_, str(self.path), line, key_path(keys), message, hint))
+        self.problems.append(self.problem_on(line, id_, keys, message, hint))
 
 
 class _CollectingLoader(yaml.SafeLoader):
@@ -203,18 +235,27 @@ class _CollectingLoader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.failures: list[tuple[yaml.Node, str]] = []
+        self.failures: list[tuple[yaml.Node, str, str]] = []
+        """Node, what is wrong with it, and how to mend it."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep=deep)
         except yaml.constructor.ConstructorError as error:
-            self.failures.append((node, str(error.problem or error.context)))
+            reason = str(error.problem or error.context)
+            if reason.startswith("could not determine a constructor"):
+                reason = f"the tag {_short(node.tag)} is not allowed"
+            self.failures.append((node, reason, _PLAIN_HINT))
         except (ValueError, KeyError, TypeError, OverflowError):
             # PyYAML lets these out for scalars such as `2026-99-99` and `!!bool perhaps`.
-            self.failures.append((node, f"{node.value!r} is not a value of its type"))
+            reason = f"YAML takes {node.value} for a {_short(node.tag)[2:]}, but it is none"
+            self.failures.append((node, reason, f'Quote it: "{node.value}"'))
         self.recursive_objects.pop(node, None)
         return None
+
+
+def _short(tag: str) -> str:
+    return tag.replace("tag:yaml.org,2002:", "!!")
 
 
 def _children(node: yaml.Node) -> list[tuple[Key, yaml.Node]]:
