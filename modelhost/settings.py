@@ -6,39 +6,16 @@ names only, no database. docs/operations.md lists them.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from modelhost.environment import flag, items, log_level, number, text
 
-def _text(name: str, default: str) -> str:
-    return os.environ.get(f"MODELHOST_{name}", default)
-
-
-def _flag(name: str, default: bool = False) -> bool:
-    value = _text(name, "1" if default else "0").strip().lower()
-    if value not in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
-        raise ImproperlyConfigured(f"MODELHOST_{name} is {value!r}; write 1 or 0.")
-    return value in ("1", "true", "yes", "on")
-
-
-def _number(name: str, default: int) -> int:
-    value = _text(name, str(default)).strip()
-    if not value.isdecimal():
-        raise ImproperlyConfigured(f"MODELHOST_{name} is {value!r}; write a whole number.")
-    return int(value)
-
-
-def _list(name: str, default: str) -> list[str]:
-    return [item.strip() for item in _text(name, default).split(",") if item.strip()]
-
-
-DEBUG = _flag("DEBUG")
+DEBUG = flag("DEBUG", default=False)
 # Nothing is signed with the key yet, so one made at each start does; Django insists on having one.
-SECRET_KEY = _text("SECRET_KEY", "") or get_random_secret_key()
-ALLOWED_HOSTS = _list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+SECRET_KEY = text("SECRET_KEY", "") or get_random_secret_key()
+ALLOWED_HOSTS = items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 ROOT_URLCONF = "modelhost.urls"
 WSGI_APPLICATION = "modelhost.wsgi.application"
@@ -55,15 +32,15 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memor
 APPEND_SLASH = False
 USE_I18N = False
 TIME_ZONE = "UTC"
-DATA_UPLOAD_MAX_MEMORY_SIZE = _number("MAX_BODY_BYTES", 10 * 1024 * 1024)
-MODELS_API_MAX_BATCH_ROWS = _number("MAX_BATCH_ROWS", 1000)
+DATA_UPLOAD_MAX_MEMORY_SIZE = number("MAX_BODY_BYTES", 10 * 1024 * 1024)
+MODELS_API_MAX_BATCH_ROWS = number("MAX_BATCH_ROWS", 1000)
 
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.
-SECURE_SSL_REDIRECT = _flag("SSL_REDIRECT")
-SECURE_HSTS_SECONDS = _number("HSTS_SECONDS", 0)
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _flag("HSTS_SUBDOMAINS")
-if _flag("TRUST_PROXY_TLS"):
+SECURE_SSL_REDIRECT = flag("SSL_REDIRECT", default=False)
+SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = flag("HSTS_SUBDOMAINS", default=False)
+if flag("TRUST_PROXY_TLS", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [
     "security.W003",  # without cookies and sessions a forged request has nothing to use
@@ -86,7 +63,7 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": _text("LOG_LEVEL", "INFO").upper()},
+    "root": {"handlers": ["console"], "level": log_level()},
     "loggers": {
         "django": {"level": "INFO"},
         # Django warns of each 4xx: what clients do wrong is in the access log of the server.

@@ -1,0 +1,58 @@
+"""The environment variables that begin with MODELHOST_, read with their types."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+def text(name: str, default: str) -> str:
+    """Read MODELHOST_<name>; set but empty counts as not set."""
+    return os.environ.get(f"MODELHOST_{name}", "").strip() or default
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """Read MODELHOST_<name> as yes or no.
+
+    Raises:
+        ImproperlyConfigured: it is neither.
+    """
+    value = text(name, "1" if default else "0").lower()
+    if value not in _TRUE + _FALSE:
+        raise ImproperlyConfigured(f"MODELHOST_{name} is {value!r}; write 1 or 0.")
+    return value in _TRUE
+
+
+def number(name: str, default: int) -> int:
+    """Read MODELHOST_<name> as a whole number.
+
+    Raises:
+        ImproperlyConfigured: it is none, or negative.
+    """
+    value = text(name, str(default))
+    if not (value.isascii() and value.isdecimal()):
+        raise ImproperlyConfigured(f"MODELHOST_{name} is {value!r}; write a whole number.")
+    return int(value)
+
+
+def log_level() -> str:
+    """Read MODELHOST_LOG_LEVEL as the name of one of logging's levels.
+
+    Raises:
+        ImproperlyConfigured: there is no such level.
+    """
+    value = text("LOG_LEVEL", "INFO").upper()
+    known = logging.getLevelNamesMapping()
+    if value not in known:
+        raise ImproperlyConfigured(f"MODELHOST_LOG_LEVEL is {value!r}; write one of {list(known)}.")
+    return value
+
+
+def items(name: str, default: str) -> list[str]:
+    """Read MODELHOST_<name> as a list with commas between the items."""
+    return [item.strip() for item in text(name, default).split(",") if item.strip()]
