@@ -134,7 +134,7 @@ class ModelsAPISchema(AutoSchema):
         return self._operation.description
 
     def get_auth(self) -> list[Any]:
-        """Say nothing where anyone may ask: an empty requirement is no more than noise on the pages."""
+        """Say nothing where anyone may ask: an empty requirement is noise on the pages."""
         requirements: list[Any] = super().get_auth()  # type: ignore[no-untyped-call]
         return [] if requirements == [{}] else requirements
 
