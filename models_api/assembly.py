@@ -30,7 +30,7 @@ def build_registry(file: ConfigurationFile) -> ModelRegistry:
     """
     problems = [*file.problems, *_class_problems(file)]
     models: list[HostedModel] = []
-    for index, configuration in enumerate(file.configuration.models if file.configuration else []):
+    for index, configuration in file.models():
         keys = ("models", index)
         try:
             stack = ModelStack.from_configuration(configuration)
@@ -41,7 +41,7 @@ def build_registry(file: ConfigurationFile) -> ModelRegistry:
             model = HostedModel(configuration, stack)
             _check_schemas(model)
         except DescriptionError as error:
-            problems.append(_problem(file, INVALID_DESCRIPTION, (*keys, "class_path"), error))
+            problems.append(_problem(file, INVALID_DESCRIPTION, (*keys, error.key), error))
         else:
             problems += _duplicate_problems(file, keys, model, models)
             models.append(model)

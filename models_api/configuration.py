@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging.config
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,9 @@ from models_api.explanation import explain
 from models_api.yaml_document import Key, YAMLDocument
 
 INVALID_LOGGING = "models_api.E007"
+_LOGGING_PART = re.compile(
+    r"Unable to configure ((?P<kind>formatter|filter|handler|logger) '(?P<name>.+)'|(?P<root>root))"
+)
 
 QUALIFIED_NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
 
@@ -135,6 +140,12 @@ class ConfigurationFile:
         if self.document.data is not None or not self.problems:
             self._validate()
 
+    def models(self) -> Iterator[tuple[int, ModelConfiguration]]:
+        """The models that are described rightly with their indexes, whatever is wrong elsewhere."""
+        for index, model in enumerate(_items(self.document.data, "models")):
+            with suppress(ValidationError):
+                yield index, ModelConfiguration.model_validate(model)
+
     def class_paths(self) -> Iterator[tuple[tuple[Key, ...], str]]:
         """Every class path with its keys, also where the file has problems elsewhere."""
         for index, model in enumerate(_items(self.document.data, "models")):
@@ -151,14 +162,18 @@ class ConfigurationFile:
         section = (
             self.document.data.get("logging") if isinstance(self.document.data, dict) else None
         )
-        if not isinstance(section, dict):
+        known = any(problem.key_path.startswith("logging") for problem in self.problems)
+        if not isinstance(section, dict) or known:
             return
         try:
             logging.config.dictConfig({"disable_existing_loggers": False, **section})
-        except (ValueError, TypeError, AttributeError, ImportError) as error:
-            reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
-            hint = "See the dictionary schema of Python's logging.config."
-            self.problems.append(self.document.problem(INVALID_LOGGING, ("logging",), reason, hint))
+        except Exception as error:  # noqa: BLE001 (handlers of any library are made there)
+            cause = error.__cause__
+            reason = f"the key {cause} is missing" if isinstance(cause, KeyError) else cause
+            message = f"{error}: {reason}" if reason else str(error)
+            hint = "Python's documentation of logging.config has the schema of this mapping."
+            keys = ("logging", *_logging_keys(str(error)))
+            self.problems.append(self.document.problem(INVALID_LOGGING, keys, message, hint))
 
     def _validate(self) -> None:
         try:
@@ -173,6 +188,14 @@ class ConfigurationFile:
         class_path = section.get("class_path") if isinstance(section, dict) else None
         if isinstance(class_path, str) and not self.document.is_broken(keys):
             yield keys, class_path
+
+
+def _logging_keys(message: str) -> tuple[str, ...]:
+    """Where in the mapping the thing is that Python could not configure."""
+    part = _LOGGING_PART.search(message)
+    if part is None:
+        return ()
+    return ("root",) if part["root"] else (f"{part['kind']}s", part["name"])
 
 
 def _items(section: Any, key: str) -> list[Any]:

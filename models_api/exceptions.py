@@ -58,8 +58,10 @@ class ClassPathError(ModelsAPIError):
 class DescriptionError(ModelsAPIError):
     """A model says something unusable about itself, such as a version that is no string."""
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str, *, key: str = "class_path") -> None:
         self.hint = hint
+        self.key = key
+        """The key of the model's configuration that is to be mended."""
         super().__init__(message)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import pkgutil
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,6 +22,7 @@ from models_api.configuration import (
     ModelConfiguration,
 )
 from models_api.exceptions import ClassPathError, DescriptionError
+from models_api.explanation import QUALIFIED_NAME_HINT
 
 _IMPORT_HINT = "Check that the module can be imported: `python -c 'import {module}'`."
 
@@ -46,15 +49,25 @@ def import_class(class_path: str, base: type) -> type[Any]:
         )
         message = f'the module {module_path} has no name "{name}"'
         raise ClassPathError(message, hint) from None
-    if not isinstance(found, type) or not issubclass(found, base):
-        hint = f"Name a class that derives from {base.__module__.split('.')[0]}.{base.__name__}."
-        raise ClassPathError(f"{class_path} is not a subclass of {base.__name__}", hint)
+    _check_kind(class_path, found, base)
     abstract = sorted(getattr(found, "__abstractmethods__", ()))
     if abstract:
         raise ClassPathError(
             f"{class_path} does not define {', '.join(abstract)}", "Define them in the class."
         )
-    return found
+    return cast(type[Any], found)
+
+
+def _check_kind(class_path: str, found: Any, base: type) -> None:
+    hint = f"Name a class that derives from {base.__module__.split('.')[0]}.{base.__name__}."
+    if not isinstance(found, type):
+        message = f"{class_path} is not a class (its type is {type(found).__name__})"
+        raise ClassPathError(message, hint)
+    if not issubclass(found, base):
+        raise ClassPathError(f"{class_path} is not a subclass of {base.__name__}", hint)
+    if base is MLModel and issubclass(found, MLModelDecorator):
+        hint = "List it under the decorators of a model."
+        raise ClassPathError(f"{class_path} is a decorator, not a model", hint)
 
 
 def _import_module(module_path: str) -> Any:
@@ -62,17 +75,34 @@ def _import_module(module_path: str) -> Any:
     try:
         return importlib.import_module(module_path)
     except ModuleNotFoundError as error:
-        if error.name and (module_path == error.name or module_path.startswith(f"{error.name}.")):
-            hint = "Install the package, or start the service in the folder that holds the module."
-            raise ClassPathError(f'there is no module "{error.name}"', hint) from error
+        if error.name and f"{module_path}.".startswith(f"{error.name}."):
+            raise ClassPathError(
+                f'there is no module "{error.name}"', _elsewhere(error.name)
+            ) from error
+        if error.name:
+            message = f'{module_path} imports "{error.name}", and there is no such module'
+            raise ClassPathError(message, f"Install the package of {error.name}.") from error
         raise ClassPathError(f"importing {module_path} raised {_summary(error)}", hint) from error
     except (Exception, SystemExit) as error:
         # A module of somebody else's can raise anything while it is imported.
         raise ClassPathError(f"importing {module_path} raised {_summary(error)}", hint) from error
 
 
+def _elsewhere(missing: str) -> str:
+    """Say where a missing module may be."""
+    package, _, name = missing.rpartition(".")
+    # None stands for sys.path.
+    folders = getattr(sys.modules.get(package), "__path__", ()) if package else None
+    names = {module.name for module in pkgutil.iter_modules(folders)}
+    nearest = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.75)
+    if nearest:
+        return f"Did you mean {package}{'.' if package else ''}{nearest[0]}?"
+    return "Install the package, or start the service in the folder that holds the module."
+
+
 def _summary(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    """The error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +118,31 @@ class Layer:
             signature = inspect.signature(self.cls.__init__)
         except ValueError:
             return  # a class written in C says nothing about its signature
+        misfit = f"the configuration does not fit {self.cls.__name__}.__init__"
+        positional, keyword = self.model_arguments(None)
+        if keyword.keys() & self.arguments.keys():
+            hint = "Remove it from the configuration: it is the model that is decorated."
+            raise ClassPathError(f'{misfit}: the argument "model" is taken', hint)
         try:
-            signature.bind(
-                *([None, None] if _accepts_model(self.cls) else [None]), **self.arguments
-            )
+            signature.bind(None, *positional, **keyword, **self.arguments)
         except TypeError as error:
             hint = f"Its signature is {self.cls.__name__}{_without_self(signature)}."
-            message = f"the configuration does not fit {self.cls.__name__}.__init__: {error}"
-            raise ClassPathError(message, hint) from None
+            raise ClassPathError(f"{misfit}: {error}", hint) from None
+
+    def model_arguments(self, model: MLModel | None) -> tuple[list[Any], dict[str, Any]]:
+        """How the `__init__` takes the decorated model: positionally, by name, or not at all."""
+        if not issubclass(self.cls, MLModelDecorator):
+            return [], {}
+        parameters = list(inspect.signature(self.cls.__init__).parameters.values())[1:]
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        if any(each.name == "model" and each.kind in by_name for each in parameters):
+            return [], {"model": model}
+        takes_any = parameters[:1] and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+        return ([model], {}) if takes_any else ([], {})
 
 
 def _without_self(signature: inspect.Signature) -> str:
     return str(signature.replace(parameters=list(signature.parameters.values())[1:]))
-
-
-def _accepts_model(cls: type[Any]) -> bool:
-    """Whether this is a decorator that takes the model in its `__init__`, not from set_model."""
-    if not issubclass(cls, MLModelDecorator):
-        return False
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    return bool(parameters) and (
-        parameters[0].name == "model" or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +206,9 @@ def _uninitialised(cls: Any) -> Any:
 
 
 def _decorate(layer: Layer, model: MLModel) -> MLModel:
-    if not _accepts_model(layer.cls):
-        return cast(MLModel, layer.cls(**layer.arguments).set_model(model))
     # Given at once, so that attributes that the decorator sets in `__init__` find a model to go to.
-    decorator = layer.cls(model, **layer.arguments)
+    positional, keyword = layer.model_arguments(model)
+    decorator = layer.cls(*positional, **keyword, **layer.arguments)
     if decorator.__dict__.get("_model") is None:
         decorator.set_model(model)
     return cast(MLModel, decorator)
@@ -205,10 +237,11 @@ def read_names(model: MLModel) -> dict[str, str]:
     for name, value in names.items():
         if not isinstance(value, str):
             message = f"{name} is {value!r}, which is not a string"
-            raise DescriptionError(message, f'Write {name} = "..." in the class.')
+            text = value if isinstance(value, int | float) else "..."
+            raise DescriptionError(message, f'Write {name} = "{text}" in the class.')
     if not re.fullmatch(QUALIFIED_NAME_PATTERN, names["qualified_name"]):
         message = f'the qualified name "{names["qualified_name"]}" cannot stand in a URL'
-        raise DescriptionError(message, "Use letters, digits, and the characters . _ - only.")
+        raise DescriptionError(message, QUALIFIED_NAME_HINT)
     return names
 
 
