@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from modelhost import environment
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELHOST_BIND", " ")
+    assert environment.text("BIND", "here") == "here"
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [
+        *((value, True) for value in ("1", "true", "YES", "on")),
+        *((value, False) for value in ("0", "False", "no", "OFF")),
+    ],
+)
+def test_a_flag_can_be_written_in_several_ways(
+    monkeypatch: pytest.MonkeyPatch, value: str, meaning: bool
+) -> None:
+    monkeypatch.setenv("MODELHOST_DEBUG", value)
+    assert environment.flag("DEBUG", default=not meaning) is meaning
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_a_flag_that_is_not_set_is_its_default(
+    monkeypatch: pytest.MonkeyPatch, default: bool
+) -> None:
+    monkeypatch.delenv("MODELHOST_DEBUG", raising=False)
+    assert environment.flag("DEBUG", default=default) is default
+
+
+def test_a_flag_that_is_neither_yes_nor_no_says_how_to_write_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODELHOST_DEBUG", "perhaps")
+    with pytest.raises(ImproperlyConfigured, match=r"MODELHOST_DEBUG is 'perhaps'; write 1 or 0\."):
+        environment.flag("DEBUG", default=False)
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "1.5", "1e3", "٣"])
+def test_a_number_that_is_none_says_so(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MODELHOST_THREADS", value)
+    with pytest.raises(
+        ImproperlyConfigured, match=r"MODELHOST_THREADS is .*; write a whole number"
+    ):
+        environment.number("THREADS", 1)
+
+
+def test_numbers_and_lists_are_read_with_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELHOST_THREADS", "12")
+    monkeypatch.setenv("MODELHOST_ALLOWED_HOSTS", "a.example, b.example,,")
+    assert environment.number("THREADS", 1) == 12
+    assert environment.items("ALLOWED_HOSTS", "c") == ["a.example", "b.example"]
+
+
+def test_the_log_level_is_one_of_loggings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELHOST_LOG_LEVEL", "debug")
+    assert environment.log_level() == "DEBUG"
+    monkeypatch.setenv("MODELHOST_LOG_LEVEL", "loud")
+    with pytest.raises(ImproperlyConfigured, match="MODELHOST_LOG_LEVEL is 'LOUD'; write one of"):
+        environment.log_level()
