@@ -5,20 +5,23 @@ Nothing here knows HTTP: every protocol is a thin layer on `Predictor` and `Batc
 
 from __future__ import annotations
 
+import cmath
 import logging
-import math
 import re
-from collections.abc import Iterator
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from decimal import Decimal
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, RootModel, ValidationError, create_model
 from pydantic_core import (
     PydanticSerializationError,
-    SchemaSerializer,
-    core_schema,
     from_json,
     to_json,
 )
@@ -40,6 +43,14 @@ _ZERO_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 # With fewer digits and a smaller exponent no number reaches 1.8e308, the greatest finite one.
 _MANY_DIGITS = b"0" * 200
 _LARGE_EXPONENT = re.compile(rb"e\+?[0-9]{3}")
+# A body of 10 MB can hold millions of problems, and describing them all takes gigabytes.
+_LISTED_PROBLEMS = 100
+_DESCRIBABLE_PROBLEMS = 10_000
+_TOO_MANY_PROBLEMS = InputProblem(
+    (), "too_many_problems", "There are too many problems to list them all."
+)
+
+Location = tuple[str | int, ...]
 
 
 class Predictor:
@@ -150,9 +161,7 @@ def parse(body: bytes, schema: type[BaseModel]) -> BaseModel:
     Raises:
         InvalidInput: the body is not JSON, does not fit, or holds a number that is not finite.
     """
-    suspicious = _may_hold_non_finite(body)
-    if suspicious:
-        _refuse_non_finite_json(body)
+    disguised = _may_hold_non_finite(body) and _holds_disguised_non_finite(body)
     try:
         data: BaseModel = schema.__pydantic_validator__.validate_json(body)
     except ValidationError as error:
@@ -160,8 +169,8 @@ def parse(body: bytes, schema: type[BaseModel]) -> BaseModel:
     except (ValueError, RecursionError) as error:
         # Not every schema wraps what its own validators raise.
         raise InvalidInput([InputProblem((), "value_error", str(error))]) from error
-    if suspicious:
-        _refuse_non_finite(_PLAIN.to_python(data, fallback=str, warnings=False))
+    if disguised:
+        _refuse_non_finite(data)
     return data
 
 
@@ -193,21 +202,33 @@ def serialise(prediction: Any, schema: type[BaseModel]) -> bytes:
     return written
 
 
-_PLAIN = SchemaSerializer(core_schema.any_schema())
-
-
 def _validated(prediction: Any, schema: type[BaseModel]) -> BaseModel:
-    validate = schema.__pydantic_validator__.validate_python
     try:
-        return validate(prediction, from_attributes=True, by_alias=True, by_name=True)  # type: ignore[no-any-return]
+        return _validate(prediction, schema)
     except ValidationError:
         plain = _plain(prediction)
-    return validate(plain, by_alias=True, by_name=True)  # type: ignore[no-any-return]
+    return _validate(plain, schema)
+
+
+def _validate(value: Any, schema: type[BaseModel]) -> BaseModel:
+    validate = schema.__pydantic_validator__.validate_python
+    return validate(value, from_attributes=True, by_alias=True, by_name=True)  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> Any:
-    """Models as dicts, numpy scalars and arrays as numbers and lists, however deep they are."""
-    return _PLAIN.to_python(value, fallback=_from_numpy, warnings=False)
+    """Numpy's values as Python's, however deep they are; models that hold any validated anew."""
+    if isinstance(value, BaseModel):
+        content = value.root if isinstance(value, RootModel) else _attributes(value)
+        return _validate(_plain(content), type(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, list | set | frozenset | deque):
+        return type(value)(map(_plain, value))
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _from_numpy(value: Any) -> Any:
@@ -220,54 +241,111 @@ def _from_numpy(value: Any) -> Any:
 
 def _may_hold_non_finite(body: bytes) -> bool:
     """Whether it is worth looking closer; cheap, and rarely true without such a number."""
-    lower = body.lower()
+    # pydantic reads numbers in strings without their underscores: "n_an" is NaN.
+    plain = body.lower().replace(b"_", b"")
     return (
-        b"nan" in lower
-        or b"inf" in lower
-        or b"\\u00" in lower
-        or _LARGE_EXPONENT.search(lower) is not None
-        or (len(body) > len(_MANY_DIGITS) and _MANY_DIGITS in body.translate(_ZERO_DIGITS))
+        b"nan" in plain
+        or b"inf" in plain
+        or b"\\u00" in plain
+        or _LARGE_EXPONENT.search(plain) is not None
+        or (len(plain) > len(_MANY_DIGITS) and _MANY_DIGITS in plain.translate(_ZERO_DIGITS))
     )
 
 
-def _refuse_non_finite_json(body: bytes) -> None:
+def _holds_disguised_non_finite(body: bytes) -> bool:
+    """Whether a string or an integer in it is NaN or infinite where the schema has a float.
+
+    Raises:
+        InvalidInput: the body is not JSON, or holds a number that is not finite.
+    """
     try:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         problem = InputProblem((), "json_invalid", f"Invalid JSON: {error}")
         raise InvalidInput([problem]) from None
     _refuse_non_finite(value)
+    return any(_is_disguised_non_finite(leaf) for _, leaf in _leaves(value, ()))
 
 
 def _refuse_non_finite(value: Any) -> None:
-    problems = [
+    problems = _listed(
         InputProblem(location, "finite_number", "Input should be a finite number")
-        for location in _non_finite_locations(value, ())
-    ]
+        for location, leaf in _leaves(value, ())
+        if _is_non_finite(leaf)
+    )
     if problems:
         raise InvalidInput(problems)
 
 
-def _non_finite_locations(
-    value: Any, location: tuple[str | int, ...]
-) -> Iterator[tuple[str | int, ...]]:
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            yield location
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _non_finite_locations(item, (*location, str(key)))
-    elif isinstance(value, list | tuple | set | frozenset):
-        for index, item in enumerate(value):
-            yield from _non_finite_locations(item, (*location, index))
+def _is_non_finite(leaf: Any) -> bool:
+    if isinstance(leaf, Decimal):
+        return not leaf.is_finite()
+    return isinstance(leaf, float | complex) and not cmath.isfinite(leaf)
+
+
+def _is_disguised_non_finite(leaf: Any) -> bool:
+    if isinstance(leaf, str):
+        try:
+            return not cmath.isfinite(complex(leaf.replace("_", "")))
+        except ValueError:
+            return False
+    return isinstance(leaf, int) and abs(leaf) > sys.float_info.max
+
+
+def _leaves(value: Any, location: Location) -> Iterator[tuple[Location, Any]]:
+    """Everything in the value that holds nothing else, keys included, each with its location."""
+    while isinstance(value, RootModel):
+        value = value.root
+    if isinstance(value, dict):
+        yield from (((*location, str(key), "[key]"), key) for key in value)
+    items = _items(value)
+    if items is None:
+        yield location, value
+        return
+    for part, item in items:
+        yield from _leaves(item, (*location, part))
+
+
+def _items(value: Any) -> Iterable[tuple[str | int, Any]] | None:
+    if isinstance(value, BaseModel):
+        items = _attributes(value).items()
+        # A default that is NaN did not come from the client.
+        return [(_key(value, name), item) for name, item in items if name in value.model_fields_set]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [(field.name, getattr(value, field.name, None)) for field in fields(value)]
+    if isinstance(value, dict):
+        return [(str(key), item) for key, item in value.items()]
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return enumerate(value)
+    return None
+
+
+def _attributes(model: BaseModel) -> dict[str, Any]:
+    return {**vars(model), **(model.model_extra or {})}
+
+
+def _key(model: BaseModel, name: str) -> str:
+    """The key of a field in the JSON."""
+    field = type(model).model_fields.get(name)
+    alias = field.validation_alias if field else None
+    return alias if isinstance(alias, str) else name
+
+
+def _listed(problems: Iterable[InputProblem]) -> list[InputProblem]:
+    """The first of the problems, and whether there are more."""
+    iterator = iter(problems)
+    listed = list(islice(iterator, _LISTED_PROBLEMS))
+    return listed if next(iterator, None) is None else [*listed, _TOO_MANY_PROBLEMS]
 
 
 def _invalid_input(error: ValidationError) -> InvalidInput:
+    if error.error_count() > _DESCRIBABLE_PROBLEMS:
+        return InvalidInput([_TOO_MANY_PROBLEMS])
     return InvalidInput(
-        [
+        _listed(
             InputProblem(details["loc"], details["type"], details["msg"])
             for details in error.errors(
                 include_url=False, include_context=False, include_input=False
             )
-        ]
+        )
     )
