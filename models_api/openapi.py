@@ -152,6 +152,11 @@ class ModelsAPISchema(AutoSchema):
         use = self._operation.request
         return {"application/json": self._reference(use)} if use else None
 
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        # Of a schema that it did not make, drf-spectacular says that the body may be left out.
+        return body and {**body, "required": True}
+
     def get_response_serializers(self) -> Any:
         """Refer to the component of each response's body."""
         operation = self._operation
