@@ -16,7 +16,7 @@ from models_api.exceptions import (
 from models_api.json_schema import json_schema
 from models_api.loading import ModelStack, import_class
 from models_api.registry import HostedModel, ModelRegistry
-from models_api.yaml_document import Key
+from models_api.yaml_document import Key, key_path
 
 INVALID_CLASS = "models_api.E005"
 INVALID_DESCRIPTION = "models_api.E006"
@@ -30,6 +30,7 @@ def build_registry(file: ConfigurationFile) -> ModelRegistry:
     """
     problems = [*file.problems, *_class_problems(file)]
     models: list[HostedModel] = []
+    places: dict[str, tuple[Key, ...]] = {}
     for index, configuration in file.models():
         keys = ("models", index)
         try:
@@ -43,7 +44,7 @@ def build_registry(file: ConfigurationFile) -> ModelRegistry:
         except DescriptionError as error:
             problems.append(_problem(file, INVALID_DESCRIPTION, (*keys, error.key), error))
         else:
-            problems += _duplicate_problems(file, keys, model, models)
+            problems += _duplicate_problems(file, keys, model, places)
             models.append(model)
     if problems:
         raise ConfigurationError(problems)
@@ -74,11 +75,17 @@ def _argument_problems(
 
 
 def _duplicate_problems(
-    file: ConfigurationFile, keys: tuple[Key, ...], model: HostedModel, others: list[HostedModel]
+    file: ConfigurationFile,
+    keys: tuple[Key, ...],
+    model: HostedModel,
+    places: dict[str, tuple[Key, ...]],
 ) -> Iterator[Problem]:
-    if model.known_name is not None and model.known_name in [other.known_name for other in others]:
-        message = f'another model has the qualified name "{model.known_name}" already'
-        hint = "Remove one of the two, or give its class another qualified_name."
+    if model.known_name is None:
+        return
+    first = places.setdefault(model.known_name, keys)
+    if first is not keys:
+        message = f'{key_path(first)} has the qualified name "{model.known_name}" already'
+        hint = "Remove one of the two, or give one another class, with a qualified_name of its own."
         yield file.document.problem(INVALID_DESCRIPTION, (*keys, "class_path"), message, hint)
 
 

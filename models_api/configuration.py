@@ -172,6 +172,8 @@ class ConfigurationFile:
             reason = f"the key {cause} is missing" if isinstance(cause, KeyError) else cause
             message = f"{error}: {reason}" if reason else str(error)
             hint = "Python's documentation of logging.config has the schema of this mapping."
+            if "version" not in section:
+                hint = "Add this line: version: 1"
             keys = ("logging", *_logging_keys(str(error)))
             self.problems.append(self.document.problem(INVALID_LOGGING, keys, message, hint))
 

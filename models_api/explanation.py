@@ -71,7 +71,7 @@ class _Explanation:
 
     def _odd_keys(self, mapping: Sequence[Key]) -> Iterator[Problem]:
         for line, written in self._document.odd_keys(mapping):
-            message = f"YAML does not read the key {written} as a string"
+            message = f'YAML does not read the key "{written}" as a string'
             yield self._document.problem_on(
                 line, INVALID_VALUE, (*mapping, written), message, f'Quote it: "{written}"'
             )
@@ -89,7 +89,8 @@ class _Explanation:
         if kind == "string_pattern_mismatch":  # there is no other pattern than that of the names
             return f'the qualified name "{value}" cannot stand in a URL', QUALIFIED_NAME_HINT
         if kind in _EXPECTED:
-            return f"this should be {_EXPECTED[kind]}, not {shown}", self._type_hint(keys, kind)
+            hint = self._type_hint(keys, kind, value)
+            return f"this should be {_EXPECTED[kind]}, not {shown}", hint
         return f"{details['msg'].replace('Input', 'this', 1)}, not {shown}", self._meaning(keys)
 
     def _misplaced(self, keys: Sequence[Key], kind: str) -> tuple[str, str]:
@@ -111,13 +112,15 @@ class _Explanation:
             (name.format(written) for type_, name in _NAMES if isinstance(value, type_)), written
         )
 
-    def _type_hint(self, keys: Sequence[Key], kind: str) -> str:
-        written = self._document.written(keys)
-        if kind == "string_type" and written is not None:
+    def _type_hint(self, keys: Sequence[Key], kind: str, value: Any) -> str:
+        written, field = self._document.written(keys), self._field(keys)
+        if kind == "string_type" and written is not None and not (field and field.examples):
             name = f"{keys[-1]}: " if isinstance(keys[-1], str) else ""
             return f'Quote it: {name}"{written}"'
         if kind == "list_type":
             return f"Write a list, with a dash before each item. {self._meaning(keys)}"
+        if kind == "model_type" and isinstance(value, str) and isinstance(keys[-1], int):
+            return f"Write it as class_path: {value}"
         if kind == "model_type":
             return f"Its keys are {', '.join(self._known_keys(keys))}."
         return self._meaning(keys)

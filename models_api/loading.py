@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import reprlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ def _import_module(module_path: str) -> Any:
             ) from error
         if error.name:
             message = f'{module_path} imports "{error.name}", and there is no such module'
-            raise ClassPathError(message, f"Install the package of {error.name}.") from error
+            hint = "Install the package that provides it."
+            raise ClassPathError(message, hint) from error
         raise ClassPathError(f"importing {module_path} raised {_summary(error)}", hint) from error
     except (Exception, SystemExit) as error:
         # A module of somebody else's can raise anything while it is imported.
@@ -91,6 +93,8 @@ def _import_module(module_path: str) -> Any:
 def _elsewhere(missing: str) -> str:
     """Say where a missing module may be."""
     package, _, name = missing.rpartition(".")
+    if package in sys.modules and not hasattr(sys.modules[package], "__path__"):
+        return f"{package} is a module: write the name of one of its classes behind it."
     # None stands for sys.path.
     folders = getattr(sys.modules.get(package), "__path__", ()) if package else None
     names = {module.name for module in pkgutil.iter_modules(folders)}
@@ -142,7 +146,8 @@ class Layer:
 
 
 def _without_self(signature: inspect.Signature) -> str:
-    return str(signature.replace(parameters=list(signature.parameters.values())[1:]))
+    parameters = list(signature.parameters.values())[1:]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +241,7 @@ def read_names(model: MLModel) -> dict[str, str]:
     names = {name: _attribute(model, name) for name in NAMES}
     for name, value in names.items():
         if not isinstance(value, str):
-            message = f"{name} is {value!r}, which is not a string"
+            message = f"{name} is {reprlib.repr(value)}, which is not a string"
             text = value if isinstance(value, int | float) else "..."
             raise DescriptionError(message, f'Write {name} = "{text}" in the class.')
     if not re.fullmatch(QUALIFIED_NAME_PATTERN, names["qualified_name"]):
@@ -255,6 +260,6 @@ def read_schemas(model: MLModel) -> tuple[type[BaseModel], type[BaseModel]]:
     schemas = [_attribute(model, name) for name in SCHEMAS]
     for name, schema in zip(SCHEMAS, schemas, strict=True):
         if not isinstance(schema, type) or not issubclass(schema, BaseModel):
-            message = f"{name} is {schema!r}, which is not a pydantic model"
+            message = f"{name} is {reprlib.repr(schema)}, which is not a pydantic model"
             raise DescriptionError(message, f"Set {name} to a subclass of pydantic.BaseModel.")
     return schemas[0], schemas[1]

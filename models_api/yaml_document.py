@@ -26,6 +26,7 @@ _REFERENCE = re.compile(
     r"|(?P<malformed>\$\{[^}]*\}?)"
 )
 _PLAIN_HINT = "Write a plain value: a string, number, boolean, list or mapping."
+_UNCLOSED = re.compile("unexpected end of stream|<stream end>")
 # What PyYAML says, and what to do about it.
 _SYNTAX_HINTS = (
     ("'\\t'", "Indent with spaces: YAML takes no tabs there."),
@@ -35,6 +36,8 @@ _SYNTAX_HINTS = (
     ("undefined alias", "Put a value that begins with an asterisk in quotes."),
     ("unhashable key", "Put a value that begins with a brace or a bracket in quotes."),
     ("but got '{'", "Put ${NAME} in quotes where brackets or braces surround it."),
+    ("<stream end>", "Close the bracket or brace that is opened on that line."),
+    ("<block end>", "Align the keys of a mapping with each other, and the dashes of a list."),
     ("unexpected end of stream", "Close the quotation mark that is opened on that line."),
     ("", "Mend the YAML: check the indentation, quotes and brackets around that line."),
 )
@@ -124,7 +127,7 @@ class YAMLDocument:
             self._note_syntax(error)
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            message = f"not valid YAML: the character {chr(error.character)!r}"
+            message = f"not valid YAML: it holds the character {chr(error.character)!r}"
             self._note(INVALID_YAML, line, (), message, "Remove it, or write it as an escape.")
         except RecursionError:
             self._root = self.data = None
@@ -137,8 +140,8 @@ class YAMLDocument:
 
     def _note_syntax(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
-        if error.problem == "found unexpected end of stream":
-            mark = error.context_mark or mark  # where the quotation mark is that nobody closes
+        if _UNCLOSED.search(error.problem or ""):
+            mark = error.context_mark or mark  # where the thing begins that nobody closes
         line = mark.line + 1 if mark else None
         message = ", ".join(part for part in (error.context, error.problem) if part)
         hint = next(hint for said, hint in _SYNTAX_HINTS if said in message)
@@ -150,7 +153,7 @@ class YAMLDocument:
         def visit(node: yaml.Node, keys: tuple[Key, ...], around: frozenset[int]) -> bool:
             if id(node) in around:
                 message = "an alias refers to the value that contains it"
-                self._note_at(node, INVALID_YAML, message, "Write the value out.")
+                self._note(INVALID_YAML, self._line(keys), keys, message, "Write the value out.")
                 return False
             if id(node) in self._keys:
                 return True
