@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from models_api.openapi import ModelsAPISchemaGenerator
+from models_api.registry import ModelRegistry
 from models_api.views import ModelsAPIView
 
 
@@ -50,13 +52,16 @@ class OpenAPIView(ModelsAPIView):
     """Gives the OpenAPI document; the project's policies apply to it as to the metadata."""
 
     schema = None  # type: ignore[assignment] # keeps it out of the document
-    patterns: tuple[Any, ...] = ()
-    """URL patterns that the document describes."""
+    patterns_of: Callable[[ModelRegistry], list[Any]] = None  # type: ignore[assignment] # given
+    """Makes the URL patterns that the document describes."""
     file_name = ""
 
     def document(self, request: Request) -> dict[str, Any]:
         """Describe the API as it is seen from this URL, which tells where it is included."""
-        generator = ModelsAPISchemaGenerator(patterns=self.patterns)  # type: ignore[no-untyped-call]
+        self.registry.require_descriptions()
+        # Made anew each time, because a model may tell its name only once it is loaded.
+        patterns = self.patterns_of(self.registry)
+        generator = ModelsAPISchemaGenerator(patterns=patterns)  # type: ignore[no-untyped-call]
         document = generator.get_schema(public=True)
         prefix = request._request.path.removesuffix(f"/{self.file_name}")
         return {**document, "servers": [{"url": prefix}]} if prefix else document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.apps import apps
@@ -9,6 +10,7 @@ from django.urls import URLPattern, URLResolver, path
 
 from models_api.apps import ModelsAPIConfig
 from models_api.conf import maximum_batch_rows
+from models_api.configuration import ServiceConfiguration
 from models_api.documentation import (
     AssetView,
     OpenAPIJSONView,
@@ -18,7 +20,7 @@ from models_api.documentation import (
     SwaggerUIView,
 )
 from models_api.exceptions import ConfigurationError
-from models_api.registry import HostedModel, ModelRegistry
+from models_api.registry import HostedModel, ModelRegistry, UnusableRegistry
 from models_api.routing import LiteralRoutes
 from models_api.serving import BatchPredictor, Predictor
 from models_api.views import (
@@ -39,16 +41,22 @@ Route = URLPattern | URLResolver
 def api_patterns(registry: ModelRegistry) -> list[Route]:
     """Make the routes that the OpenAPI document describes."""
     given: dict[str, Any] = {"registry": registry}
-    hosted = [model for model in registry if model.configuration.create_endpoint]
-    unknown = UnknownModelView.as_view(**given)
+    hosted = registry.endpoints()
+    one, batch = _views(Predictor, registry), _views(_batch_predictor, registry)
     metadata = "api/models/<str:qualified_name>/metadata"
     return [
         LiteralRoutes(
-            [_prediction_pattern(model, given) for model in hosted]
-            + [_batch_pattern(model, given) for model in hosted]
+            [_prediction_pattern(model, one(model)) for model in hosted]
+            + [_batch_pattern(model, batch(model)) for model in hosted]
         ),
-        path("api/models/<str:qualified_name>/prediction", unknown),
-        path("api/models/<str:qualified_name>/prediction/batch", unknown),
+        path(
+            "api/models/<str:qualified_name>/prediction",
+            UnknownModelView.as_view(view_of=one, **given),
+        ),
+        path(
+            "api/models/<str:qualified_name>/prediction/batch",
+            UnknownModelView.as_view(view_of=batch, **given),
+        ),
         path("api/models", ModelsView.as_view(**given), name="models"),
         path(metadata, ModelMetadataView.as_view(**given), name="metadata"),
         path("api/health", HealthView.as_view(**given), name="health"),
@@ -57,27 +65,37 @@ def api_patterns(registry: ModelRegistry) -> list[Route]:
     ]
 
 
-def _prediction_pattern(model: HostedModel, given: dict[str, Any]) -> URLPattern:
-    view = PredictionView.as_view(hosted_model=model, predictor=Predictor(model), **given)
+def _views(
+    predictor: Callable[[HostedModel], Predictor | BatchPredictor], registry: ModelRegistry
+) -> Callable[[HostedModel], Any]:
+    def view_of(model: HostedModel) -> Any:
+        return PredictionView.as_view(
+            hosted_model=model, predictor=predictor(model), registry=registry
+        )
+
+    return view_of
+
+
+def _batch_predictor(model: HostedModel) -> BatchPredictor:
+    return BatchPredictor(model, maximum_batch_rows())
+
+
+def _prediction_pattern(model: HostedModel, view: Any) -> URLPattern:
     name = model.qualified_name
     pattern: URLPattern = path(f"api/models/{name}/prediction", view, name=f"prediction-{name}")
     return pattern
 
 
-def _batch_pattern(model: HostedModel, given: dict[str, Any]) -> URLPattern:
-    predictor = BatchPredictor(model, maximum_batch_rows())
-    view = PredictionView.as_view(hosted_model=model, predictor=predictor, **given)
+def _batch_pattern(model: HostedModel, view: Any) -> URLPattern:
     name = model.qualified_name
     pattern: URLPattern = path(f"api/models/{name}/prediction/batch", view, name=f"batch-{name}")
     return pattern
 
 
-def documentation_patterns(
-    registry: ModelRegistry, described: list[Route], title: str
-) -> list[Route]:
-    """Make the routes of the documentation of the described routes."""
+def documentation_patterns(registry: ModelRegistry, title: str) -> list[Route]:
+    """Make the routes of the documentation of the API's routes."""
     given: dict[str, Any] = {"registry": registry}
-    document = {"patterns": tuple(described), **given}
+    document = {"patterns_of": api_patterns, **given}
     return [
         path("", RootView.as_view(**given), name="root"),
         path("openapi.json", OpenAPIJSONView.as_view(**document), name="openapi-json"),
@@ -92,12 +110,11 @@ def _patterns() -> list[Route]:
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
     try:
         registry = app_config.registry
-    except ConfigurationError:
-        # The system checks report it, and a project with other pages still has those.
-        return []
-    described = api_patterns(registry)
-    title = app_config.configuration.service_title
-    return described + documentation_patterns(registry, described, title)
+        title = app_config.configuration.service_title
+    except ConfigurationError as error:
+        # A project with other pages still has those.
+        registry, title = UnusableRegistry(error), ServiceConfiguration().service_title
+    return api_patterns(registry) + documentation_patterns(registry, title)
 
 
 urlpatterns = _patterns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -67,9 +68,9 @@ class ModelsAPIView(APIView):
         return {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check the policies, and see to it that models are being loaded."""
-        super().initial(request, *args, **kwargs)
+        """See to it that models are being loaded, and check the policies."""
         self.registry.start_loading()
+        super().initial(request, *args, **kwargs)
 
     def get_exception_handler(self) -> Any:
         """Answer errors in this app's form, whatever the project does elsewhere."""
@@ -81,7 +82,9 @@ class ModelsAPIView(APIView):
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer with the methods that are allowed, and no body."""
-        return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
+        response = HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
+        del response.headers["Content-Type"]  # of what is not there
+        return response
 
 
 class PredictionView(ModelsAPIView):
@@ -142,15 +145,31 @@ def _json_bytes(body: bytes) -> HttpResponse:
 
 
 class UnknownModelView(ModelsAPIView):
-    """Answers for models that do not exist, or that take no predictions."""
+    """Answers for models without a route of their own.
+
+    They do not exist, take no predictions, or tell their name only once they are loaded.
+    """
 
     schema = None  # type: ignore[assignment] # keeps it out of the document
+    view_of: Callable[[HostedModel], Any] = None  # type: ignore[assignment] # given to as_view
+    """Makes the view that a model would have here if it had told its name in time."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Leave the request to the model's own view, if there is such a model by now."""
+        self.registry.start_loading()
+        for model in self.registry.endpoints():
+            if model.qualified_name == kwargs["qualified_name"]:
+                return self.view_of(model)(request)
+        return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Check the policies, then say what is missing, whatever the method."""
         super().initial(request, *args, **kwargs)
         name = kwargs["qualified_name"]
         if name in self.registry:
+            model = self.registry[name]
+            if model.configuration.create_endpoint:
+                raise model.not_ready()
             raise ModelNotFound(name, f'The model "{name}" has no prediction endpoint.')
         raise ModelNotFound(name, f'There is no model "{name}"; GET api/models lists them.')
 
@@ -166,13 +185,12 @@ class ModelsView(ModelsAPIView):
             summary="List the models",
             description="All models of the service, also those without a prediction endpoint.",
             response=own_body(ModelDetailsCollection),
-            errors=(500,),
+            errors=(500, 503),
         )
 
     def get(self, request: Request) -> HttpResponse:
         """List every configured model, with decorators applied."""
-        models = [model.details for model in self.registry]
-        return json_response(ModelDetailsCollection(models=models))
+        return json_response(ModelDetailsCollection(models=self.registry.details()))
 
 
 class ModelMetadataView(ModelsAPIView):
