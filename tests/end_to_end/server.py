@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,13 +24,21 @@ REPOSITORY = Path(__file__).parents[2]
 _LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
 
 
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
 class Server:
     """Runs `gunicorn modelhost.wsgi` while the `with` block lasts; `client` talks to it.
 
     `configuration` is a path, or a mapping that is written to a YAML file first. By default the
     block begins once every model is loaded; with `wait_for="listening"` as soon as the socket is
     there, and with `wait_for="exit"` when the process has ended by itself, as it does with a broken
-    configuration.
+    configuration. A server that does not print where it listens has to be given a `port`.
     """
 
     def __init__(
@@ -41,6 +51,8 @@ class Server:
         wait_for: str = "ready",
         ready_path: str = "/api/health/ready",
         command: Sequence[str] = (sys.executable, "-m", "gunicorn"),
+        bind: str = "--bind 127.0.0.1:{port}",
+        port: int = 0,
         timeout: float = 60,
     ) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="modelhost-test-")
@@ -52,7 +64,8 @@ class Server:
         self._wait_for = wait_for
         self._ready_path = ready_path
         self._timeout = timeout
-        self._command = [*command, application, "--bind", "127.0.0.1:0", *arguments]
+        self._given_port = port
+        self._command = [*command, application, *bind.format(port=port).split(), *arguments]
         self._folder = folder
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("COV_")},
@@ -105,6 +118,11 @@ class Server:
         return self._log_path.read_text(encoding="utf-8", errors="replace")
 
     def _listening(self) -> str | None:
+        if self._given_port:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self._given_port), timeout=1).close()
+                return f"http://127.0.0.1:{self._given_port}"
+            return None
         found = _LISTENING.search(self.log)
         return found[1] if found else None
 
