@@ -84,10 +84,10 @@ def _import_module(module_path: str) -> Any:
             message = f'{module_path} imports "{error.name}", and there is no such module'
             hint = "Install the package that provides it."
             raise ClassPathError(message, hint) from error
-        raise ClassPathError(f"importing {module_path} raised {_summary(error)}", hint) from error
+        raise ClassPathError(f"importing {module_path} raised {one_line(error)}", hint) from error
     except (Exception, SystemExit) as error:
         # A module of somebody else's can raise anything while it is imported.
-        raise ClassPathError(f"importing {module_path} raised {_summary(error)}", hint) from error
+        raise ClassPathError(f"importing {module_path} raised {one_line(error)}", hint) from error
 
 
 def _elsewhere(missing: str) -> str:
@@ -104,8 +104,8 @@ def _elsewhere(missing: str) -> str:
     return "Install the package, or start the service in the folder that holds the module."
 
 
-def _summary(error: BaseException) -> str:
-    """The error in one line."""
+def one_line(error: BaseException) -> str:
+    """Write kind and text of an error on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

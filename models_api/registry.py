@@ -22,7 +22,7 @@ from models_api.exceptions import (
     ModelNotFound,
     ModelNotReady,
 )
-from models_api.loading import ModelStack, read_names, read_schemas
+from models_api.loading import ModelStack, one_line, read_names, read_schemas
 from models_api.schemas import ModelDetails
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,8 @@ class HostedModel:
         self.state = LoadState.NOT_LOADED
         self.load_seconds: float | None = None
         """Seconds that loading took, well or not; None before it ended."""
+        self.failure: str | None = None
+        """What kept the model from being loaded, in one line; None unless the state is FAILED."""
         self.model: MLModel | None = None
         """The decorated instance; None unless the state is READY."""
         self._stack = stack
@@ -148,6 +150,7 @@ class HostedModel:
             except BaseException as error:
                 # Whatever somebody else's model raises, the other models go on.
                 self.load_seconds = time.perf_counter() - started
+                self.failure = one_line(error)
                 self.state = LoadState.FAILED
                 logger.exception("Failed to load %s (%.2f s)", self.label, self.load_seconds)
                 if isinstance(error, KeyboardInterrupt):
@@ -227,9 +230,8 @@ class HostedModel:
         expected, actual = self.known_name, names["qualified_name"]
         if expected is not None and actual != expected:
             message = f'the model calls itself "{actual}", not "{expected}"'
-            raise DescriptionError(
-                message, f"Write qualified_name: {actual}, or leave the key out."
-            )
+            hint = f"Write qualified_name: {actual}, or leave the key out."
+            raise DescriptionError(message, hint, key="qualified_name")
         if actual in [neighbour.known_name for neighbour in self._neighbours]:
             message = f'another model has the qualified name "{actual}" already'
             raise DescriptionError(message, "Give one of the two another qualified_name.")
