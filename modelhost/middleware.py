@@ -1,40 +1,70 @@
-"""JSON for the errors that Django answers by itself."""
+"""What HTTP asks of every response, and JSON for the errors that Django answers by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 
 from django.core.exceptions import DisallowedHost
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from models_api.exception_handler import error_response
 from models_api.request_body import discard_body
 
-_TYPES = {400: "BadRequest", 403: "PermissionDenied", 404: "NotFound", 413: "PayloadTooLarge"}
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+_TYPES = {403: "PermissionDenied", 413: "PayloadTooLarge"}
+
+
+class HeadMiddleware:
+    """Leaves the body out of the answer to a HEAD request, but not its length."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Pass the request on, and empty the response if it is for HEAD."""
+        response = self._get_response(request)
+        if request.method != "HEAD":
+            return response
+        if isinstance(response, StreamingHttpResponse):
+            response.streaming_content = ()
+        elif isinstance(response, HttpResponse):
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+            response.content = b""
+        return response
 
 
 class JSONErrorMiddleware:
-    """Turns Django's own error pages, also those of DEBUG, into the body of every error."""
+    """Turns Django's own error pages, those of DEBUG included, into the body of every error."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Pass the request on, and replace the response if it is an error page."""
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Pass the request on, and replace the content of the response if it is an error page."""
         response = self._get_response(request)
-        if response.status_code < 400 or response.headers.get("Content-Type") == "application/json":
+        if not isinstance(response, HttpResponse) or not _is_error_page(response):
             return response
         discard_body(request)
-        type_ = _TYPES.get(response.status_code, "ServiceError")
-        headers = {name: value for name, value in response.items() if name == "Allow"}
-        return error_response(
-            response.status_code, type_, [_message(request, response.status_code)], headers=headers
-        )
+        status = response.status_code
+        phrase = response.reason_phrase
+        type_ = _TYPES.get(status, phrase.title().replace(" ", ""))
+        message = _message(request, status) or f"{phrase}."
+        error = error_response(status, type_ if status < 500 else "ServiceError", [message])
+        response.content = error.content
+        response.headers["Content-Type"] = "application/json"
+        response.headers["Content-Length"] = str(len(error.content))
+        return response
 
 
-def _message(request: HttpRequest, status: int) -> str:
-    if status == HTTPStatus.BAD_REQUEST:
+def _is_error_page(response: HttpResponse) -> bool:
+    media_type = response.headers.get("Content-Type", "").partition(";")[0]
+    return response.status_code >= 400 and media_type in ("text/html", "text/plain")
+
+
+def _message(request: HttpRequest, status: int) -> str | None:
+    if status == 400:
         try:
             request.get_host()
         except DisallowedHost:
@@ -42,6 +72,6 @@ def _message(request: HttpRequest, status: int) -> str:
                 "This service does not answer to the request's Host header; "
                 "whoever runs it lists its names in MODELHOST_ALLOWED_HOSTS."
             )
-    if status == HTTPStatus.NOT_FOUND:
+    if status == 404:
         return f"There is nothing at {request.path}."
-    return f"{HTTPStatus(status).phrase}."
+    return None

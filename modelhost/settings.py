@@ -21,6 +21,7 @@ ROOT_URLCONF = "modelhost.urls"
 WSGI_APPLICATION = "modelhost.wsgi.application"
 INSTALLED_APPS = ["rest_framework", "drf_spectacular", "models_api"]
 MIDDLEWARE = [
+    "modelhost.middleware.HeadMiddleware",
     "modelhost.middleware.JSONErrorMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import uuid
@@ -11,7 +12,6 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from pydantic_core import to_json
 from rest_framework import exceptions as drf
 from rest_framework.views import set_rollback
 
@@ -54,8 +54,13 @@ def error_response(
     body: dict[str, Any] = {"type": type_, "messages": messages}
     if details is not None:
         body["details"] = details
+    # Text from a model can hold lone surrogates; replaced by backslashes, they are JSON's escapes.
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return HttpResponse(
-        to_json(body), status=status, content_type="application/json", headers=headers
+        content.encode("utf-8", "backslashreplace"),
+        status=status,
+        content_type="application/json",
+        headers=headers,
     )
 
 

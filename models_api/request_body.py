@@ -92,7 +92,7 @@ def _require_uncompressed(headers: dict[str, Any]) -> None:
 
 def _read(request: HttpRequest) -> bytes:
     if not _is_chunked(request):
-        return request.body
+        return _read_sized(request)
     if not request.META.get("wsgi.input_terminated"):
         raise LengthRequired
     limit = maximum_body_bytes()
@@ -102,6 +102,14 @@ def _read(request: HttpRequest) -> bytes:
         if limit is not None and len(body) > limit:
             raise PayloadTooLarge(limit)
     return bytes(body)
+
+
+def _read_sized(request: HttpRequest) -> bytes:
+    body = request.body
+    if len(body) < int(request.META.get("CONTENT_LENGTH") or 0):
+        # What came of it may well be whole JSON by itself.
+        raise EOFError("The client left before it had sent the whole body.")
+    return body
 
 
 def _is_chunked(request: HttpRequest) -> bool:
