@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
-from pydantic_core import core_schema
+from pydantic_core import PydanticSerializationError, core_schema
 
 from models_api.exceptions import DescriptionError
 
@@ -23,6 +24,18 @@ SERVICE = ""
 """Owner of the schemas that are the service's own."""
 
 _IDENTITY = "x-modelhost-identity"
+_SCHEMAS_BY_NAME = {"$defs", "dependentSchemas", "patternProperties", "properties"}
+_DATA = {"const", "default", "discriminator", "enum", "example", "examples"}
+"""Keywords of a schema whose values hold no schemas."""
+_BASE64_DIGITS = {"base64": "A-Za-z0-9+/", "base64url": "A-Za-z0-9_-"}
+"""Digits of the formats that pydantic gives to bytes."""
+_KEYS = {
+    "bool": "^(?:true|false)$",
+    "float": r"^-?[0-9]{1,300}(?:\.[0-9]+)?$",
+    "int": "^-?[0-9]{1,4000}$",
+}
+"""Patterns of the keys of mappings, for keys that are no strings in Python."""
+_ASCII = r"^[\x00-\x7F]*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +106,106 @@ def referenced(schema: Any, components: Mapping[str, JSONSchema]) -> set[str]:
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's generator, silent about defaults without JSON, and with a stable order."""
+    """Pydantic's generator, made to say the truth about the JSON, and the same at each run."""
 
     def emit_warning(self, kind: Any, detail: str) -> None:
         """Say nothing: a default that has no JSON is simply left out."""
 
     def encode_default(self, dft: Any) -> Any:
-        return super().encode_default(_ordered(dft))
+        if not _is_finite(dft):
+            raise PydanticSerializationError("JSON has neither NaN nor infinities")
+        return _ordered(super().encode_default(dft), dft)
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JSONSchema:
+        described = super().default_schema(schema)
+        default, null = schema.get("default"), {"type": "null"}
+        if self.mode == "validation" or not isinstance(default, float) or isfinite(default):
+            return described
+        # A field that has NaN by default goes out as null.
+        return described if null in described.get("anyOf", []) else {"anyOf": [described, null]}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JSONSchema:
+        described = super().dict_schema(schema)
+        keys = schema.get("keys_schema", {}).get("type")
+        if self.mode == "validation" and keys in _KEYS:
+            # Keys are strings in JSON, whatever they become in Python.
+            described["propertyNames"] = {"pattern": _KEYS[keys]}
+        return described
+
+    def literal_schema(self, schema: core_schema.LiteralSchema) -> JSONSchema:
+        described = super().literal_schema(schema)
+        if "enum" in described and "type" not in described:
+            # Tools expect the values of an enum to be of one type; drf-spectacular sorts them.
+            return {"anyOf": [{"const": value} for value in described["enum"]]}
+        return described
+
+    def str_schema(self, schema: core_schema.StringSchema) -> JSONSchema:
+        described = super().str_schema(schema)
+        strips = schema.get("strip_whitespace", self._config.str_strip_whitespace)
+        if strips and self.mode == "validation" and described.get("minLength"):
+            # The length is that of what is left.
+            length = described["minLength"]
+            pattern = r"\S" if length == 1 else rf"\S[\s\S]{{{length - 2},}}\S"
+            described.setdefault("allOf", []).append({"pattern": pattern})
+        return described
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JSONSchema:
+        # Pydantic says format "binary", which is a file, and counts characters as bytes.
+        config = self._config
+        encoding = config.val_json_bytes if self.mode == "validation" else config.ser_json_bytes
+        if encoding == "base64":
+            return {"type": "string", "format": "base64url"}
+        least, most = schema.get("min_length"), schema.get("max_length")
+        described: JSONSchema = {"type": "string"}
+        if encoding == "hex":
+            described["pattern"] = "^(?:[0-9a-fA-F]{2})*$"
+            lengths = {"minLength": least and 2 * least, "maxLength": most and 2 * most}
+        elif self.mode == "validation":
+            lengths = {"minLength": least, "maxLength": most}
+            if most is not None:
+                described["pattern"] = _ASCII
+        else:
+            lengths = {"maxLength": most}
+        return described | {key: value for key, value in lengths.items() if value is not None}
+
+    def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JSONSchema:
+        described = super().datetime_schema(schema)
+        if schema.get("tz_constraint") == "naive" and described.get("format") == "date-time":
+            # A date-time has an offset, which this refuses.
+            described["format"] = "date-time-local"
+        return described
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JSONSchema:
+        described = super().decimal_schema(schema)
+        places, digits = schema.get("decimal_places"), schema.get("max_digits")
+        if self.mode == "serialization" or (places is None and digits is None):
+            return described
+        # A number's places can be limited, and what is before the point; the sum of both cannot.
+        places = places or 0
+        number = described["anyOf"][0]
+        number.setdefault("multipleOf", float(f"1e-{places}") if places else 1)
+        if digits is not None:
+            limit = 10 ** max(digits - places, 0)
+            number.setdefault("exclusiveMinimum", -limit)
+            number.setdefault("exclusiveMaximum", limit)
+        return described
+
+    def get_decimal_pattern(self, schema: core_schema.DecimalSchema) -> str:
+        places, digits = schema.get("decimal_places"), schema.get("max_digits")
+        if self.mode == "serialization" or (places is None and digits is None):
+            return self.build_decimal_pattern(schema)
+        return _decimal_pattern(places, digits)
+
+
+def _decimal_pattern(places: int | None, digits: int | None) -> str:
+    """Match decimals of so many digits; none with an exponent, which adds any number of them."""
+    start = r"^[+-]?(?=\.?[0-9])0*"
+    if digits is None:
+        return rf"{start}[0-9]*(?:\.[0-9]{{0,{places}}}0*)?$"
+    if places is None:
+        return rf"{start}(?!(?:\.?[0-9]){{{digits + 1}}})[0-9]*\.?[0-9]*$"
+    whole = max(digits - places, 0)
+    return rf"{start}[0-9]{{0,{whole}}}(?:\.[0-9]{{0,{min(places, digits)}}}0*)?$"
 
 
 class _IdentifyingGenerator(_Generator):
@@ -118,8 +224,10 @@ class _IdentifyingGenerator(_Generator):
         return self._identified(super().enum_schema(schema), schema["cls"])
 
     @staticmethod
-    def _identified(json_schema: JSONSchema, cls: object) -> JSONSchema:
-        return {**json_schema, _IDENTITY: id(cls)} if "$ref" not in json_schema else json_schema
+    def _identified(json_schema: JSONSchema, cls: type | None) -> JSONSchema:
+        if cls is None or "$ref" in json_schema:
+            return json_schema
+        return {**json_schema, _IDENTITY: f"{cls.__module__}:{id(cls)}"}
 
 
 def _models_json_schema(
@@ -142,20 +250,50 @@ def _undocumentable(schema: type[BaseModel], error: PydanticUserError) -> Descri
     return DescriptionError(f"{schema.__name__} cannot be described as JSON Schema: {reason}", hint)
 
 
-def _names(definitions: Mapping[tuple[str, str], JSONSchema]) -> dict[tuple[str, str], str]:
-    """Choose the component name of each (owner, local name)."""
-    names = {key: key[1] for key in definitions}
-    while True:
-        # A definition that refers to a renamed one is another for each owner: hence the loop.
-        variants: dict[str, dict[str, JSONSchema]] = defaultdict(dict)
-        for (owner, local), definition in definitions.items():
-            variants[names[owner, local]][owner] = _renamed(definition, owner, names)
-        clashes = {name for name, by_owner in variants.items() if _differ(by_owner.values())}
-        renamed = [key for key, name in names.items() if name in clashes and key[0] != SERVICE]
-        if not renamed:
-            return names
-        for owner, local in renamed:
-            names[owner, local] = f"{owner}.{local}"
+Names = dict[tuple[str, str], str]
+"""From the owner of a definition, and pydantic's name of it, to the component's name."""
+
+
+def _names(definitions: Mapping[tuple[str, str], JSONSchema]) -> Names:
+    names: Names = {}
+    for owner in {owner for owner, _ in definitions}:
+        names |= _names_of_one_owner(
+            {key: definition for key, definition in definitions.items() if key[0] == owner}
+        )
+    while clashing := [key for key in _clashing(definitions, names) if key[0] != SERVICE]:
+        for owner, local in clashing:
+            names[owner, local] = f"{owner}.{names[owner, local]}"
+    return names
+
+
+def _names_of_one_owner(definitions: Mapping[tuple[str, str], JSONSchema]) -> Names:
+    """Choose the shortest names that tell the definitions apart."""
+    marks = [definition.get(_IDENTITY, "") for definition in definitions.values()]
+    modules = {mark.partition(":")[0] for mark in marks}
+    choices = {key: _choices(key[1], modules) for key in definitions}
+    names = {key: choices[key].pop(0) for key in definitions}
+    while clashing := [key for key in _clashing(definitions, names) if choices[key]]:
+        for key in clashing:
+            names[key] = choices[key].pop(0)
+    return names
+
+
+def _choices(name: str, modules: Iterable[str]) -> list[str]:
+    short = name
+    for module in sorted(filter(None, modules), key=len, reverse=True):
+        prefix = re.escape(module.replace(".", "__"))
+        short = re.sub(rf"(?<![A-Za-z0-9]){prefix}__", "", short)
+    return [re.sub("-(Input|Output)", "", short), short, name]
+
+
+def _clashing(
+    definitions: Mapping[tuple[str, str], JSONSchema], names: Names
+) -> list[tuple[str, str]]:
+    """Keys of the definitions that share their name with another one that differs."""
+    groups: dict[str, dict[tuple[str, str], JSONSchema]] = defaultdict(dict)
+    for key, definition in definitions.items():
+        groups[names[key]][key] = _renamed(definition, key[0], names)
+    return [key for group in groups.values() if _differ(group.values()) for key in group]
 
 
 def _differ(schemas: Iterable[JSONSchema]) -> bool:
@@ -164,7 +302,7 @@ def _differ(schemas: Iterable[JSONSchema]) -> bool:
 
 
 def _named(
-    definitions: Mapping[tuple[str, str], JSONSchema], names: Mapping[tuple[str, str], str]
+    definitions: Mapping[tuple[str, str], JSONSchema], names: Names
 ) -> dict[str, JSONSchema]:
     named = {}
     for (owner, local), definition in definitions.items():
@@ -175,27 +313,12 @@ def _named(
     return named
 
 
-def _renamed(schema: Any, owner: str, names: Mapping[tuple[str, str], str]) -> Any:
+def _renamed(schema: Any, owner: str, names: Names) -> Any:
     def rename(reference: str) -> str:
         local = reference.removeprefix(REFERENCE_PREFIX)
         return REFERENCE_PREFIX + names.get((owner, local), local)
 
     return _with_references(schema, rename)
-
-
-def _with_references(value: Any, rename: Callable[[str], str]) -> Any:
-    if isinstance(value, list):
-        return [_with_references(item, rename) for item in value]
-    if not isinstance(value, dict):
-        return value
-    changed = {key: _with_references(item, rename) for key, item in value.items()}
-    if isinstance(value.get("$ref"), str):
-        changed["$ref"] = rename(value["$ref"])
-    if isinstance(value.get("discriminator"), dict):
-        mapping = value["discriminator"].get("mapping", {})
-        targets = {key: rename(target) for key, target in mapping.items()}
-        changed["discriminator"] = {**value["discriminator"], "mapping": targets}
-    return changed
 
 
 def _reference_names(schema: Any) -> set[str]:
@@ -209,39 +332,85 @@ def _reference_names(schema: Any) -> set[str]:
     return names
 
 
-def _clean(value: Any) -> Any:
-    """Leave out defaults, examples and bounds that no JSON number can express."""
+def _with_references(schema: Any, rename: Callable[[str], str]) -> Any:
+    def change(schema: JSONSchema) -> JSONSchema:
+        if "$ref" in schema:
+            schema["$ref"] = rename(schema["$ref"])
+        if "mapping" in schema.get("discriminator", {}):
+            mapping = schema["discriminator"]["mapping"]
+            targets = {key: rename(target) for key, target in mapping.items()}
+            schema["discriminator"] = {**schema["discriminator"], "mapping": targets}
+        return schema
+
+    return _each_schema(schema, change)
+
+
+def _clean(schema: Any) -> Any:
+    """Leave out what has no JSON, and say what pydantic leaves to the name of a format."""
+
+    def change(schema: JSONSchema) -> JSONSchema:
+        for key in ("enum", "examples"):
+            if isinstance(schema.get(key), list):
+                schema[key] = [value for value in schema[key] if _is_finite(value)]
+        if schema.get("format") in _BASE64_DIGITS:
+            schema.setdefault("pattern", _base64_pattern(_BASE64_DIGITS[schema["format"]]))
+        return {key: value for key, value in schema.items() if _is_finite_keyword(key, value)}
+
+    return _each_schema(schema, change)
+
+
+def _base64_pattern(digits: str) -> str:
+    # The last digit before the padding is one of those whose unused bits are zero.
+    return rf"^(?:[{digits}]{{4}})*(?:[{digits}][AQgw]==|[{digits}]{{2}}[AEIMQUYcgkosw048]=)?$"
+
+
+def _each_schema(value: Any, change: Callable[[JSONSchema], JSONSchema]) -> Any:
+    """Change copies of all the schemas in a schema: those of its properties first, itself last."""
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [_each_schema(item, change) for item in value]
+    if not isinstance(value, dict):
+        return value
+    copy = {}
+    for key, item in value.items():
+        if _holds_data(key):
+            copy[key] = item
+        elif key in _SCHEMAS_BY_NAME and isinstance(item, dict):
+            # Not keywords but names, which may be those of keywords all the same.
+            copy[key] = {name: _each_schema(schema, change) for name, schema in item.items()}
+        else:
+            copy[key] = _each_schema(item, change)
+    return change(copy)
+
+
+def _holds_data(keyword: str) -> bool:
+    return keyword in _DATA or keyword.startswith("x-")
+
+
+def _is_finite_keyword(keyword: str, value: Any) -> bool:
+    return _is_finite(value) if _holds_data(keyword) or isinstance(value, float) else True
+
+
+def _is_finite(value: Any) -> bool:
     if isinstance(value, dict):
-        return {key: _clean(item) for key, item in value.items() if not _has_non_finite(item, key)}
-    return value
+        return all(_is_finite(item) for item in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(_is_finite(item) for item in value)
+    return not isinstance(value, float) or isfinite(value)
 
 
-def _has_non_finite(value: Any, key: str) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if key in ("default", "const"):
-        return any(isinstance(item, float) and not math.isfinite(item) for item in _leaves(value))
-    return False
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
-
-
-def _ordered(value: Any) -> Any:
-    """Sort sets, whose order changes from run to run."""
-    if isinstance(value, set | frozenset):
-        return sorted(map(_ordered, value), key=repr)
-    if isinstance(value, list | tuple):
-        return type(value)(map(_ordered, value)) if type(value) in (list, tuple) else value
-    if isinstance(value, dict):
-        return {key: _ordered(item) for key, item in value.items()}
-    return value
+def _ordered(encoded: Any, value: Any) -> Any:
+    """Sort what was a set before it was encoded, because its order changes from run to run."""
+    if isinstance(encoded, list) and isinstance(value, set | frozenset):
+        return sorted(encoded, key=repr)
+    if isinstance(encoded, list) and isinstance(value, list | tuple):
+        return [_ordered(*pair) for pair in zip(encoded, value, strict=True)]
+    if isinstance(encoded, dict) and isinstance(value, dict):
+        pairs = zip(encoded.values(), value.values(), strict=True)
+        return dict(zip(encoded, (_ordered(*pair) for pair in pairs), strict=True))
+    if isinstance(encoded, dict) and isinstance(value, BaseModel):
+        fields = {
+            field.serialization_alias or name: getattr(value, name)
+            for name, field in type(value).model_fields.items()
+        }
+        return {key: _ordered(item, fields.get(key)) for key, item in encoded.items()}
+    return encoded
