@@ -47,6 +47,15 @@ class DecoratorConfiguration(_Section):
     """Keyword arguments of the decorator's `__init__`."""
 
 
+Decorators = Annotated[
+    list[DecoratorConfiguration],
+    BeforeValidator(
+        lambda value: [] if value is None else value,
+        json_schema_input_type=list[DecoratorConfiguration] | None,
+    ),
+]
+
+
 class BatchingConfiguration(_Section):
     """How concurrent requests for a model are predicted together."""
 
@@ -69,9 +78,7 @@ class ModelConfiguration(_Section):
     """Whether clients can ask the model for predictions; if not, it is only loaded and listed."""
     configuration: Arguments = {}
     """Keyword arguments of the model's `__init__`."""
-    decorators: Annotated[
-        list[DecoratorConfiguration], BeforeValidator(lambda value: [] if value is None else value)
-    ] = []
+    decorators: Decorators = []
     """Decorators around the model, applied in this order: the last one is outermost."""
     timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds that a request may wait for its turn; without it, it waits as long as it takes."""
@@ -120,7 +127,7 @@ class ServiceConfiguration(_Section):
     version: str = "0.1.0"
     """Version of the API; a number such as 1.10 needs quotes."""
     models: list[ModelConfiguration] = Field(
-        default=[], examples=["models: [{class_path: my_package.models.MyModel}]"]
+        default=[], examples=[[{"class_path": "my_package.models.MyModel"}]]
     )
     """The models that the service hosts."""
     logging: dict[str, Any] | None = None

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -144,8 +145,7 @@ class _Explanation:
         for position in reversed(named):
             field = self._field(keys[: position + 1])
             if field is not None:
-                example = f" For example {field.examples[0]}." if field.examples else ""
-                return f"{keys[position]}: {field.description}{example}"
+                return f"{keys[position]}: {field.description}{_example(field)}"
         return "See the configuration reference."
 
     def _field(self, keys: Sequence[Key]) -> FieldInfo | None:
@@ -169,6 +169,15 @@ class _Explanation:
                 return None
             section = inner
         return section
+
+
+def _example(field: FieldInfo) -> str:
+    if not field.examples:
+        return ""
+    example = field.examples[0]
+    if not isinstance(example, str):
+        example = yaml.safe_dump(example, default_flow_style=True).strip()
+    return f" For example {example}."
 
 
 def _section_within(annotation: Any) -> type[BaseModel] | None:

@@ -1,0 +1,98 @@
+"""`manage.py load_models`: loads every model once, and says what that takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from django.apps import apps
+from django.core.management.base import BaseCommand, CommandError
+
+from models_api.exceptions import ConfigurationError
+from models_api.registry import HostedModel, LoadState
+
+if TYPE_CHECKING:
+    from models_api.apps import ModelsAPIConfig
+
+_STATM = Path("/proc/self/statm")
+_HEADINGS = ("name", "version", "class", "state", "seconds", "MiB")
+_NUMBERS = slice(4, None)
+"""The columns that are aligned at their right."""
+
+
+class Command(BaseCommand):
+    """Loads every model in this process, one after the other."""
+
+    help = (
+        "Load every model of the configuration in this process, one after the other, and print "
+        "what each takes: seconds, and growth of this process's resident memory in MiB (- where "
+        "the system does not tell). Serves nothing. Exits with status 1 if a model cannot be "
+        "loaded, or if the configuration has problems."
+    )
+    # The other checks import the URLconf, which loads models that tell their names no sooner.
+    requires_system_checks = ("models_api",)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Load the models, then print the table."""
+        app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
+        try:
+            models = list(app_config.registry)
+        except ConfigurationError as error:  # the checks are silent under --skip-checks
+            raise CommandError(str(error)) from None
+        rows = [self._load(model, f"[{n}/{len(models)}]") for n, model in enumerate(models, 1)]
+        self.stdout.write("")
+        for line in _table([_HEADINGS, *rows]):
+            self.stdout.write(line)
+        failed = [model for model in models if model.state is LoadState.FAILED]
+        if failed:
+            reasons = [f"  {model.label}: {model.failure}" for model in failed]
+            heading = f"{len(failed)} of {len(models)} models cannot be loaded:"
+            raise CommandError("\n".join([heading, *reasons]))
+
+    def _load(self, model: HostedModel, position: str) -> tuple[str, ...]:
+        class_path = model.configuration.class_path
+        name = class_path if model.label == class_path else f"{model.label} ({class_path})"
+        self._say(f"{position} Loading {name} ...")
+        before = _resident_mebibytes()
+        model.load()
+        after = _resident_mebibytes()
+        growth = "-" if before is None or after is None else f"{max(after - before, 0):.1f}"
+        seconds = f"{model.load_seconds:.2f}"
+        outcome = "Failed to load" if model.state is LoadState.FAILED else "Loaded"
+        self._say(f"{position} {outcome} {model.label} ({seconds} s)")
+        details = model.details
+        return (
+            details.qualified_name,
+            details.version or "-",
+            class_path,
+            model.state.value,
+            seconds,
+            growth,
+        )
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()  # also into a pipe, so that one sees which model takes its time
+
+
+def _resident_mebibytes() -> float | None:
+    """The physical memory that this process uses; None where there is no /proc."""
+    try:
+        pages = int(_STATM.read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = widths[: _NUMBERS.start]
+    right = widths[_NUMBERS]
+    return [
+        "  ".join(
+            [cell.ljust(width) for cell, width in zip(row, left, strict=False)]
+            + [cell.rjust(width) for cell, width in zip(row[_NUMBERS], right, strict=True)]
+        )
+        for row in rows
+    ]
