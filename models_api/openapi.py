@@ -65,20 +65,9 @@ _OWN_RESPONSES: tuple[type[BaseModel], ...] = (
     ReadinessStatusResponse,
     StartupStatusResponse,
 )
-_RETRY_AFTER = OpenApiParameter(
-    "Retry-After",
-    OpenApiTypes.INT,
-    OpenApiParameter.HEADER,
-    description="Seconds to wait before the next try.",
-    response=[429, 503],
-)
-_REQUEST_ID = OpenApiParameter(
-    "X-Request-ID",
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    description="The request's id, under which the log has the reason.",
-    response=[500],
-)
+_RETRY_AFTER = "Retry-After", OpenApiTypes.INT, "Seconds to wait before the next try."
+_REQUEST_ID = "X-Request-ID", OpenApiTypes.STR, "The id under which the log has the reason."
+_ERROR_HEADERS = {429: _RETRY_AFTER, 500: _REQUEST_ID, 503: _RETRY_AFTER}
 
 
 def own_body(schema: type[BaseModel]) -> SchemaUse:
@@ -148,12 +137,18 @@ class ModelsAPISchema(AutoSchema):
 
     def get_override_parameters(self) -> list[Any]:
         """Add the headers of error responses, and what the path's parameters mean."""
-        parameters = self._operation.parameters.items()
-        described = [
+        parameters = [
             OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.PATH, description=text)
-            for name, text in parameters
+            for name, text in self._operation.parameters.items()
         ]
-        return [_RETRY_AFTER, _REQUEST_ID, *described]
+        headers = [
+            OpenApiParameter(
+                name, kind, OpenApiParameter.HEADER, description=text, response=[status]
+            )
+            for status, (name, kind, text) in _ERROR_HEADERS.items()
+            if status in self._errors()
+        ]
+        return parameters + headers
 
     def get_request_serializer(self) -> Any:
         """Refer to the component of the request's body."""
@@ -173,15 +168,21 @@ class ModelsAPISchema(AutoSchema):
         responses = {200: OpenApiResponse(success, description="Success.")}
         for status, description in operation.other_responses.items():
             responses[status] = OpenApiResponse(success, description=description)
-        for status in sorted({*operation.errors, *self._policy_errors()}):
+        for status in self._errors():
             responses[status] = OpenApiResponse(error, description=ERRORS[status])
         return responses
 
-    def _policy_errors(self) -> set[int]:
+    def _errors(self) -> list[int]:
+        """Statuses answered with an `Error`, those of the project's policies among them."""
         view = self._described_view
-        restricted = any(permission is not AllowAny for permission in view.permission_classes)
-        errors = {401, 403} if view.authentication_classes or restricted else set()
-        return errors | ({429} if view.throttle_classes else set())
+        errors = set(self._operation.errors)
+        if view.authentication_classes or any(
+            permission is not AllowAny for permission in view.permission_classes
+        ):
+            errors |= {401, 403}
+        if view.throttle_classes:
+            errors.add(429)
+        return sorted(errors)
 
     def _reference(self, use: SchemaUse) -> JSONSchema:
         references, schemas = _describe(self._described_view.registry)
