@@ -62,12 +62,19 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {
+        "with_traceback": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: bool(record.exc_info),
+        }
+    },
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": log_level()},
     "loggers": {
         "django": {"level": "INFO"},
-        # Django warns of each 4xx: what clients do wrong is in the access log of the server.
-        "django.request": {"level": "ERROR"},
+        # Django notes each answer of 4xx and 5xx, which are for the access log of the server: that
+        # a model is not ready yet is no error.
+        "django.request": {"level": "ERROR", "filters": ["with_traceback"]},
     },
 }

@@ -74,7 +74,7 @@ class Predictor:
         data = parse(body, input_schema)
         try:
             return serialise(model.predict(data), output_schema)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _domain_error(self._hosted_model.qualified_name, error) from error
 
 
@@ -112,7 +112,7 @@ class BatchPredictor:
             try:
                 prediction = predictions[index] if predictions else model.predict(row)
                 yield serialise(prediction, schema)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 name = self._hosted_model.qualified_name
                 raise _domain_error(name, error, f"inputs[{start + index}]: ") from error
 
@@ -140,12 +140,12 @@ def _predict_together(model: MLModel, rows: list[Any]) -> list[Any] | None:
         return None
     try:
         predictions = list(model.predict_batch(rows))
-    except Exception:  # noqa: BLE001 (each row alone will tell which it was, and why)
+    except (Exception, SystemExit):  # noqa: BLE001 (each row alone will tell which it was, and why)
         return None
     return predictions if len(predictions) == len(rows) else None
 
 
-def _domain_error(qualified_name: str, error: Exception, row: str = "") -> ModelsAPIError:
+def _domain_error(qualified_name: str, error: BaseException, row: str = "") -> ModelsAPIError:
     """Say in the terms of this package what went wrong in a model."""
     if isinstance(error, MLModelSchemaValidationException):
         return SchemaRejected(qualified_name, f"{row}{error}")
