@@ -22,6 +22,7 @@ Redoc.init(
   element.dataset.document,
   {
     expandResponses: "200",
+    sanitize: true,
     hideSchemaTitles: true,
     theme: { typography: { fontFamily, headings: { fontFamily } } },
   },

@@ -1,0 +1,425 @@
+"""The documentation pages in a browser that can reach nothing but the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Response,
+    expect,
+    sync_playwright,
+)
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from tests.end_to_end.server import REPOSITORY, Server
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    # What leads anywhere else fails; unlike playwright's routes, this leaves the browser its cache.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+EXAMPLES = REPOSITORY / "rest_config.yaml"
+MODELS = {"iris": "Iris", "diabetes": "Diabetes", "digits": "Digits"}
+REPORT_VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) => {
+  console.error("securitypolicyviolation", event.effectiveDirective, event.blockedURI);
+});
+"""
+# A project that has the service under a prefix, and other names than Django's for CSRF's.
+SITE = {
+    "site_settings.py": """
+from modelhost.settings import *
+
+ROOT_URLCONF = "site_urls"
+WSGI_APPLICATION = "site_wsgi.application"
+CSRF_COOKIE_NAME = "ticket"
+CSRF_HEADER_NAME = "HTTP_X_TICKET"
+""",
+    "site_urls.py": """
+from django.urls import include, path
+
+urlpatterns = [path("machine/learning/", include("models_api.urls"))]
+""",
+    "site_wsgi.py": """
+import os
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
+""",
+}
+
+# Swagger UI says so of every link to an id that has an underscore.
+UNDERSCORE = (
+    "error: Deprecated: escaping deep link whitespace with `_` is unsupported and will be removed "
+    "in a future 5.x release. Use `%20` instead."
+)
+
+
+class OpenPage(Protocol):
+    def __call__(self, url: str, expected: Sequence[str] = ()) -> AbstractContextManager[Page]: ...
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[BrowserContext]:
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no chromium on the path, and CI tests the pages")
+        pytest.skip("there is no chromium on the path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = browser.new_context(viewport={"width": 1280, "height": 1000})
+        context.set_default_timeout(30_000)
+        context.add_init_script(REPORT_VIOLATIONS)
+        yield context
+        browser.close()
+
+
+@pytest.fixture
+def open_page(context: BrowserContext) -> OpenPage:
+    """Open a page; at the end of the block it must have had no trouble but that expected."""
+
+    @contextmanager
+    def open_(url: str, expected: Sequence[str] = ()) -> Iterator[Page]:
+        page = context.new_page()
+        trouble = _note_trouble(page, "/".join(url.split("/")[:3]))
+        page.goto(url)
+        yield page
+        # What a script does a moment later counts too.
+        page.wait_for_load_state("networkidle")
+        page.close()
+        assert sorted(trouble) == sorted(expected)
+
+    return open_
+
+
+def _note_trouble(page: Page, origin: str) -> list[str]:
+    trouble: list[str] = []
+
+    def note_request(request: Request) -> None:
+        if not request.url.startswith((f"{origin}/", f"blob:{origin}/", "data:")):
+            trouble.append(f"asked for {request.url}")
+
+    def note_response(response: Response) -> None:
+        if response.status >= 400:
+            trouble.append(f"{response.status}: {response.url}")
+
+    def note_message(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning", "assert"):
+            trouble.append(f"{message.type}: {message.text}")
+
+    page.on("request", note_request)
+    page.on("response", note_response)
+    page.on("requestfailed", lambda request: trouble.append(f"failed: {request.url}"))
+    page.on("console", note_message)
+    page.on("pageerror", lambda error: trouble.append(f"exception: {error}"))
+    return trouble
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(EXAMPLES) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["at the root", "under a prefix", "behind a SCRIPT_NAME"])
+def base_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where the service is, in each of the ways that it can be mounted."""
+    if request.param == "at the root":
+        yield request.getfixturevalue("server").url
+        return
+    with ExitStack() as stack:
+        if request.param == "behind a SCRIPT_NAME":
+            prefix = "/outer/inner"
+            arguments = {"environment": {"SCRIPT_NAME": prefix}}
+        else:
+            prefix = "/machine/learning"
+            folder = write_site(tmp_path_factory.mktemp("site"))
+            path = os.pathsep.join([str(folder), str(REPOSITORY)])
+            arguments = {"application": "site_wsgi", "environment": {"PYTHONPATH": path}}
+        ready_path = f"{prefix}/api/health/ready"
+        server = stack.enter_context(Server(EXAMPLES, ready_path=ready_path, **arguments))
+        yield server.url + prefix
+
+
+def write_site(folder: Path) -> Path:
+    for name, text in SITE.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def iris_body() -> dict[str, float]:
+    names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+    return dict(zip(names, load_iris().data[0].tolist(), strict=True))
+
+
+def iris_prediction() -> dict[str, object]:
+    """What scikit-learn itself says of the row that the pages offer as an example."""
+    data = load_iris()
+    classifier = LogisticRegression(max_iter=1000).fit(data.data, data.target)
+    row = [list(iris_body().values())]
+    species = str(data.target_names[classifier.predict(row)[0]])
+    return {"species": species, "probability": pytest.approx(classifier.predict_proba(row).max())}
+
+
+def operation(page: Page, operation_id: str) -> Locator:
+    return page.locator(f'[id$="-{operation_id}"]')
+
+
+def try_out(page: Page, operation_id: str, body: str | None = None) -> Locator:
+    """Fill in the body, the offered one by default, and execute; returns the live response."""
+    block = operation(page, operation_id)
+    if block.get_by_role("button", name="Try it out").count() == 0:
+        block.locator(".opblock-summary-control").click()
+    block.get_by_role("button", name="Try it out").click()
+    if body is not None:
+        block.locator("textarea.body-param__text").fill(body)
+    block.get_by_role("button", name="Execute").click()
+    response = block.locator(".live-responses-table .response")
+    expect(response).to_be_visible()
+    return response
+
+
+# Swagger UI
+
+
+def test_the_docs_page_shows_every_operation_the_models_first(
+    server: Server, open_page: OpenPage
+) -> None:
+    document = server.client.get("/openapi.json").json()
+    operations = [
+        (method.upper(), path, details["summary"])
+        for path, methods in document["paths"].items()
+        for method, details in methods.items()
+    ]
+    with open_page(f"{server.url}/docs") as page:
+        expect(page).to_have_title("Example models")
+        expect(page.locator(".opblock")).to_have_count(len(operations))
+        shown = [
+            tuple(
+                # The page puts invisible breaks into long paths.
+                block.locator(part).inner_text().replace("\u200b", "")
+                for part in (
+                    ".opblock-summary-method",
+                    ".opblock-summary-path",
+                    ".opblock-summary-description",
+                )
+            )
+            for block in page.locator(".opblock").all()
+        ]
+        assert sorted(shown) == sorted(operations)
+        tags = [tag.get_attribute("data-tag") for tag in page.locator(".opblock-tag").all()]
+        assert tags == [*MODELS, "models", "status"]
+        expect(page.locator(".info .title")).to_contain_text("Example models")
+        expect(page.locator(".info")).to_contain_text(
+            "Three models on scikit-learn's bundled data sets."
+        )
+        expect(page.locator("#operations-tag-iris")).to_contain_text(
+            "Predicts the species of an iris flower from the size of its sepals and petals."
+        )
+
+
+def test_trying_out_the_iris_model_shows_what_scikit_learn_predicts(
+    base_url: str, open_page: OpenPage
+) -> None:
+    with open_page(f"{base_url}/docs") as page:
+        response = try_out(page, "predict_iris")
+        sent = page.locator("textarea.body-param__text").input_value()
+        assert json.loads(sent) == iris_body()
+        expect(response.locator(".response-col_status")).to_have_text("200")
+        shown = response.locator(".response-col_description pre").first.inner_text()
+        assert json.loads(shown) == iris_prediction()
+        expect(page.locator(".request-url")).to_contain_text(
+            f"{base_url}/api/models/iris/prediction"
+        )
+
+
+def test_trying_out_nonsense_shows_what_is_wrong_with_it(
+    server: Server, open_page: OpenPage
+) -> None:
+    body = json.dumps({**iris_body(), "petal_width": -1})
+    # The browser itself reports the status; there is nothing else to report.
+    status = "Failed to load resource: the server responded with a status of 400 (Bad Request)"
+    expected = [f"400: {server.url}/api/models/iris/prediction", f"error: {status}"]
+    with open_page(f"{server.url}/docs", expected) as page:
+        response = try_out(page, "predict_iris", body)
+        expect(response.locator(".response-col_status")).to_contain_text("400")
+        expect(response.locator(".response-col_description pre").first).to_contain_text(
+            "petal_width: Input should be greater than 0"
+        )
+
+
+@pytest.mark.parametrize("name", ["diabetes", "digits"])
+def test_the_offered_example_of_each_model_is_predicted(
+    name: str, server: Server, open_page: OpenPage
+) -> None:
+    with open_page(f"{server.url}/docs") as page:
+        response = try_out(page, f"predict_{name}")
+        expect(response.locator(".response-col_status")).to_have_text("200")
+
+
+def test_the_metadata_of_a_model_can_be_tried_out_by_its_name(
+    server: Server, open_page: OpenPage
+) -> None:
+    with open_page(f"{server.url}/docs") as page:
+        block = operation(page, "get_model_metadata")
+        block.locator(".opblock-summary-control").click()
+        block.get_by_role("button", name="Try it out").click()
+        block.get_by_placeholder("qualified_name").fill("digits")
+        block.get_by_role("button", name="Execute").click()
+        response = block.locator(".live-responses-table .response")
+        expect(response.locator(".response-col_status")).to_have_text("200")
+        shown = json.loads(response.locator(".response-col_description pre").first.inner_text())
+        assert shown == server.client.get("/api/models/digits/metadata").json()
+
+
+def test_the_schemas_are_shown_and_unfold(server: Server, open_page: OpenPage) -> None:
+    names = server.client.get("/openapi.json").json()["components"]["schemas"]
+    with open_page(f"{server.url}/docs") as page:
+        schemas = page.locator("section.models")
+        expect(schemas.locator("article")).to_have_count(len(names))
+        titles = [each.inner_text() for each in schemas.locator("article strong:first-child").all()]
+        assert {title for title in titles if title[0].isupper()} == set(names)
+        schemas.get_by_role("button", name="IrisModelInput", exact=True).click()
+        schemas.get_by_role("button", name="petal_length").click()
+        expect(schemas).to_contain_text("Length of the petal in cm.")
+
+
+def test_a_deep_link_opens_its_operation(server: Server, open_page: OpenPage) -> None:
+    url = f"{server.url}/docs#/digits/predict_digits"
+    with open_page(url, [UNDERSCORE]) as page:
+        block = operation(page, "predict_digits")
+        expect(block.get_by_role("button", name="Try it out")).to_be_visible()
+        expect(page.get_by_role("button", name="Try it out")).to_have_count(1)
+        expect(block).to_be_in_viewport()
+
+
+def test_opening_an_operation_makes_a_link_to_it(server: Server, open_page: OpenPage) -> None:
+    with open_page(f"{server.url}/docs") as page:
+        operation(page, "get_health").locator(".opblock-summary-control").click()
+        expect(page).to_have_url(f"{server.url}/docs#/status/get_health")
+
+
+def test_the_root_leads_to_the_docs_page_and_that_to_the_others(
+    server: Server, open_page: OpenPage
+) -> None:
+    with open_page(f"{server.url}/") as page:
+        expect(page).to_have_url(f"{server.url}/docs")
+        links = page.get_by_role("navigation").get_by_role("link").all()
+        addresses = [link.evaluate("link => link.href") for link in links]
+        assert addresses == [f"{server.url}/redoc", f"{server.url}/openapi.yaml"]
+        links[0].click()
+        expect(page.locator(".api-content h1").first).to_contain_text("Example models")
+
+
+def test_the_docs_page_fits_a_telephone(server: Server, open_page: OpenPage) -> None:
+    with open_page(f"{server.url}/docs") as page:
+        page.set_viewport_size({"width": 390, "height": 800})
+        expect(operation(page, "predict_iris")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("base_url", ["under a prefix"], indirect=True)
+@pytest.mark.parametrize("has_token", [True, False])
+def test_requests_carry_the_csrf_token_if_the_project_gave_one(
+    has_token: bool, base_url: str, open_page: OpenPage
+) -> None:
+    with open_page(f"{base_url}/docs") as page:
+        if has_token:
+            page.context.add_cookies([{"name": "ticket", "value": "a%3Db", "url": base_url}])
+        with page.expect_request("**/prediction") as request:
+            try_out(page, "predict_iris")
+        page.context.clear_cookies()
+        assert request.value.headers.get("x-ticket") == ("a=b" if has_token else None)
+
+
+# ReDoc
+
+
+def test_redoc_shows_the_models_and_finds_what_one_searches(
+    base_url: str, open_page: OpenPage
+) -> None:
+    with open_page(f"{base_url}/redoc") as page:
+        expect(page).to_have_title("Example models")
+        for display_name in MODELS.values():
+            heading = page.get_by_role("heading", name=f"Predict with {display_name}")
+            expect(heading.first).to_be_visible()
+            expect(page.get_by_role("menu").get_by_text(display_name, exact=True)).to_be_visible()
+        expect(page.get_by_text("Length of the petal in cm.").first).to_be_visible()
+        expect(page.get_by_text(f"{base_url}/api/models/iris/prediction").first).to_be_attached()
+
+        page.get_by_placeholder("Search...").fill("handwritten")
+        results = page.locator('[data-role="search:results"]')
+        expect(results).to_contain_text("Predict with Digits")
+        expect(results).not_to_contain_text("Predict with Iris")
+        assert len(page.workers) == 1
+
+
+def test_redoc_shows_no_logo_of_its_maker(server: Server, open_page: OpenPage) -> None:
+    with open_page(f"{server.url}/redoc") as page:
+        expect(page.get_by_text("API docs by Redocly")).to_be_visible()
+        expect(page.locator('img[alt="redocly logo"]')).to_have_count(0)
+
+
+def test_a_deep_link_into_redoc_scrolls_to_its_operation(
+    server: Server, open_page: OpenPage
+) -> None:
+    with open_page(f"{server.url}/redoc#operation/predict_digits") as page:
+        expect(page.get_by_role("heading", name="Predict with Digits")).to_be_in_viewport()
+
+
+# Content that could do harm
+
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+
+@pytest.fixture(scope="module")
+def hostile_server() -> Iterator[Server]:
+    configuration = {
+        "service_title": f"</title>{HOSTILE}",
+        "description": HOSTILE,
+        "models": [{"class_path": "examples.iris.IrisModel"}],
+    }
+    with Server(configuration) as server:
+        yield server
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc"])
+def test_no_text_of_the_configuration_runs_as_a_script(
+    path: str, hostile_server: Server, context: BrowserContext
+) -> None:
+    dialogs: list[str] = []
+    page = context.new_page()
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.goto(f"{hostile_server.url}/{path}")
+    expect(page.locator("#swagger-ui, #redoc")).to_contain_text("Predict with Iris")
+    expect(page.locator("#swagger-ui img[src=x], #redoc img[src=x]")).to_have_count(1)
+    expect(page.locator("[onerror], #swagger-ui script, #redoc script")).to_have_count(0)
+    assert page.title() == f"</title>{HOSTILE}"
+    page.close()
+    assert dialogs == []
