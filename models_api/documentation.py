@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousFileOperation
 from django.http import Http404, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template import Context, Engine
 from django.urls import reverse
@@ -154,8 +155,11 @@ class AssetView(PageView):
         """Give a file of one of the folders."""
         if folder not in _ASSET_FOLDERS:
             raise Http404
-        response: HttpResponseBase = serve(
-            request._request, path, document_root=str(_ASSET_FOLDERS[folder])
-        )
+        try:
+            response: HttpResponseBase = serve(
+                request._request, path, document_root=str(_ASSET_FOLDERS[folder])
+            )
+        except SuspiciousFileOperation:
+            raise Http404 from None  # the path leads out of the folder
         response["Cache-Control"] = "public, max-age=3600"
         return response

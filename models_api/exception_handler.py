@@ -11,7 +11,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.encoding import escape_uri_path
 from rest_framework import exceptions as drf
 from rest_framework.views import set_rollback
 
@@ -124,6 +126,10 @@ def _not_found(_exception: Http404) -> HttpResponse:
     return error_response(404, "NotFound", ["There is nothing at this URL."])
 
 
+def _bad_request(_exception: SuspiciousOperation) -> HttpResponse:
+    return error_response(400, "BadRequest", ["Bad Request."])
+
+
 def _permission_denied(exception: DjangoPermissionDenied) -> HttpResponse:
     return error_response(403, "PermissionDenied", [str(exception) or "Permission denied."])
 
@@ -156,9 +162,9 @@ def _texts(detail: Any) -> list[str]:
 
 def _internal_error(exception: Exception, request: HttpRequest) -> HttpResponse:
     request_id = _request_id(request)
-    logger.error(
-        "%s %s failed (request %s)", request.method, request.path, request_id, exc_info=exception
-    )
+    # Escaped, because an encoded line break would begin a line of its own in the log.
+    path = escape_uri_path(request.path)
+    logger.error("%s %s failed (request %s)", request.method, path, request_id, exc_info=exception)
     known = isinstance(exception, PredictionFailed)
     message = str(exception) if known else "The service failed to answer this request."
     messages = [f"{message} The log has the reason under the request id {request_id}."]
@@ -181,6 +187,7 @@ _RESPONSES: dict[type[Exception], Callable[[Any], HttpResponse]] = {
     Overloaded: _overloaded,
     DeadlineExceeded: _deadline_exceeded,
     Http404: _not_found,
+    SuspiciousOperation: _bad_request,
     DjangoPermissionDenied: _permission_denied,
     drf.ParseError: _parse_error,
     drf.APIException: _api_exception,
