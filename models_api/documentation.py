@@ -159,7 +159,7 @@ class AssetView(PageView):
             response: HttpResponseBase = serve(
                 request._request, path, document_root=str(_ASSET_FOLDERS[folder])
             )
-        except SuspiciousFileOperation:
-            raise Http404 from None  # the path leads out of the folder
+        except (SuspiciousFileOperation, OSError):
+            raise Http404 from None  # leads out of the folder, or is too long
         response["Cache-Control"] = "public, max-age=3600"
         return response
