@@ -6,7 +6,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
+from weakref import WeakKeyDictionary
 
 from django.apps import apps
 from drf_spectacular.drainage import reset_generator_stats, warn
@@ -14,6 +15,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import (
     ComponentIdentity,
+    ComponentRegistry,
     ResolvedComponent,
     normalize_result_object,
 )
@@ -41,8 +43,13 @@ if TYPE_CHECKING:
 
 OPENAPI_VERSION = "3.1.0"
 
+Description = tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]
+"""Of the uses of schemas: a reference for each, and the components referred to."""
+
 # drf-spectacular collects its warnings in a place that all threads share.
 _generating = threading.Lock()
+# One description for each document that is being made, whatever generator makes it.
+_described: WeakKeyDictionary[ComponentRegistry, Description] = WeakKeyDictionary()
 
 ERRORS = {
     400: "The body is not JSON, or does not fit the model's input schema.",
@@ -97,6 +104,14 @@ class Operation:
 class ModelsAPISchema(AutoSchema):
     """Describes a view by its `operation()`; every schema is made by pydantic."""
 
+    def __get__(self, instance: Any, owner: Any) -> Self:
+        """Give each view a description of its own, which DRF would share among threads."""
+        if instance is None or instance in self.instance_schemas:
+            return cast(Self, super().__get__(instance, owner))
+        schema = type(self)()
+        schema.view = instance
+        return schema
+
     @property
     def _operation(self) -> Operation:
         return cast(Operation, self._described_view.operation())
@@ -112,6 +127,10 @@ class ModelsAPISchema(AutoSchema):
         except ModelNotReady as error:
             warn(f"left out of the document: {error}")
             return True
+        return False
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        # None is paginated or filtered; drf-spectacular would describe all responses to know.
         return False
 
     def get_operation_id(self) -> str:
@@ -132,7 +151,7 @@ class ModelsAPISchema(AutoSchema):
 
     def get_auth(self) -> list[Any]:
         """Say nothing where anyone may ask: an empty requirement is noise on the pages."""
-        requirements: list[Any] = super().get_auth()  # type: ignore[no-untyped-call]
+        requirements: list[Any] = super().get_auth()
         return [] if requirements == [{}] else requirements
 
     def get_override_parameters(self) -> list[Any]:
@@ -185,7 +204,9 @@ class ModelsAPISchema(AutoSchema):
         return sorted(errors)
 
     def _reference(self, use: SchemaUse) -> JSONSchema:
-        references, schemas = _describe(self._described_view.registry)
+        if self.registry not in _described:
+            _described[self.registry] = _describe(self._described_view.registry)
+        references, schemas = _described[self.registry]
         for name in sorted(referenced(references[use], schemas)):
             component = ResolvedComponent(
                 name=name,
@@ -238,9 +259,7 @@ def _tag(name: str, display_name: str, description: str) -> dict[str, str]:
     return {**tag, "description": description} if description else tag
 
 
-def _describe(
-    registry: ModelRegistry,
-) -> tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]:
+def _describe(registry: ModelRegistry) -> Description:
     uses = [own_body(schema) for schema in _OWN_RESPONSES]
     for model in registry:
         if not model.configuration.create_endpoint:
@@ -282,7 +301,5 @@ def _uses(
 
 # A service has one set of schemas; a second one appears if a loaded model changes its own.
 @lru_cache(maxsize=2)
-def _components(
-    uses: tuple[SchemaUse, ...],
-) -> tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]:
+def _components(uses: tuple[SchemaUse, ...]) -> Description:
     return components(uses)
