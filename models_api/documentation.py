@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -18,8 +19,9 @@ from drf_spectacular.renderers import OpenApiYamlRenderer
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
+from models_api.exceptions import ModelNotReady
 from models_api.openapi import ModelsAPISchemaGenerator
-from models_api.registry import ModelRegistry
+from models_api.registry import HostedModel, ModelRegistry
 from models_api.views import ModelsAPIView
 
 
@@ -45,49 +47,96 @@ _ASSET_FOLDERS = {
     "redoc": _SIDECAR / "redoc" / "bundles",
     "modelhost": _APP / "static" / "models_api",
 }
+Writer = Callable[[dict[str, Any]], str | bytes]
+_MAXIMUM_TEXTS = 16
+
 # An engine of the app's own: a project that only has an API may have none.
 _engine = Engine(dirs=[str(_APP / "templates")])
+
+
+class OpenAPIDocument:
+    """The OpenAPI document of a registry, written once. Safe to use from many threads."""
+
+    def __init__(
+        self, registry: ModelRegistry, patterns_of: Callable[[ModelRegistry], list[Any]]
+    ) -> None:
+        self._registry = registry
+        self._patterns_of = patterns_of
+        self._lock = threading.Lock()
+        self._descriptions: list[Any] = []
+        self._texts: dict[tuple[str, Writer], str | bytes] = {}
+
+    def text(self, root: str, write: Writer) -> str | bytes:
+        """Write the document, as it is seen where the API is included at the root path.
+
+        Raises:
+            ModelNotReady: a model is being loaded, and has yet to say what it is.
+        """
+        self._registry.require_descriptions()
+        descriptions = [_description(model) for model in self._registry]
+        with self._lock:
+            # A model may say something else of itself once it is loaded, and a project may include
+            # the API at a path with parameters, which makes any number of roots.
+            if descriptions != self._descriptions or len(self._texts) > _MAXIMUM_TEXTS:
+                self._descriptions = descriptions
+                self._texts.clear()
+            if (root, write) not in self._texts:
+                self._texts[root, write] = write(self._make(root))
+            return self._texts[root, write]
+
+    def _make(self, root: str) -> dict[str, Any]:
+        patterns = self._patterns_of(self._registry)
+        generator = ModelsAPISchemaGenerator(patterns=patterns)  # type: ignore[no-untyped-call]
+        document = generator.get_schema(public=True)
+        return {**document, "servers": [{"url": root}]} if root else document
+
+
+def _description(model: HostedModel) -> tuple[Any, ...]:
+    try:
+        return model.details, model.schemas
+    except ModelNotReady:
+        return (model.details,)
+
+
+def _write_json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _write_yaml(document: dict[str, Any]) -> bytes:
+    # As `manage.py spectacular` writes it.
+    text: bytes = OpenApiYamlRenderer().render(document, renderer_context={})
+    return text
 
 
 class OpenAPIView(ModelsAPIView):
     """Gives the OpenAPI document; the project's policies apply to it as to the metadata."""
 
     schema = None  # type: ignore[assignment] # keeps it out of the document
-    patterns_of: Callable[[ModelRegistry], list[Any]] = None  # type: ignore[assignment] # given
-    """Makes the URL patterns that the document describes."""
+    document: OpenAPIDocument = None  # type: ignore[assignment] # always given to as_view
     file_name = ""
+    media_type = ""
+    write: Writer = None  # type: ignore[assignment] # set by subclasses
 
-    def document(self, request: Request) -> dict[str, Any]:
-        """Describe the API as it is seen from this URL, which tells where it is included."""
-        self.registry.require_descriptions()
-        # Made anew each time, because a model may tell its name only once it is loaded.
-        patterns = self.patterns_of(self.registry)
-        generator = ModelsAPISchemaGenerator(patterns=patterns)  # type: ignore[no-untyped-call]
-        document = generator.get_schema(public=True)
-        prefix = request._request.path.removesuffix(f"/{self.file_name}")
-        return {**document, "servers": [{"url": prefix}]} if prefix else document
+    def get(self, request: Request) -> HttpResponse:
+        """Give the document as it is seen from this URL, which tells where the API is included."""
+        root = request._request.path.removesuffix(f"/{self.file_name}")
+        return HttpResponse(self.document.text(root, self.write), content_type=self.media_type)
 
 
 class OpenAPIJSONView(OpenAPIView):
     """Gives the document as JSON."""
 
     file_name = "openapi.json"
-
-    def get(self, request: Request) -> HttpResponse:
-        """Give the document as JSON."""
-        text = json.dumps(self.document(request), indent=2, ensure_ascii=False, allow_nan=False)
-        return HttpResponse(text, content_type="application/json")
+    media_type = "application/json"
+    write = staticmethod(_write_json)
 
 
 class OpenAPIYAMLView(OpenAPIView):
     """Gives the document as YAML."""
 
     file_name = "openapi.yaml"
-
-    def get(self, request: Request) -> HttpResponse:
-        """Give the document as YAML."""
-        text = OpenApiYamlRenderer().render(self.document(request), renderer_context={})
-        return HttpResponse(text, content_type="application/yaml")
+    media_type = "application/yaml"
+    write = staticmethod(_write_yaml)
 
 
 class PageView(ModelsAPIView):

@@ -13,6 +13,7 @@ from models_api.conf import maximum_batch_rows
 from models_api.configuration import ServiceConfiguration
 from models_api.documentation import (
     AssetView,
+    OpenAPIDocument,
     OpenAPIJSONView,
     OpenAPIYAMLView,
     ReDocView,
@@ -95,7 +96,7 @@ def _batch_pattern(model: HostedModel, view: Any) -> URLPattern:
 def documentation_patterns(registry: ModelRegistry, title: str) -> list[Route]:
     """Make the routes of the documentation of the API's routes."""
     given: dict[str, Any] = {"registry": registry}
-    document = {"patterns_of": api_patterns, **given}
+    document = {"document": OpenAPIDocument(registry, api_patterns), **given}
     return [
         path("", RootView.as_view(**given), name="root"),
         path("openapi.json", OpenAPIJSONView.as_view(**document), name="openapi-json"),
