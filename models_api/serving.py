@@ -117,20 +117,24 @@ class BatchPredictor:
                 raise _domain_error(name, error, f"inputs[{start + index}]: ") from error
 
 
-@cache
 def batch_schemas(
     input_schema: type[BaseModel], output_schema: type[BaseModel], maximum_rows: int
 ) -> tuple[type[BaseModel], type[BaseModel]]:
     """Make the schemas of a batch, what is taken and what is given, from those of a row."""
+    return _inputs(input_schema, maximum_rows), _predictions(output_schema)
+
+
+# One by one, so that models which share a schema share that of its batch.
+@cache
+def _inputs(schema: type[BaseModel], maximum_rows: int) -> type[BaseModel]:
     inputs = Field(max_length=maximum_rows, description="Rows to predict for.")
+    return create_model(f"{schema.__name__}Batch", inputs=(list[schema], inputs))  # type: ignore[valid-type]
+
+
+@cache
+def _predictions(schema: type[BaseModel]) -> type[BaseModel]:
     predictions = Field(description="The prediction for each row, in the same order.")
-    return (
-        create_model(f"{input_schema.__name__}Batch", inputs=(list[input_schema], inputs)),  # type: ignore[valid-type]
-        create_model(
-            f"{output_schema.__name__}Batch",
-            predictions=(list[output_schema], predictions),  # type: ignore[valid-type]
-        ),
-    )
+    return create_model(f"{schema.__name__}Batch", predictions=(list[schema], predictions))  # type: ignore[valid-type]
 
 
 def _predict_together(model: MLModel, rows: list[Any]) -> list[Any] | None:
