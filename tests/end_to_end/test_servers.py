@@ -1,0 +1,104 @@
+"""The ways to run the service fast: gunicorn with its settings for models, and granian."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.server import Server, free_port
+
+PREDICTION = "/api/models/batching/prediction"
+CONFIGURATION: dict[str, Any] = {
+    "models": [{"class_path": "tests.fakes.batching.BatchingModel", "batching": {}}]
+}
+
+
+def tuned(**environment: str) -> Server:
+    return Server(
+        CONFIGURATION,
+        "--config",
+        "python:modelhost.gunicorn_conf",
+        environment={"MODELHOST_WORKERS": "2", **environment},
+        port=free_port(),
+    )
+
+
+def granian() -> Server:
+    return Server(
+        CONFIGURATION,
+        *("--workers", "2", "--blocking-threads", "16", "--interface", "wsgi"),
+        application="modelhost.wsgi:application",
+        command=(sys.executable, "-m", "granian"),
+        bind="--host 127.0.0.1 --port {port}",
+        port=free_port(),
+    )
+
+
+has_granian = pytest.mark.skipif(
+    importlib.util.find_spec("granian") is None, reason="granian is not installed"
+)
+SERVERS = [
+    pytest.param(tuned, id="gunicorn"),
+    pytest.param(lambda: tuned(MODELHOST_CPU_AFFINITY="1"), id="gunicorn pinned"),
+    pytest.param(granian, id="granian", marks=has_granian),
+]
+
+
+def predict(server: Server, value: int) -> dict[str, Any]:
+    response = server.client.post(PREDICTION, json={"value": value})
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json()
+    return body
+
+
+@pytest.mark.parametrize("start", SERVERS)
+def test_two_workers_share_the_requests_and_answer_them_right(start: Callable[[], Server]) -> None:
+    with start() as server:
+        with ThreadPoolExecutor(16) as pool:
+            bodies = list(pool.map(lambda value: predict(server, value), range(200)))
+        assert [body["value"] for body in bodies] == [2 * value for value in range(200)]
+        assert len({body["process"] for body in bodies}) == 2
+
+
+def test_gunicorn_loads_the_models_once_before_the_fork() -> None:
+    with tuned() as server:
+        bodies = [predict(server, value) for value in range(40)]
+        assert {body["loaded_in"] for body in bodies} == {server.process.pid}
+        assert server.log.count("Loaded batching 1.0.0") == 1
+
+
+def test_models_that_are_not_safe_to_fork_are_loaded_after_it() -> None:
+    with tuned(MODELHOST_PRELOAD="0") as server:
+        bodies = [predict(server, value) for value in range(40)]
+        assert all(body["loaded_in"] == body["process"] for body in bodies)
+
+
+def test_a_pinned_worker_keeps_to_one_processor() -> None:
+    with tuned(MODELHOST_CPU_AFFINITY="1") as server:
+        workers = {predict(server, value)["process"] for value in range(40)}
+        for worker in workers:
+            assert len(os.sched_getaffinity(worker)) == 1
+
+
+@pytest.mark.parametrize("start", SERVERS)
+def test_chunked_bodies_are_read(start: Callable[[], Server]) -> None:
+    with start() as server:
+        response = server.client.post(
+            PREDICTION, content=iter([b'{"val', b'ue": 4}']), headers={"Content-Type": ""}
+        )
+        assert (response.status_code, response.json()["value"]) == (200, 8)
+
+
+@pytest.mark.parametrize("start", SERVERS)
+def test_sigterm_ends_the_server(start: Callable[[], Server]) -> None:
+    with start() as server:
+        predict(server, 1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
