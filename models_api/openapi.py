@@ -20,7 +20,7 @@ from drf_spectacular.plumbing import (
     normalize_result_object,
 )
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 from rest_framework.permissions import AllowAny
 
@@ -63,6 +63,26 @@ ERRORS = {
     500: "The model or the service failed; the log has the reason under the request's id.",
     503: "The model is not loaded, or too many requests are waiting for it.",
     504: "The request waited for the model longer than its configuration allows.",
+}
+# A body that goes with each status; of two kinds where it has two.
+_ERROR_EXAMPLES = {
+    400: {
+        "ValidationError": "Invalid JSON: expected value at line 1 column 1",
+        "SchemaValidationError": "What the model itself says of the data.",
+    },
+    401: {"NotAuthenticated": "Authentication credentials were not provided."},
+    403: {"PermissionDenied": "You do not have permission to perform this action."},
+    404: {"NotFound": 'There is no model "unknown".'},
+    411: {"LengthRequired": "Send a Content-Length: this server cannot read chunked bodies."},
+    413: {"PayloadTooLarge": "The body is larger than the limit of 10485760 bytes."},
+    415: {"UnsupportedMediaType": 'Unsupported media type "text/csv"; send application/json.'},
+    429: {"Throttled": "Request was throttled. Expected available in 10 seconds."},
+    500: {"ServiceError": "The service failed to answer this request."},
+    503: {
+        "ModelNotReady": "The model is not loaded yet.",
+        "Overloaded": "Too many requests are waiting for the model.",
+    },
+    504: {"DeadlineExceeded": "The request waited for the model for too long."},
 }
 _OWN_RESPONSES: tuple[type[BaseModel], ...] = (
     Error,
@@ -188,7 +208,9 @@ class ModelsAPISchema(AutoSchema):
         for status, description in operation.other_responses.items():
             responses[status] = OpenApiResponse(success, description=description)
         for status in self._errors():
-            responses[status] = OpenApiResponse(error, description=ERRORS[status])
+            responses[status] = OpenApiResponse(
+                error, description=ERRORS[status], examples=_error_examples(status)
+            )
         return responses
 
     def _errors(self) -> list[int]:
@@ -216,6 +238,13 @@ class ModelsAPISchema(AutoSchema):
             )
             self.registry.register_on_missing(component)
         return references[use]
+
+
+def _error_examples(status: int) -> list[OpenApiExample]:
+    return [
+        OpenApiExample(type_, Error(type=type_, messages=[message]).model_dump(exclude_none=True))
+        for type_, message in _ERROR_EXAMPLES[status].items()
+    ]
 
 
 class ModelsAPISchemaGenerator(SchemaGenerator):
