@@ -251,7 +251,8 @@ class _CollectingLoader(yaml.SafeLoader):
             self.failures.append((node, reason, _PLAIN_HINT))
         except (ValueError, KeyError, TypeError, OverflowError):
             # PyYAML lets these out for scalars such as `2026-99-99` and `!!bool perhaps`.
-            reason = f"YAML takes {node.value} for a {_short(node.tag)[2:]}, but it is none"
+            type_ = _short(node.tag).removeprefix("!!")
+            reason = f"YAML takes {node.value} for a value of the type {type_}, which it is not"
             self.failures.append((node, reason, f'Quote it: "{node.value}"'))
         self.recursive_objects.pop(node, None)
         return None
