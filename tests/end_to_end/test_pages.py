@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
+    Dialog,
     Locator,
     Page,
     Request,
@@ -152,17 +153,20 @@ def base_url(
     if request.param == "at the root":
         yield request.getfixturevalue("server").url
         return
-    with ExitStack() as stack:
-        if request.param == "behind a SCRIPT_NAME":
-            prefix = "/outer/inner"
-            arguments = {"environment": {"SCRIPT_NAME": prefix}}
-        else:
-            prefix = "/machine/learning"
-            folder = write_site(tmp_path_factory.mktemp("site"))
-            path = os.pathsep.join([str(folder), str(REPOSITORY)])
-            arguments = {"application": "site_wsgi", "environment": {"PYTHONPATH": path}}
-        ready_path = f"{prefix}/api/health/ready"
-        server = stack.enter_context(Server(EXAMPLES, ready_path=ready_path, **arguments))
+    if request.param == "behind a SCRIPT_NAME":
+        prefix = "/outer/inner"
+        application, environment = "modelhost.wsgi", {"SCRIPT_NAME": prefix}
+    else:
+        prefix = "/machine/learning"
+        folder = write_site(tmp_path_factory.mktemp("site"))
+        application = "site_wsgi"
+        environment = {"PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)])}
+    with Server(
+        EXAMPLES,
+        application=application,
+        environment=environment,
+        ready_path=f"{prefix}/api/health/ready",
+    ) as server:
         yield server.url + prefix
 
 
@@ -413,9 +417,9 @@ def hostile_server() -> Iterator[Server]:
 def test_no_text_of_the_configuration_runs_as_a_script(
     path: str, hostile_server: Server, context: BrowserContext
 ) -> None:
-    dialogs: list[str] = []
+    dialogs: list[Dialog] = []
     page = context.new_page()
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", dialogs.append)
     page.goto(f"{hostile_server.url}/{path}")
     expect(page.locator("#swagger-ui, #redoc")).to_contain_text("Predict with Iris")
     expect(page.locator("#swagger-ui img[src=x], #redoc img[src=x]")).to_have_count(1)
