@@ -175,13 +175,13 @@ class ConfigurationFile:
         try:
             logging.config.dictConfig({"disable_existing_loggers": False, **section})
         except Exception as error:  # noqa: BLE001 (handlers of any library are made there)
-            cause = error.__cause__
-            reason = f"the key {cause} is missing" if isinstance(cause, KeyError) else cause
-            message = f"{error}: {reason}" if reason else str(error)
+            message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+            keys = ("logging", *_logging_keys(str(error)))
             hint = "Python's documentation of logging.config has the schema of this mapping."
             if "version" not in section:
                 hint = "Add this line: version: 1"
-            keys = ("logging", *_logging_keys(str(error)))
+            elif "'NoneType' object has no attribute 'split'" in message:
+                hint = "Add the key class, such as class: logging.StreamHandler"
             self.problems.append(self.document.problem(INVALID_LOGGING, keys, message, hint))
 
     def _validate(self) -> None:
