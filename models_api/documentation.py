@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 from django.conf import settings
@@ -202,7 +203,8 @@ class AssetView(PageView):
 
     def get(self, request: Request, folder: str, path: str) -> HttpResponseBase:
         """Give a file of one of the folders."""
-        if folder not in _ASSET_FOLDERS:
+        # Each file has one URL.
+        if folder not in _ASSET_FOLDERS or normpath(path) != path:
             raise Http404
         try:
             response: HttpResponseBase = serve(
