@@ -25,6 +25,9 @@ from models_api.configuration import (
 from models_api.exceptions import ClassPathError, DescriptionError
 from models_api.explanation import QUALIFIED_NAME_HINT
 
+# Values in messages are cut to this many characters.
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
 _IMPORT_HINT = "Check that the module can be imported: `python -c 'import {module}'`."
 
 
@@ -241,7 +244,7 @@ def read_names(model: MLModel) -> dict[str, str]:
     names = {name: _attribute(model, name) for name in NAMES}
     for name, value in names.items():
         if not isinstance(value, str):
-            message = f"{name} is {reprlib.repr(value)}, which is not a string"
+            message = f"{name} is {_short.repr(value)}, which is not a string"
             text = value if isinstance(value, int | float) else "..."
             raise DescriptionError(message, f'Write {name} = "{text}" in the class.')
     if not re.fullmatch(QUALIFIED_NAME_PATTERN, names["qualified_name"]):
@@ -260,6 +263,6 @@ def read_schemas(model: MLModel) -> tuple[type[BaseModel], type[BaseModel]]:
     schemas = [_attribute(model, name) for name in SCHEMAS]
     for name, schema in zip(SCHEMAS, schemas, strict=True):
         if not isinstance(schema, type) or not issubclass(schema, BaseModel):
-            message = f"{name} is {reprlib.repr(schema)}, which is not a pydantic model"
+            message = f"{name} is {_short.repr(schema)}, which is not a pydantic model"
             raise DescriptionError(message, f"Set {name} to a subclass of pydantic.BaseModel.")
     return schemas[0], schemas[1]
