@@ -118,7 +118,7 @@ class OpenAPIView(ModelsAPIView):
     media_type = ""
     write: Writer = None  # type: ignore[assignment] # set by subclasses
 
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Give the document as it is seen from this URL, which tells where the API is included."""
         root = request._request.path.removesuffix(f"/{self.file_name}")
         return HttpResponse(self.document.text(root, self.write), content_type=self.media_type)
@@ -152,11 +152,11 @@ class PageView(ModelsAPIView):
 class RootView(PageView):
     """Leads people to the documentation."""
 
-    def get(self, request: Request) -> HttpResponseRedirect:
+    def get(self, request: Request, **kwargs: Any) -> HttpResponseRedirect:
         """Redirect to the documentation."""
         match = request._request.resolver_match
         namespace = match.namespace if match else "models_api"
-        return HttpResponseRedirect(reverse(f"{namespace}:docs"))
+        return HttpResponseRedirect(reverse(f"{namespace}:docs", kwargs=kwargs))
 
 
 class DocumentationView(PageView):
@@ -166,7 +166,7 @@ class DocumentationView(PageView):
     template_name = ""
     content_security_policy = ""
 
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Show the page."""
         header = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
         context = Context(
@@ -201,7 +201,7 @@ class ReDocView(DocumentationView):
 class AssetView(PageView):
     """Gives the scripts, styles and images of the pages."""
 
-    def get(self, request: Request, folder: str, path: str) -> HttpResponseBase:
+    def get(self, request: Request, folder: str, path: str, **kwargs: Any) -> HttpResponseBase:
         """Give a file of one of the folders."""
         # Each file has one URL.
         if folder not in _ASSET_FOLDERS or normpath(path) != path:

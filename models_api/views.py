@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from pydantic import BaseModel
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -38,12 +39,25 @@ def json_response(body: BaseModel, status: int = 200) -> HttpResponse:
     return HttpResponse(body.model_dump_json(), status=status, content_type="application/json")
 
 
+class UnreadBody(BaseParser):
+    """Leaves the body to the view.
+
+    DRF parses it all the same: whenever the host's session authentication looks for a CSRF token.
+    """
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        """Find no form data."""
+        return {}
+
+
 class OneFormat(BaseContentNegotiation):
     """Answers JSON whatever the client says that it accepts."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         """Let the view read the body itself."""
-        return None
+        return UnreadBody()
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
         """Take the only renderer."""
@@ -54,6 +68,7 @@ class ModelsAPIView(APIView):
     """Base of the views: the project's policies apply, errors have this app's form.
 
     A request to any of them begins to load the models, where the project's WSGI module did not.
+    Arguments of the prefix under which the project includes them are its own affair.
     """
 
     registry: ModelRegistry = None  # type: ignore[assignment] # always given to as_view
@@ -131,7 +146,7 @@ class PredictionView(ModelsAPIView):
             errors=(400, 411, 413, 415, 500, 503, 504),
         )
 
-    def post(self, request: Request) -> HttpResponse:
+    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Predict for what is in the body."""
         return _json_bytes(self.predictor(read_json_body(request._request)))
 
@@ -159,7 +174,8 @@ class UnknownModelView(ModelsAPIView):
         self.registry.start_loading()
         for model in self.registry.endpoints():
             if model.qualified_name == kwargs["qualified_name"]:
-                return self.view_of(model)(request)
+                kwargs.pop("qualified_name")
+                return self.view_of(model)(request, *args, **kwargs)
         return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -188,7 +204,7 @@ class ModelsView(ModelsAPIView):
             errors=(500, 503),
         )
 
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
         """List every configured model, with decorators applied."""
         return json_response(ModelDetailsCollection(models=self.registry.details()))
 
@@ -208,7 +224,7 @@ class ModelMetadataView(ModelsAPIView):
             parameters={"qualified_name": "Qualified name of the model."},
         )
 
-    def get(self, request: Request, qualified_name: str) -> HttpResponse:
+    def get(self, request: Request, qualified_name: str, **kwargs: Any) -> HttpResponse:
         """Describe a model, with decorators applied."""
         model = self.registry[qualified_name]
         input_schema, output_schema = model.schemas
@@ -242,7 +258,7 @@ class HealthView(StatusView):
             other_responses={503: "A model failed to load."},
         )
 
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Say whether a model failed to load."""
         if self.registry.has_failed:
             return json_response(HealthStatusResponse(health_status=HealthStatus.NOT_HEALTHY), 503)
@@ -263,7 +279,7 @@ class ReadinessView(StatusView):
             other_responses={503: "A model is not loaded yet, or failed to load."},
         )
 
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Say whether every model is loaded."""
         if self.registry.is_ready:
             accepting = ReadinessStatus.ACCEPTING_TRAFFIC
@@ -286,7 +302,7 @@ class StartupView(StatusView):
             other_responses={503: "Models are still being loaded."},
         )
 
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Say whether loading has ended."""
         if self.registry.has_started:
             return json_response(StartupStatusResponse(startup_status=StartupStatus.STARTED))
