@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as CheckWarning
+from drf_spectacular.settings import spectacular_settings
 
 from models_api.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig
+
+OLD_OPENAPI_VERSION = "models_api.W001"
 
 
 @register("models_api")
@@ -30,3 +34,19 @@ def check_configuration(
             for problem in error.problems
         ]
     return []
+
+
+@register("models_api")
+def check_openapi_version(
+    app_configs: Sequence[AppConfig] | None, **_kwargs: Any
+) -> list[CheckMessage]:
+    """Warn if a document of the whole project could not hold the schemas of the models."""
+    app_config = apps.get_app_config("models_api")
+    version = str(spectacular_settings.OAS_VERSION)
+    if app_configs is not None and app_config not in app_configs:
+        return []
+    if not apps.is_installed("drf_spectacular") or not version.startswith("3.0"):
+        return []
+    message = f"OpenAPI {version} cannot express the schemas of the models"
+    hint = 'Set "OAS_VERSION": "3.1.0" in SPECTACULAR_SETTINGS.'
+    return [CheckWarning(message, hint=hint, id=OLD_OPENAPI_VERSION)]
