@@ -1,0 +1,1 @@
+"""A Django project that was there before, and now hosts models as well."""

@@ -1,0 +1,12 @@
+"""The host project's URLs, with the models under a prefix."""
+
+from django.urls import include, path
+
+from host.views import MissingView, OwnView, page
+
+own = [
+    path("page", page),
+    path("own", OwnView.as_view()),
+    path("missing", MissingView.as_view()),
+]
+urlpatterns = [*own, path("ml/", include("models_api.urls"))]
