@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
-from pydantic_core import PydanticSerializationError, core_schema
+from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
 from models_api.exceptions import DescriptionError
 
@@ -55,13 +56,11 @@ def json_schema(schema: type[BaseModel], mode: Mode) -> JSONSchema:
     Raises:
         DescriptionError: some of its types have no JSON Schema.
     """
-    try:
+    with _problems_of(schema):
         document: JSONSchema = _clean(
-            schema.model_json_schema(mode=mode, schema_generator=_Generator)
+            _as_json(schema.model_json_schema(mode=mode, schema_generator=_Generator))
         )
         return document
-    except PydanticUserError as error:
-        raise _undocumentable(schema, error) from error
 
 
 def components(
@@ -130,6 +129,8 @@ class _Generator(GenerateJsonSchema):
         if self.mode == "validation" and keys in _KEYS:
             # Keys are strings in JSON, whatever they become in Python.
             described["propertyNames"] = {"pattern": _KEYS[keys]}
+        if "patternProperties" in described:
+            described.setdefault("additionalProperties", False)
         return described
 
     def literal_schema(self, schema: core_schema.LiteralSchema) -> JSONSchema:
@@ -233,21 +234,31 @@ class _IdentifyingGenerator(_Generator):
 def _models_json_schema(
     uses: list[SchemaUse],
 ) -> tuple[dict[tuple[type[BaseModel], Mode], JSONSchema], JSONSchema]:
-    try:
+    with _problems_of(uses[0].schema):
         mapping, document = models_json_schema(
             [(use.schema, use.mode) for use in uses],
             ref_template=REFERENCE_PREFIX + "{model}",
             schema_generator=_IdentifyingGenerator,
         )
-    except PydanticUserError as error:
-        raise _undocumentable(uses[0].schema, error) from error
-    return mapping, document  # type: ignore[return-value]
+        return mapping, _as_json(document)  # type: ignore[return-value]
 
 
-def _undocumentable(schema: type[BaseModel], error: PydanticUserError) -> DescriptionError:
-    reason = error.message.splitlines()[0]
-    hint = "Use types that have a JSON Schema, or give one with pydantic.WithJsonSchema."
-    return DescriptionError(f"{schema.__name__} cannot be described as JSON Schema: {reason}", hint)
+@contextmanager
+def _problems_of(schema: type[BaseModel]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Some of what describes a schema is functions that come with it, which can raise anything.
+        reason = error.message if isinstance(error, PydanticUserError) else str(error)
+        first_line = (reason.splitlines() or [type(error).__name__])[0]
+        hint = "Use types that have a JSON Schema, or give one with pydantic.WithJsonSchema."
+        message = f"{schema.__name__} cannot be described as JSON Schema: {first_line}"
+        raise DescriptionError(message, hint) from error
+
+
+def _as_json(document: Any) -> Any:
+    """Turn what a `json_schema_extra` holds into JSON."""
+    return _ordered(to_jsonable_python(document), document)
 
 
 Names = dict[tuple[str, str], str]
