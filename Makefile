@@ -47,15 +47,18 @@ test-long: $(DEVELOPMENT) ## Run the long tests
 	@echo "Running the long tests in $(TEST_WORKERS) processes (many minutes) ..."
 	@$(PYTEST) $(PYTEST_PARALLEL) -m long $(PYTEST_ARGS)
 
+# The report comes also where a test fails.
 coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_api (at least 95 %)
 	@echo "Running the tests under coverage in $(TEST_WORKERS) processes (some minutes) ..."
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(PYTEST_PARALLEL) -m "not long" $(PYTEST_ARGS)
-	@echo "Adding up what each process covered ..."
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage html --quiet --fail-under 0
-	@echo "Each file line by line: build/coverage/index.html"
-	@$(BIN)/coverage report
+	@status=0; \
+	$(BIN)/coverage run -m pytest $(PYTEST_PARALLEL) -m "not long" $(PYTEST_ARGS) || status=$$?; \
+	echo "Adding up what each process covered ..."; \
+	$(BIN)/coverage combine --quiet; \
+	$(BIN)/coverage html --quiet --fail-under 0; \
+	$(BIN)/coverage report || status=$$?; \
+	echo "Each file line by line: build/coverage/index.html"; \
+	exit $$status
 
 # All four run, whichever of them fails.
 lint: $(DEVELOPMENT) ## Check style, types and imports
@@ -114,7 +117,7 @@ $(SERVING): $(CREATED) $(PACKAGING)
 	@$(PIP_INSTALL) --editable . --requirement requirements/examples.txt
 	@touch $@
 
-$(DEVELOPMENT): $(CREATED) $(PACKAGING) requirements/testing.txt requirements/development.txt
+$(DEVELOPMENT): $(CREATED) $(PACKAGING) $(wildcard requirements/*.txt)
 	@echo "Installing the service and the tools that test and check it (about two minutes) ..."
 	@$(PIP_INSTALL) --editable . --requirement requirements/development.txt
 	@touch $(SERVING) $@
