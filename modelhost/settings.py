@@ -39,6 +39,7 @@ MODELS_API_MAX_BATCH_ROWS = number("MAX_BATCH_ROWS", 1000)
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.
 SECURE_SSL_REDIRECT = flag("SSL_REDIRECT", default=False)
+SECURE_REDIRECT_EXEMPT = [r"^api/health"]  # orchestrators ask from within, without TLS
 SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = flag("HSTS_SUBDOMAINS", default=False)
 if flag("TRUST_PROXY_TLS", default=False):
