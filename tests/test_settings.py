@@ -166,7 +166,9 @@ def test_the_deployment_check_says_what_production_lacks(configuration: Path) ->
 def test_only_orchestrators_may_ask_without_tls_where_there_is_tls(path: str, status: int) -> None:
     with override_settings(SECURE_SSL_REDIRECT=True):
         middleware = SecurityMiddleware(lambda _request: HttpResponse())
-        assert middleware(RequestFactory().get(path)).status_code == status
+        response = middleware(RequestFactory().get(path))
+    assert isinstance(response, HttpResponse)
+    assert response.status_code == status
 
 
 def test_only_errors_with_a_traceback_of_djangos_own_are_logged() -> None:

@@ -129,3 +129,10 @@ class BrokenModel(ObedientModel):
     def __init__(self) -> None:
         """Fail."""
         raise RuntimeError(SECRET)
+
+
+class DottedModel(ObedientModel):
+    """Its name holds everything that a qualified name may."""
+
+    display_name = "Dotted"
+    qualified_name = "Dotted.model-1_0"

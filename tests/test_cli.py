@@ -1,0 +1,93 @@
+"""The console script, run in a folder that holds nothing but a model and its configuration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODEL = """
+from ml_base import MLModel
+from pydantic import BaseModel
+
+
+class Number(BaseModel):
+    x: float
+
+
+class Own(MLModel):
+    display_name = "Own"
+    qualified_name = "own"
+    description = "Of one's own."
+    version = "1.0"
+    input_schema = Number
+    output_schema = Number
+
+    def __init__(self):
+        raise RuntimeError("no command needs the model itself")
+
+    def predict(self, data):
+        return data
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "own_model.py").write_text(MODEL)
+    (tmp_path / "rest_config.yaml").write_text("models: [{class_path: own_model.Own}]")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MODELHOST_")
+        and name not in ("DJANGO_SETTINGS_MODULE", "PYTHONPATH", "REST_CONFIG")
+    }
+    script = Path(sys.executable).with_name("modelhost")
+    return subprocess.run(
+        [script, *arguments],
+        cwd=folder,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_command_finds_the_models_of_the_working_directory(folder: Path) -> None:
+    done = run(folder, "check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no issues" in done.stdout
+
+
+def test_the_openapi_document_is_made_where_the_models_are(folder: Path) -> None:
+    done = run(folder, "spectacular", "--file", "schema.yaml", "--validate", "--fail-on-warn")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "/api/models/own/prediction:" in (folder / "schema.yaml").read_text()
+
+
+def test_a_command_that_fails_says_so(folder: Path) -> None:
+    (folder / "rest_config.yaml").write_text("models: [{class_path: own_model.Onw}]")
+    done = run(folder, "check")
+    assert done.returncode == 1
+    assert "Did you mean own_model.Own?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_variable_that_cannot_be_meant_is_explained_without_a_traceback(folder: Path) -> None:
+    done = run(folder, "check", MODELHOST_MAX_BODY_BYTES="much")
+    assert done.returncode == 1
+    assert done.stderr == "MODELHOST_MAX_BODY_BYTES is 'much'; write a whole number.\n"
+
+
+def test_without_a_command_the_commands_are_listed(folder: Path) -> None:
+    done = run(folder)
+    assert done.returncode == 0
+    assert "runserver" in done.stdout
+    assert "spectacular" in done.stdout
