@@ -10,6 +10,7 @@ from django.test import override_settings
 from django.urls import Resolver404, include, path, resolve, reverse
 
 from models_api.urls import api_patterns, documentation_patterns
+from models_api.views import UnknownModelView
 from tests.in_process import InProcessService
 
 FAKES = "tests.fakes.misbehaving"
@@ -77,7 +78,7 @@ def test_an_asset_is_in_a_folder_of_its_own() -> None:
 def test_other_names_lead_to_the_view_that_says_what_is_missing(name: str) -> None:
     for route in ("prediction", "prediction/batch"):
         match = resolve(f"/ml/api/models/{name}/{route}")
-        assert match.func.__name__ == "UnknownModelView"
+        assert match.func.cls is UnknownModelView  # type: ignore[attr-defined]
         assert match.kwargs == {"qualified_name": name}
         assert match.url_name is None
 

@@ -141,7 +141,7 @@ class LooksForAToken(BaseAuthentication):
         (
             {"permission_classes": [IsAuthenticated]},
             403,
-            ("NotAuthenticated", "Authentication credentials were not provided."),
+            ("PermissionDenied", "You do not have permission to perform this action."),
             {},
         ),
         (
@@ -172,7 +172,7 @@ def test_policies_hold_for_predictions_and_refuse_in_this_apps_form(
     error: tuple[str, str],
     headers: dict[str, str],
 ) -> None:
-    restricted = type("RestrictedView", (PredictionView,), policies)
+    restricted: Any = type("RestrictedView", (PredictionView,), policies)
     model = service.registry["obedient"]
     view = restricted.as_view(
         hosted_model=model, predictor=Predictor(model), registry=service.registry
@@ -197,7 +197,7 @@ def test_policies_hold_for_predictions_and_refuse_in_this_apps_form(
 def test_policies_that_let_a_request_pass_leave_its_body_to_the_model(
     service: InProcessService, policies: dict[str, Any]
 ) -> None:
-    view_class = type("OpenView", (PredictionView,), policies)
+    view_class: Any = type("OpenView", (PredictionView,), policies)
     model = service.registry["obedient"]
     view = view_class.as_view(
         hosted_model=model, predictor=Predictor(model), registry=service.registry
@@ -210,7 +210,7 @@ def test_policies_that_let_a_request_pass_leave_its_body_to_the_model(
 
 @pytest.mark.parametrize("view_class", [ModelsView, ModelMetadataView])
 def test_policies_hold_for_descriptions(service: InProcessService, view_class: Any) -> None:
-    restricted = type("RestrictedView", (view_class,), {"permission_classes": [Forbidden]})
+    restricted: Any = type("RestrictedView", (view_class,), {"permission_classes": [Forbidden]})
     response = restricted.as_view(registry=service.registry)(
         factory.get("/"), qualified_name="obedient"
     )
@@ -219,9 +219,9 @@ def test_policies_hold_for_descriptions(service: InProcessService, view_class: A
 
 @pytest.mark.parametrize("view_class", [HealthView, ReadinessView, StartupView])
 def test_the_status_is_open_to_everyone(view_class: Any) -> None:
-    assert view_class.authentication_classes == []
-    assert view_class.permission_classes == [AllowAny]
-    assert view_class.throttle_classes == []
+    assert not view_class.authentication_classes
+    assert not view_class.throttle_classes
+    assert list(view_class.permission_classes) == [AllowAny]
 
 
 # Loading
