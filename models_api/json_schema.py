@@ -192,14 +192,17 @@ class _Generator(GenerateJsonSchema):
         return described
 
     def get_decimal_pattern(self, schema: core_schema.DecimalSchema) -> str:
-        places, digits = schema.get("decimal_places"), schema.get("max_digits")
-        if self.mode == "serialization" or (places is None and digits is None):
+        if self.mode == "serialization":
             return self.build_decimal_pattern(schema)
-        return _decimal_pattern(places, digits)
+        return _decimal_pattern(schema.get("decimal_places"), schema.get("max_digits"))
 
 
 def _decimal_pattern(places: int | None, digits: int | None) -> str:
-    """Match decimals of so many digits; none with an exponent, which adds any number of them."""
+    """Match decimals of so many digits."""
+    if places is None and digits is None:
+        # Python's decimals have no more than 18 digits in their exponents.
+        return r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?$"
+    # No exponent here: it would add any number of digits.
     start = r"^[+-]?(?=\.?[0-9])0*"
     if digits is None:
         return rf"{start}[0-9]*(?:\.[0-9]{{0,{places}}}0*)?$"
