@@ -28,7 +28,7 @@ _ANNOTATIONS = {
     "readOnly",
     "title",
 }
-_ANY_DECIMAL = r"^[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)$"
+_ANY_DECIMAL = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?$"
 
 _characters = st.characters(codec="utf-8")
 _scalars = (
