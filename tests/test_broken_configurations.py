@@ -7,14 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from django.apps import apps
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
@@ -35,28 +33,12 @@ def path(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """Take back what a file's `logging` changes before Python notices its mistake."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
-
-
 @pytest.fixture
-def served(path: Path) -> Iterator[ModelsAPIConfig]:
+def served(app_config: ModelsAPIConfig, root_logger: logging.Logger, path: Path) -> ModelsAPIConfig:
     """The app, as it is when Django starts with this file."""
-    app_config = apps.get_app_config("models_api")
-    assert isinstance(app_config, ModelsAPIConfig)
-    before = app_config.__dict__.copy()
-    app_config.__dict__.pop("registry", None)
     app_config.configuration_file = ConfigurationFile(path)
     app_config.configuration_file.apply_logging()
-    yield app_config
-    app_config.__dict__.clear()
-    app_config.__dict__.update(before)
+    return app_config
 
 
 def said(text: str, path: Path) -> str:

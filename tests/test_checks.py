@@ -1,6 +1,5 @@
 """The system check of the configuration."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,6 @@ from django.core.checks.registry import registry
 from models_api.apps import ModelsAPIConfig
 from models_api.checks import check_configuration
 from models_api.configuration import ConfigurationFile
-
-
-@pytest.fixture
-def app_config() -> Iterator[ModelsAPIConfig]:
-    """The app, as it was before afterwards."""
-    app_config = apps.get_app_config("models_api")
-    assert isinstance(app_config, ModelsAPIConfig)
-    before = app_config.__dict__.copy()
-    app_config.__dict__.pop("registry", None)
-    yield app_config
-    app_config.__dict__.clear()
-    app_config.__dict__.update(before)
 
 
 @pytest.fixture

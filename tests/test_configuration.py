@@ -1,7 +1,6 @@
 """The keys of the configuration, and how mistakes in them are reported."""
 
 import logging
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,15 +27,6 @@ def read(tmp_path: Path) -> Any:
         return ConfigurationFile(path)
 
     return read
-
-
-@pytest.fixture
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
 
 
 def texts(file: ConfigurationFile) -> list[str]:
@@ -220,7 +210,7 @@ def test_a_class_path_that_the_environment_lacks_is_reported_once(read: Any) -> 
 # Logging
 
 
-@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.usefixtures("root_logger")
 def test_logging_is_configured_as_the_file_says(read: Any) -> None:
     bystander = logging.getLogger("tests.bystander")
     file = read("logging: {version: 1, loggers: {tests.named: {level: WARNING}}}")
@@ -230,7 +220,7 @@ def test_logging_is_configured_as_the_file_says(read: Any) -> None:
     assert not bystander.disabled
 
 
-@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.usefixtures("root_logger")
 def test_loggers_that_exist_are_disabled_only_if_the_file_says_so(read: Any) -> None:
     bystander = logging.getLogger("tests.other_bystander")
     file = read("logging: {version: 1, incremental: false, disable_existing_loggers: true}")
@@ -257,7 +247,7 @@ def test_without_logging_nothing_is_configured(read: Any, text: str) -> None:
     assert file.problems == problems
 
 
-@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.usefixtures("root_logger")
 @pytest.mark.parametrize(
     ("section", "problem"),
     [

@@ -5,12 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.core.management import CommandError, call_command
 from ml_base.utilities import ModelManager
 
@@ -23,24 +21,14 @@ MODELS = "tests.fakes.models"
 
 
 @pytest.fixture
-def configure(tmp_path: Path) -> Iterator[Any]:
-    app_config = apps.get_app_config("models_api")
-    assert isinstance(app_config, ModelsAPIConfig)
-    before = app_config.__dict__.copy()
-    manager = ModelManager()
-    held, manager._models = manager._models, []
-
+def configure(app_config: ModelsAPIConfig, model_manager: ModelManager, tmp_path: Path) -> Any:
     def configure(text: str) -> ModelsAPIConfig:
         path = tmp_path / "service.yaml"
         path.write_text(text, encoding="utf-8")
-        app_config.__dict__.pop("registry", None)
         app_config.configuration_file = ConfigurationFile(path)
         return app_config
 
-    yield configure
-    app_config.__dict__.clear()
-    app_config.__dict__.update(before)
-    manager._models = held
+    return configure
 
 
 def shown(output: io.StringIO) -> str:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,11 +45,8 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _empty_model_manager() -> Iterator[None]:
-    manager = ModelManager()
-    before, manager._models = manager._models, []
-    yield
-    manager._models = before
+def _empty_model_manager(model_manager: ModelManager) -> None:
+    """Keep the models of one test from those of the next."""
 
 
 def wait_for_loading(registry: ModelRegistry) -> None:
