@@ -1,0 +1,474 @@
+"""The README and the pages in docs/: what they show is run, what they refer to is there.
+
+A fenced block may have a file name behind its language; the file is there for the commands that
+follow. The lines of a `console` block that begin with `$ ` are commands, the others what they
+print, where `...` stands for any text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from configparser import ConfigParser
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import httpx
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from models_api.configuration import (
+    BatchingConfiguration,
+    ConfigurationFile,
+    DecoratorConfiguration,
+    MetricsConfiguration,
+    ModelConfiguration,
+    ServiceConfiguration,
+)
+from tests.end_to_end.server import REPOSITORY, Server
+
+PAGES = [
+    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
+CONFIGURATION = REPOSITORY / "docs" / "configuration.md"
+OPERATIONS = REPOSITORY / "docs" / "operations.md"
+_FENCE = re.compile(
+    r"^```(?P<language>\w+)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    file: str
+    """Name behind the language; empty if there is none."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def blocks(page: Path, language: str = "") -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = [
+        Block(page, text.count("\n", 0, match.start()) + 1, match[1], match[2] or "", match[3])
+        for match in _FENCE.finditer(text)
+    ]
+    return [block for block in found if language in ("", block.language)]
+
+
+def all_blocks(language: str) -> list[Block]:
+    return [block for page in PAGES for block in blocks(page, language)]
+
+
+# What the blocks hold
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_block_says_what_it_is(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert len(re.findall("^```", text, re.MULTILINE)) == 2 * len(blocks(page))
+
+
+@pytest.mark.parametrize("block", all_blocks("python"), ids=str)
+def test_python_compiles(block: Block) -> None:
+    compile(block.text, str(block), "exec")
+
+
+@pytest.mark.parametrize("block", all_blocks("json"), ids=str)
+def test_json_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in all_blocks("yaml") if b.file in ("", "rest_config.yaml")], ids=str
+)
+def test_a_configuration_has_no_problems(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in re.findall(r"(?<!\$)\$\{(\w+)", block.text):
+        monkeypatch.setenv(name, "1")
+    path = tmp_path / "rest_config.yaml"
+    path.write_text(block.text, encoding="utf-8")
+    assert list(map(str, ConfigurationFile(path).problems)) == []
+
+
+# Links
+
+
+def _links(page: Path) -> list[str]:
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    return [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to headings."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for link in _links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+def test_each_page_can_be_reached_from_the_readme() -> None:
+    reached, waiting = {REPOSITORY / "README.md"}, [REPOSITORY / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        targets = {(page.parent / link.partition("#")[0]).resolve() for link in _links(page)}
+        new = {each for each in targets if each.suffix == ".md"} - reached
+        reached |= new
+        waiting.extend(new)
+    assert set(PAGES) - reached <= {REPOSITORY / "docs" / "index.md"}
+
+
+# The reference
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "The service": ServiceConfiguration,
+    "Models": ModelConfiguration,
+    "Decorators": DecoratorConfiguration,
+    "Batching": BatchingConfiguration,
+    "Metrics": MetricsConfiguration,
+}
+
+
+def section_text(page: Path, heading: str) -> str:
+    match = re.search(
+        rf"^## {heading}\n(.*?)(?=^## |\Z)", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert match is not None, heading
+    return match[1]
+
+
+def table(section: type[BaseModel]) -> list[str]:
+    """The rows of a section's table: key, type, default and meaning as the code has them."""
+    return [
+        f"| `{key}` | {_type(field)} | {_default(field)} | {field.description} |"
+        for key, field in section.model_fields.items()
+    ]
+
+
+def _type(field: FieldInfo) -> str:
+    name = _type_name(field.annotation)
+    bounds = [str(each) for each in field.metadata if type(each).__name__ in ("Gt", "Ge", "Le")]
+    limits = re.findall(r"(gt|ge|le)=(\d+)", " ".join(bounds))
+    signs = {"gt": "more than", "ge": "at least", "le": "at most"}
+    return ", ".join([name, *(f"{signs[sign]} {limit}" for sign, limit in limits)])
+
+
+def _type_name(annotation: Any) -> str:
+    if get_origin(annotation) in (Union, UnionType):
+        return _type_name(get_args(annotation)[0])
+    if get_origin(annotation) is list:
+        (item,) = get_args(annotation)
+        return "list of strings" if item is str else "list of mappings"
+    names = {str: "string", bool: "boolean", int: "whole number", float: "number"}
+    return names.get(annotation, "mapping")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default in (None, PydanticUndefined, [], {}):
+        return "none"
+    return f"`{json.dumps(field.default)}`"
+
+
+@pytest.mark.parametrize(("heading", "section"), SECTIONS.items())
+def test_the_reference_has_each_key_with_its_type_default_and_meaning(
+    heading: str, section: type[BaseModel]
+) -> None:
+    text = section_text(CONFIGURATION, heading)
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows == table(section)
+
+
+def environment_variables() -> list[str]:
+    """Names of the variables that modelhost/ reads."""
+    found: set[str] = {"MODELHOST_LOG_LEVEL"}
+    for path in (REPOSITORY / "modelhost").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        names = re.findall(r'\b(?:flag|items|number|text)\(\s*"([A-Z_]+)"', text)
+        found |= {f"MODELHOST_{name}" for name in names}
+    return sorted(found)
+
+
+def test_each_environment_variable_is_documented_and_no_other() -> None:
+    assert len(environment_variables()) > 10
+    rows = re.findall(r"^\| `(MODELHOST_\w+)` \|", OPERATIONS.read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == environment_variables()
+
+
+def test_no_page_speaks_of_a_variable_that_nothing_reads() -> None:
+    for page in PAGES:
+        named = set(re.findall(r"MODELHOST_[A-Z_]*[A-Z]", page.read_text("utf-8")))
+        assert named <= set(environment_variables()), page.name
+
+
+def test_the_floors_shown_are_those_of_the_contract() -> None:
+    setup = ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    floors = setup["importlinter:contract:floors"]["layers"].strip()
+    shown = [block.text.strip() for block in blocks(REPOSITORY / "CONTRIBUTING.md", "text")]
+    assert floors in shown
+
+
+# Walking through a page as its reader does
+
+
+class Shown:
+    """Equals a text that is as shown; `...` stands for anything."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text.strip()
+
+    def __eq__(self, other: object) -> bool:
+        pattern = re.escape(self._text).replace(re.escape("..."), ".*").replace("…", ".*")
+        return isinstance(other, str) and bool(re.fullmatch(pattern, other.strip(), re.DOTALL))
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"Shown({self._text!r})"
+
+
+class Walkthrough:
+    """Runs the commands of a page in order, and compares what they print."""
+
+    # What the environment of the tests has had done to it.
+    DONE = (
+        "make ",
+        "pip ",
+        "mkdir ",
+        "cd ",
+        "python3 -m venv",
+        ". .venv",
+        "openapi-python-client ",
+    )
+
+    def __init__(self, folder: Path, servers: ExitStack, server: Server | None = None) -> None:
+        self.folder = folder
+        self._servers = servers
+        self._server = server
+        self._exports: list[str] = []
+
+    def run(self, *parts: Block) -> None:
+        for block in parts:
+            if block.file:
+                (self.folder / block.file).write_text(block.text, encoding="utf-8")
+            elif block.language == "console":
+                for command, shown in _commands(block.text):
+                    printed = self._run(command)
+                    assert printed is None or printed == Shown(shown), f"{block}: {command}"
+
+    def _run(self, command: str) -> str | None:
+        if command.startswith(self.DONE):
+            return None
+        if command.startswith("export "):
+            self._exports.append(command)
+            return ""
+        if command.startswith("gunicorn "):
+            self._serve(shlex.split(command)[2:])
+            return None
+        return self._ask(command) if command.startswith("curl ") else self._bash(command)
+
+    def _serve(self, arguments: list[str]) -> None:
+        path = self.folder / "rest_config.yaml"
+        self._server = self._servers.enter_context(Server(path, *arguments, folder=self.folder))
+
+    def _ask(self, command: str) -> str:
+        """Do what curl would do, which is not everywhere."""
+        assert self._server is not None
+        parser = ArgumentParser()
+        parser.add_argument("url")
+        parser.add_argument("-H", action="append", default=[])
+        parser.add_argument("-d")
+        parser.add_argument("-i", action="store_true")
+        given = parser.parse_args(shlex.split(command)[1:])
+        response = httpx.request(
+            "GET" if given.d is None else "POST",
+            given.url.replace("http://127.0.0.1:8000", self._server.url),
+            headers=[tuple(header.split(": ", 1)) for header in given.H],
+            content=given.d,
+            timeout=30,
+        )
+        if not given.i:
+            return response.text
+        head = [f"HTTP/1.1 {response.status_code} {response.reason_phrase}"]
+        head += [f"{name.title()}: {value}" for name, value in response.headers.items()]
+        return "\n".join([*head, "", response.text])
+
+    def _bash(self, command: str) -> str:
+        # A clone stays as it is.
+        command = command.replace("schema.yaml", str(self.folder / "schema.yaml"))
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        completed = subprocess.run(
+            ["bash", "-c", "\n".join([*self._exports, command])],
+            cwd=REPOSITORY if "manage.py" in command else self.folder,
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return "\n".join(line for line in completed.stdout.splitlines() if " INFO " not in line)
+
+
+def _commands(text: str) -> Iterator[tuple[str, str]]:
+    """Each command with what it prints."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, shown = part.partition("\n")
+        yield command, shown
+
+
+@pytest.fixture(scope="module")
+def example_server() -> Iterator[Server]:
+    with Server(REPOSITORY / "rest_config.yaml") as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/your-own-model.md", "docs/http-api.md"])
+def test_the_commands_of_a_page_print_what_it_shows(
+    name: str, example_server: Server, tmp_path: Path
+) -> None:
+    with ExitStack() as servers:
+        walkthrough = Walkthrough(tmp_path, servers, example_server)
+        walkthrough.run(*blocks(REPOSITORY / name))
+
+
+def test_the_clients_predict(example_server: Server, tmp_path: Path) -> None:
+    page = REPOSITORY / "docs" / "clients.md"
+    with ExitStack() as servers:
+        Walkthrough(tmp_path, servers, example_server).run(*blocks(page))
+    _generate_client(example_server, tmp_path)
+    for name in ("client.py", "typed_client.py"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "http://127.0.0.1:8000" in text
+        script = text.replace("http://127.0.0.1:8000", example_server.url)
+        printed = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert printed.stdout == "setosa\n", name
+
+
+def _generate_client(server: Server, folder: Path) -> None:
+    shown = next(
+        command
+        for block in blocks(REPOSITORY / "docs" / "clients.md", "console")
+        for command, _ in _commands(block.text)
+        if command.startswith("openapi-python-client generate --url")
+    )
+    arguments = shlex.split(shown.replace("http://127.0.0.1:8000", server.url))[1:]
+    program = "from openapi_python_client.cli import app; app()"
+    subprocess.run([sys.executable, "-c", program, *arguments], cwd=folder, timeout=60, check=True)
+
+
+def test_a_client_tries_again_while_the_model_is_not_ready_and_tells_other_errors(
+    example_server: Server,
+) -> None:
+    (block,) = (
+        block
+        for block in blocks(REPOSITORY / "docs" / "clients.md", "python")
+        if block.file == "retrying.py"
+    )
+    names: dict[str, Any] = {}
+    exec(compile(block.text, str(block), "exec"), names)  # noqa: S102 (what the page shows)
+    answers = iter([503, 503, 200])
+    error = {"type": "ModelNotReady", "messages": ["The model iris is not loaded yet."]}
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        status = next(answers)
+        body = {"species": "setosa"} if status == 200 else error
+        return httpx.Response(status, json=body, headers={"Retry-After": "0"})
+
+    with httpx.Client(base_url="http://test", transport=httpx.MockTransport(answer)) as client:
+        assert names["predict"](client, "iris", {}) == {"species": "setosa"}
+    with (
+        httpx.Client(base_url=example_server.url) as client,
+        pytest.raises(RuntimeError, match="400 ValidationError: sepal_length: Field required; "),
+    ):
+        names["predict"](client, "iris", {})
+
+
+def test_the_mistakes_shown_are_what_check_says_of_the_file_shown(tmp_path: Path) -> None:
+    parts = [
+        next(block for block in blocks(REPOSITORY / "README.md") if block.file == "my_models.py"),
+        next(block for block in blocks(CONFIGURATION) if block.file == "broken.yaml"),
+        next(block for block in blocks(CONFIGURATION, "console") if "broken.yaml" in block.text),
+    ]
+    with ExitStack() as servers:
+        Walkthrough(tmp_path, servers).run(*parts)
+
+
+def test_the_production_settings_shown_pass_the_deployment_checks(tmp_path: Path) -> None:
+    (tmp_path / "rest_config.yaml").write_text("models: []", encoding="utf-8")
+    with ExitStack() as servers:
+        Walkthrough(tmp_path, servers).run(*blocks(OPERATIONS, "console"))
+
+
+def test_the_decorator_shown_rounds_what_a_model_predicts(tmp_path: Path) -> None:
+    (block,) = blocks(REPOSITORY / "docs" / "decorators.md", "python")
+    (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+    configuration = {
+        "models": [
+            {
+                "class_path": "examples.iris.IrisModel",
+                "decorators": [
+                    {
+                        "class_path": "rounding.RoundingDecorator",
+                        "configuration": {"digits": 1},
+                    }
+                ],
+            }
+        ]
+    }
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    with Server(configuration, environment={"PYTHONPATH": path}) as server:
+        flower = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+        response = server.client.post("/api/models/iris/prediction", json=flower)
+    assert response.json() == {"species": "setosa", "probability": 1.0}
+
+
+def test_a_value_from_the_environment_is_a_string_where_nobody_knows_its_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBER", "1")
+    path = tmp_path / "rest_config.yaml"
+    path.write_text(
+        "models: [{class_path: a.B, create_endpoint: '${NUMBER}', configuration: {n: '${NUMBER}'}}]"
+    )
+    configuration = ConfigurationFile(path).configuration
+    assert configuration is not None
+    assert configuration.models[0].create_endpoint is True
+    assert configuration.models[0].configuration == {"n": "1"}
