@@ -183,12 +183,17 @@ class _Generator(GenerateJsonSchema):
             return described
         # A number's places can be limited, and what is before the point; the sum of both cannot.
         places = places or 0
+        if digits is not None:
+            places = min(places, digits)
         number = described["anyOf"][0]
         number.setdefault("multipleOf", float(f"1e-{places}") if places else 1)
         if digits is not None:
-            limit = 10 ** max(digits - places, 0)
+            limit = 10 ** (digits - places)
             number.setdefault("exclusiveMinimum", -limit)
             number.setdefault("exclusiveMaximum", limit)
+            if limit == 1:
+                # For pydantic, 0 has a digit before the point.
+                number["not"] = {"const": 0}
         return described
 
     def get_decimal_pattern(self, schema: core_schema.DecimalSchema) -> str:
@@ -208,8 +213,10 @@ def _decimal_pattern(places: int | None, digits: int | None) -> str:
         return rf"{start}[0-9]*(?:\.[0-9]{{0,{places}}}0*)?$"
     if places is None:
         return rf"{start}(?!(?:\.?[0-9]){{{digits + 1}}})[0-9]*\.?[0-9]*$"
-    whole = max(digits - places, 0)
-    return rf"{start}[0-9]{{0,{whole}}}(?:\.[0-9]{{0,{min(places, digits)}}}0*)?$"
+    whole, places = digits - places, min(places, digits)
+    if whole <= 0:
+        return rf"{start}\.[0-9]{{1,{places}}}0*$"
+    return rf"{start}[0-9]{{0,{whole}}}(?:\.[0-9]{{0,{places}}}0*)?$"
 
 
 class _IdentifyingGenerator(_Generator):
