@@ -201,7 +201,10 @@ def _number(
     exclusiveMinimum: float | None = None,  # noqa: N803
     exclusiveMaximum: float | None = None,  # noqa: N803
     multipleOf: float | None = None,  # noqa: N803
+    **other: Any,
 ) -> Strategy:
+    assert other in ({}, {"not": {"const": 0}})
+
     least = minimum if exclusiveMinimum is None else exclusiveMinimum
     most = maximum if exclusiveMaximum is None else exclusiveMaximum
     if multipleOf is None:
@@ -223,7 +226,7 @@ def _number(
         )
 
     def fits(number: float) -> bool:
-        return number not in (exclusiveMinimum, exclusiveMaximum)
+        return number not in (exclusiveMinimum, exclusiveMaximum, 0 if other else None)
 
     return numbers.filter(fits).map(_sometimes_whole)
 

@@ -448,6 +448,7 @@ class MoneyInput(BaseModel):
 
     plain: Decimal
     price: Decimal = Field(max_digits=8, decimal_places=2)
+    share: Decimal = Field(default=Decimal("0.5"), max_digits=4, decimal_places=4)
     digits: Decimal = Field(default=Decimal(0), max_digits=5)
     rate: Decimal | None = Field(default=None, ge=0, lt=Decimal("1.5"))
     step: Decimal = Field(default=Decimal("0.10"), multiple_of=Decimal("0.05"))  # type: ignore[call-overload]
