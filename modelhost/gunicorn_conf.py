@@ -13,6 +13,7 @@ set here, and arguments of the command line override both.
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ keepalive = 75
 if Path("/dev/shm").is_dir():  # noqa: S108
     worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True
+
+
+def when_ready(_server: Any) -> None:
+    """Hide what was loaded before the fork from the garbage collector.
+
+    It writes to each object that it looks at, and a worker that writes to shared memory gets a
+    copy of its own: 57 MB for the modules of scikit-learn alone, against 22 MB without.
+    """
+    gc.collect()
+    gc.freeze()
+
 
 if flag("CPU_AFFINITY", default=False):
 
