@@ -724,10 +724,6 @@ class Pair:
     def ask(self, request: Request) -> Exchange:
         return Exchange(request, _answer(self.theirs, request), _answer(self.ours, request))
 
-    def documents(self) -> tuple[Any, Any]:
-        path = "/openapi.json"
-        return self.theirs.get(path).json(), self.ours.get(path).json()
-
 
 def _answer(client: httpx.Client, request: Request) -> Answer:
     # A connection that is kept may be closed by an idle server just as the next request is sent.
@@ -752,24 +748,32 @@ def _answer(client: httpx.Client, request: Request) -> Answer:
     )
 
 
-@pytest.fixture(scope="module")
-def pair_on() -> Iterator[Callable[[str], Pair]]:
-    """Give the pair of services on a file; the one on the file before ends."""
-    with ExitStack() as running:
-        started: dict[str, Pair] = {}
+class Pairs:
+    """The pair of services on each file; one pair runs at a time."""
 
-        def pair_on(file: str) -> Pair:
-            if file not in started:
-                running.close()
-                started.clear()
-                started[file] = running.enter_context(_pair(FILES / f"{file}.yaml"))
-            return started[file]
+    def __init__(self, running: ExitStack) -> None:
+        self._running = running
+        self._file = ""
+        self._documents: dict[str, tuple[Any, Any]] = {}
 
-        yield pair_on
+    def on(self, file: str) -> Pair:
+        if file != self._file:
+            self._running.close()
+            self._pair = self._running.enter_context(_running_pair(FILES / f"{file}.yaml"))
+            clients = (self._pair.theirs, self._pair.ours)
+            theirs, ours = (client.get("/openapi.json").json() for client in clients)
+            self._file, self._documents[file] = file, (theirs, ours)
+        return self._pair
+
+    def documents(self, file: str) -> tuple[Any, Any]:
+        """Their document and ours."""
+        if file not in self._documents:
+            self.on(file)
+        return self._documents[file]
 
 
 @contextmanager
-def _pair(path: Path) -> Iterator[Pair]:
+def _running_pair(path: Path) -> Iterator[Pair]:
     with (
         RestModelService(path) as theirs,
         Server(path, ready_path="/api/health/startup") as ours,
@@ -778,11 +782,17 @@ def _pair(path: Path) -> Iterator[Pair]:
         yield Pair(theirs.client, ours.client)
 
 
+@pytest.fixture(scope="module")
+def pairs() -> Iterator[Pairs]:
+    with ExitStack() as running:
+        yield Pairs(running)
+
+
 @pytest.mark.parametrize(("file", "name"), CASES, ids=[f"{file}: {name}" for file, name in CASES])
 def test_both_services_answer_alike_but_for_the_listed_differences(
-    pair_on: Callable[[str], Pair], file: str, name: str
+    pairs: Pairs, file: str, name: str
 ) -> None:
-    exchange = pair_on(file).ask(REQUESTS[file][name])
+    exchange = pairs.on(file).ask(REQUESTS[file][name])
     entry = BY_REQUEST.get(f"{file}: {name}")
     if entry is None:
         assert exchange.ours == exchange.theirs
@@ -973,15 +983,13 @@ def _check_documents(theirs: Any, ours: Any) -> set[str]:
 
 @pytest.mark.parametrize("file", [file for file in REQUESTS if file not in ("failing", "renaming")])
 def test_both_documents_say_the_same_but_for_the_listed_differences(
-    pair_on: Callable[[str], Pair], file: str
+    pairs: Pairs, file: str
 ) -> None:
-    _check_documents(*pair_on(file).documents())
+    _check_documents(*pairs.documents(file))
 
 
-def test_each_listed_difference_of_the_documents_is_there(
-    pair_on: Callable[[str], Pair],
-) -> None:
-    found = _check_documents(*pair_on("plain").documents())
+def test_each_listed_difference_of_the_documents_is_there(pairs: Pairs) -> None:
+    found = _check_documents(*pairs.documents("plain"))
     assert [entry.place for entry in DOCUMENT_DIFFERENCES if entry.place not in found] == []
 
 
