@@ -262,24 +262,25 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
         info = {"title": configuration.service_title, "version": configuration.version}
         if configuration.description:
             info["description"] = configuration.description
-        models = [
-            model.details for model in app_config.registry if model.configuration.create_endpoint
-        ]
-        tags = [
-            *(
-                _tag(model.qualified_name, model.display_name, model.description)
-                for model in models
-            ),
-            _tag("models", "Models", "The models that this service hosts."),
-            _tag("status", "Status", "Whether the service works and may get traffic."),
-        ]
         return {
             "openapi": OPENAPI_VERSION,
             "info": info,
             "paths": paths,
             "components": components,
-            "tags": tags,
+            "tags": tags(app_config.registry),
         }
+
+
+def tags(registry: ModelRegistry) -> list[dict[str, str]]:
+    """Describe the groups of operations: one for each model, and the service's own."""
+    models = [model.details for model in registry if model.configuration.create_endpoint]
+    described = [
+        *(_tag(model.qualified_name, model.display_name, model.description) for model in models),
+        _tag("models", "Models", "The models that this service hosts."),
+        _tag("status", "Status", "Whether the service works and may get traffic."),
+    ]
+    # Once each, though a model may have the name of one of the service's own.
+    return list({tag["name"]: tag for tag in described}.values())
 
 
 def _tag(name: str, display_name: str, description: str) -> dict[str, str]:
