@@ -169,6 +169,24 @@ class AlsoSharing(Echo, takes=Shared):
     """Uses the same class as `Sharing`."""
 
 
+class Measure(BaseModel):
+    """How much it is."""
+
+    grams: float = 1.0
+
+
+class SharingInput(Echo, takes=Shared, gives=Measure):
+    """Takes the class of `Sharing`, and gives another one."""
+
+    def predict(self, data: Any) -> Any:
+        """Measure."""
+        return Measure()
+
+
+class Status(Echo, takes=Shared):
+    """Has the name of a tag of the service's own."""
+
+
 class Left:
     """Namespace of one `Part`."""
 
