@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -46,8 +45,6 @@ OPENAPI_VERSION = "3.1.0"
 Description = tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]
 """Of the uses of schemas: a reference for each, and the components referred to."""
 
-# drf-spectacular collects its warnings in a place that all threads share.
-_generating = threading.Lock()
 # One description for each document that is being made, whatever generator makes it.
 _described: WeakKeyDictionary[ComponentRegistry, Description] = WeakKeyDictionary()
 
@@ -252,11 +249,10 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
 
     def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
         """Make the document of all endpoints, or of the patterns that the generator was given."""
-        with _generating:
-            reset_generator_stats()
-            # Without hooks: drf-spectacular's own names an enum after all the other enums.
-            paths = normalize_result_object(self.parse(request, public))  # type: ignore[no-untyped-call]
-            components = self.registry.build({})
+        reset_generator_stats()
+        # Without hooks: drf-spectacular's own names an enum after all the other enums.
+        paths = normalize_result_object(self.parse(request, public))  # type: ignore[no-untyped-call]
+        components = self.registry.build({})
         app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
         configuration = app_config.configuration
         info = {"title": configuration.service_title, "version": configuration.version}
