@@ -390,6 +390,7 @@ DIFFERENCES: tuple[Difference, ...] = (
             "plain: two values",
             "plain: trailing comma",
             "plain: single quotes",
+            "plain: chunked and malformed",
         ),
         INTERNAL_SERVER_ERROR,
         {"status": 400, "content_type": "application/json", "body": INVALID_JSON},
@@ -471,6 +472,46 @@ DIFFERENCES: tuple[Difference, ...] = (
             },
         },
         "415 is what HTTP has for it, and says what is wrong.",
+    ),
+    # other headers
+    Difference(
+        ("plain: compressed",),
+        {"status": 400, "body": {"detail": "There was an error parsing the body"}},
+        {
+            "status": 415,
+            "body": {
+                "type": "UnsupportedMediaType",
+                "messages": ['Unsupported content encoding "gzip"; send the body uncompressed.'],
+            },
+        },
+        "Neither unpacks bodies; this one says so.",
+    ),
+    Difference(
+        ("plain: eleven megabytes",),
+        {"status": 200, "body": {"received": Matching(".*x{11000000}.*")}},
+        {
+            "status": 413,
+            "body": {
+                "type": "PayloadTooLarge",
+                "messages": ["The body is larger than the limit of 10485760 bytes."],
+            },
+        },
+        "A body has a limit, which MODELHOST_MAX_BODY_BYTES raises.",
+    ),
+    Difference(
+        ("plain: another host", "plain: status for another host"),
+        {"status": 200, "body": ANYTHING},
+        {
+            "status": 400,
+            "body": {
+                "type": "BadRequest",
+                "messages": [
+                    "This service does not answer to the request's Host header; "
+                    "whoever runs it lists its names in MODELHOST_ALLOWED_HOSTS."
+                ],
+            },
+        },
+        "A page elsewhere must not reach a service on somebody's machine by another name for it.",
     ),
     # routes
     Difference(
@@ -727,10 +768,11 @@ class Pair:
 
 def _answer(client: httpx.Client, request: Request) -> Answer:
     # A connection that is kept may be closed by an idle server just as the next request is sent.
-    headers = {"Connection": "close"}
+    headers = {"Connection": "close", **request.headers}
     if request.content_type:
         headers["Content-Type"] = request.content_type
-    response = client.request(request.method, request.path, content=request.body, headers=headers)
+    content = iter([request.body or b""]) if request.chunked else request.body
+    response = client.request(request.method, request.path, content=content, headers=headers)
     content_type = response.headers.get("Content-Type", "").partition(";")[0]
     body: Any = response.text
     if body and content_type == "application/json":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 JSON = "application/json"
@@ -18,16 +18,19 @@ class Request:
     path: str
     body: bytes | None = None
     content_type: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    chunked: bool = False
 
 
-def get(path: str) -> Request:
-    return Request("GET", path)
+def get(path: str, **headers: str) -> Request:
+    return Request("GET", path, headers=headers)
 
 
-def post(model: str, body: Any, content_type: str | None = JSON) -> Request:
+def post(model: str, body: Any, content_type: str | None = JSON, **options: Any) -> Request:
     """Ask a model for a prediction; a body that is not bytes goes out as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Request("POST", f"/api/models/{model}/prediction", content, content_type)
+    path = f"/api/models/{model}/prediction"
+    return Request("POST", path, content, content_type, **options)
 
 
 def echo(**fields: Any) -> Request:
@@ -206,6 +209,17 @@ PLAIN: Mapping[str, Request] = {
     "plain text": post("echo", {"count": 1}, "text/plain"),
     "a form": post("echo", b"count=1", "application/x-www-form-urlencoded"),
     "no content type and a problem": post("echo", {"count": "many"}, None),
+    # other headers
+    "answer in XML": get("/api/models", Accept="application/xml"),
+    "prediction in XML": post("echo", {"count": 1}, headers={"Accept": "text/xml"}),
+    "another host": get("/api/models", Host="models.example.com"),
+    "status for another host": get("/api/health/ready", Host="10.1.2.3:8000"),
+    "another origin": get("/api/models", Origin="https://example.com"),
+    "method override": get("/api/models", **{"X-HTTP-Method-Override": "DELETE"}),
+    "compressed": post("echo", b"\x1f\x8b", headers={"Content-Encoding": "gzip"}),
+    "chunked": post("echo", {"count": 1}, chunked=True),
+    "chunked and malformed": post("echo", b"{not json", chunked=True),
+    "eleven megabytes": echo(anything="x" * 11_000_000),
     # strict schema
     "strict": post("strict-model.v2", {"number": 1.5}),
     "strict int for float": post("strict-model.v2", {"number": 1}),
