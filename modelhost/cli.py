@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 
@@ -15,7 +16,19 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
     from django.core.management import execute_from_command_line  # noqa: PLC0415
 
+    threading.excepthook = _report
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(str(error))
+
+
+def _report(error: threading.ExceptHookArgs) -> None:
+    # The reloading development server checks the configuration in a thread, which Django lets end
+    # with a traceback; what the check says is enough.
+    from django.core.management.base import CommandError  # noqa: PLC0415
+
+    if isinstance(error.exc_value, CommandError):
+        print(error.exc_value, file=sys.stderr)  # noqa: T201
+    else:
+        threading.__excepthook__(error)

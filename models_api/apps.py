@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from django.apps import AppConfig
+from django.utils.autoreload import BaseReloader, autoreload_started
 
 from models_api.assembly import build_registry
 from models_api.conf import configuration_path
@@ -25,6 +27,12 @@ class ModelsAPIConfig(AppConfig):
 
         self.configuration_file = ConfigurationFile(configuration_path())
         self.configuration_file.apply_logging()
+        autoreload_started.connect(self._watch_configuration)
+
+    def _watch_configuration(self, sender: BaseReloader, **_kwargs: Any) -> None:
+        # So that the development server starts anew when the file is mended.
+        path = configuration_path()
+        sender.watch_dir(path.parent, path.name)
 
     @property
     def configuration(self) -> ServiceConfiguration:
