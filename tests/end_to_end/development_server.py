@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,20 @@ class DevelopmentServer(Server):
     """Runs `python manage.py runserver --noreload` while the `with` block lasts."""
 
     def __init__(
-        self, configuration: Path | Mapping[str, object], *arguments: str, **options: Any
+        self,
+        configuration: Path | Mapping[str, object],
+        *arguments: str,
+        command: Sequence[str] = (sys.executable, "manage.py"),
+        reload: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(configuration, **options)
-        self._command = [
-            sys.executable,
-            "manage.py",
-            "runserver",
-            "--noreload",
-            *arguments,
-            "127.0.0.1:0",
-        ]
+        reloading = [] if reload else ["--noreload"]
+        self._command = [*command, "runserver", *reloading, *arguments, "127.0.0.1:0"]
+
+    def has_printed(self, text: str) -> bool:
+        """Whether the text is in the log; may be asked by another thread before the server runs."""
+        return self._log_path.exists() and text in self.log
 
     def _listening(self) -> str | None:
         found = _LISTENING.search(self.log)

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from host.views import MissingView, OwnView, page
+from .views import MissingView, OwnView, page
 
 own = [
     path("page", page),

@@ -2,6 +2,6 @@
 
 from django.urls import include, path
 
-from host.urls import own
+from .urls import own
 
 urlpatterns = [path("", include("models_api.urls")), *own]

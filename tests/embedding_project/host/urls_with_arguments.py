@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from host.urls import own
+from .urls import own
 
 urlpatterns = [
     *own,
