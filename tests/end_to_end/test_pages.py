@@ -419,7 +419,7 @@ def test_no_text_of_the_configuration_runs_as_a_script(
 ) -> None:
     dialogs: list[Dialog] = []
     page = context.new_page()
-    page.on("dialog", dialogs.append)
+    page.on("dialog", lambda dialog: dialogs.append(dialog))  # noqa: PLW0108 (playwright marks it)
     page.goto(f"{hostile_server.url}/{path}")
     expect(page.locator("#swagger-ui, #redoc")).to_contain_text("Predict with Iris")
     expect(page.locator("#swagger-ui img[src=x], #redoc img[src=x]")).to_have_count(1)
