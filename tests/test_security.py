@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.test import RequestFactory, override_settings
+
+from modelhost.security import HostAndHeadersMiddleware
+
+factory = RequestFactory()
+
+
+def answer(middleware: HostAndHeadersMiddleware, host: str) -> HttpResponseBase:
+    return middleware(factory.get("/", HTTP_HOST=host))
+
+
+@pytest.fixture
+def middleware() -> HostAndHeadersMiddleware:
+    return HostAndHeadersMiddleware(lambda _request: HttpResponse("four"))
+
+
+@override_settings(ALLOWED_HOSTS=["a.example"])
+def test_a_host_that_is_not_allowed_is_refused_each_time(
+    middleware: HostAndHeadersMiddleware,
+) -> None:
+    hosts = ["a.example", "b.example", "a.example:80", "a.example", "b.example", "a.example/"]
+    statuses = [answer(middleware, host).status_code for host in hosts]
+    assert statuses == [200, 400, 200, 200, 400, 400]
+
+
+@override_settings(ALLOWED_HOSTS=[".example"])
+def test_only_so_many_hosts_are_remembered(middleware: HostAndHeadersMiddleware) -> None:
+    for number in range(200):
+        assert answer(middleware, f"{number}.example").status_code == 200
+    assert len(middleware._allowed_hosts) == 100
+    assert answer(middleware, "199.example").status_code == 200
+
+
+@override_settings(ALLOWED_HOSTS=["a.example"], X_FRAME_OPTIONS="SAMEORIGIN")
+@pytest.mark.parametrize("host", ["a.example", "b.example"])
+def test_every_response_has_the_headers_that_browsers_heed(host: str) -> None:
+    middleware = HostAndHeadersMiddleware(lambda _request: HttpResponse("four"))
+    headers = answer(middleware, host).headers
+    assert headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert "Strict-Transport-Security" not in headers
+
+
+def _answer_with(response: HttpResponseBase, _request: HttpRequest) -> HttpResponseBase:
+    return response
+
+
+@override_settings(ALLOWED_HOSTS=["*"])
+def test_a_response_says_how_long_it_is_unless_it_does_already_or_cannot() -> None:
+    responses = {
+        "4": HttpResponse("four"),
+        "7": HttpResponse("", headers={"Content-Length": "7"}),
+        None: StreamingHttpResponse(iter([b"four"])),
+    }
+    for length, response in responses.items():
+        middleware = HostAndHeadersMiddleware(partial(_answer_with, response))
+        assert answer(middleware, "a.example").headers.get("Content-Length") == length
