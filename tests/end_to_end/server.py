@@ -91,7 +91,7 @@ class Server:
             self.url = self._wait(self._listening)
             self.client = httpx.Client(base_url=self.url, timeout=30)
             if self._wait_for == "ready":
-                self._wait(lambda: self.client.get(self._ready_path).status_code == 200 or None)
+                self._wait(self._ready)
         except BaseException:
             self._stop()
             raise
@@ -125,6 +125,13 @@ class Server:
             return None
         found = _LISTENING.search(self.log)
         return found[1] if found else None
+
+    def _ready(self) -> bool | None:
+        try:
+            return self.client.get(self._ready_path).status_code == 200 or None
+        except httpx.TimeoutException:
+            # On a busy machine a worker may import its models for longer than a request waits.
+            return None
 
     def _wait(self, condition: Callable[[], T | None]) -> T:
         deadline = time.monotonic() + self._timeout
