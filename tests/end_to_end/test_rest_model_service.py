@@ -40,6 +40,7 @@ class Answer:
     """The JSON, or the text; pages are all alike."""
     location: str
     allow: str
+    """In the order of the alphabet."""
 
 
 @dataclass(frozen=True)
@@ -565,6 +566,7 @@ DIFFERENCES: tuple[Difference, ...] = (
             "plain: one model",
             "plain: metrics",
             "plain: slash in a name",
+            "plain: OPTIONS unknown path",
         ),
         {"body": NOT_FOUND},
         {"body": _nothing_there},
@@ -613,28 +615,65 @@ DIFFERENCES: tuple[Difference, ...] = (
             "plain: PUT a prediction",
             "plain: DELETE a prediction",
             "plain: PATCH a prediction",
+            "plain: invented method",
         ),
         {"body": {"detail": "Method Not Allowed"}, "allow": "POST"},
-        {"body": _method_not_allowed, "allow": "POST, OPTIONS"},
+        {"body": _method_not_allowed, "allow": "OPTIONS, POST"},
         "Every error has the same form; OPTIONS is allowed.",
     ),
     Difference(
         ("plain: HEAD a prediction",),
         {"allow": "POST"},
-        {"allow": "POST, OPTIONS"},
+        {"allow": "OPTIONS, POST"},
         "OPTIONS is allowed.",
     ),
     Difference(
-        ("plain: POST models", "plain: POST health", "plain: PUT metadata"),
+        (
+            "plain: POST models",
+            "plain: POST health",
+            "plain: POST ready",
+            "plain: PUT metadata",
+            "plain: PUT root",
+            "plain: POST to an unknown model's metadata",
+        ),
         {"body": {"detail": "Method Not Allowed"}, "allow": "GET"},
         {"body": _method_not_allowed, "allow": "GET, HEAD, OPTIONS"},
         "Every error has the same form; HEAD and OPTIONS are allowed.",
     ),
     Difference(
-        ("plain: HEAD models", "plain: HEAD health"),
+        (
+            "plain: HEAD models",
+            "plain: HEAD health",
+            "plain: HEAD ready",
+            "plain: HEAD startup",
+            "plain: HEAD metadata",
+        ),
         {"status": 405, "allow": "GET"},
         {"status": 200, "allow": ""},
         "HTTP asks for HEAD wherever there is GET.",
+    ),
+    Difference(
+        ("plain: POST docs", "plain: DELETE document"),
+        {"body": {"detail": "Method Not Allowed"}, "allow": "GET, HEAD"},
+        {"body": _method_not_allowed, "allow": "GET, HEAD, OPTIONS"},
+        "As above; its pages, unlike its other routes, know HEAD.",
+    ),
+    Difference(
+        ("plain: OPTIONS docs",),
+        {
+            "status": 405,
+            "content_type": "application/json",
+            "body": {"detail": "Method Not Allowed"},
+            "allow": "GET, HEAD",
+        },
+        {"status": 204, "content_type": "", "body": "", "allow": "GET, HEAD, OPTIONS"},
+        "OPTIONS says what is allowed.",
+    ),
+    Difference(
+        ("plain: HEAD metadata of an unknown model",),
+        {"status": 405, "allow": "GET"},
+        {"status": 404, "allow": ""},
+        "HEAD answers what GET does.",
     ),
     Difference(
         ("plain: HEAD root",),
@@ -650,7 +689,7 @@ DIFFERENCES: tuple[Difference, ...] = (
             "body": {"detail": "Method Not Allowed"},
             "allow": "POST",
         },
-        {"status": 204, "content_type": "", "body": "", "allow": "POST, OPTIONS"},
+        {"status": 204, "content_type": "", "body": "", "allow": "OPTIONS, POST"},
         "OPTIONS says what is allowed.",
     ),
     Difference(
@@ -786,7 +825,7 @@ def _answer(client: httpx.Client, request: Request) -> Answer:
         location=response.headers.get("Location", "").removeprefix(
             str(client.base_url).rstrip("/")
         ),
-        allow=response.headers.get("Allow", ""),
+        allow=", ".join(sorted(response.headers.get("Allow", "").split(", "))),
     )
 
 
