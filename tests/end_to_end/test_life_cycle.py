@@ -244,7 +244,13 @@ def processes_of(server: Server, count: int) -> set[tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize("worker", [SYNC, GTHREAD], ids=["sync", "gthread"])
+@pytest.mark.parametrize(
+    "worker",
+    [
+        pytest.param(SYNC, id="sync", marks=pytest.mark.long),
+        pytest.param(GTHREAD, id="gthread"),
+    ],
+)
 def test_preloaded_models_are_loaded_once_before_the_fork(
     worker: tuple[str, ...], gates: Gates
 ) -> None:
@@ -294,7 +300,13 @@ def test_a_worker_that_replaces_a_killed_one_loads_and_serves() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), PRELOAD], ids=["plain", "preload"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.long),
+    ],
+)
 def test_a_server_can_be_stopped_while_its_models_load(
     arguments: tuple[str, ...], number: signal.Signals, gates: Gates
 ) -> None:
