@@ -8,6 +8,8 @@ PORT ?= 8000
 TEST_WORKERS ?= 2
 # More arguments for pytest, for example: make test PYTEST_ARGS="-k metadata"
 PYTEST_ARGS ?=
+# More arguments for the benchmark, for example: make bench BENCH_ARGS="--models random_forest"
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
@@ -24,7 +26,7 @@ PYTEST_PARALLEL := --numprocesses $(TEST_WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test test-long coverage lint format build schema clean clean-all
+.PHONY: help serve test test-long coverage bench bench-quick lint format build schema clean clean-all
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -59,6 +61,13 @@ coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_a
 	$(BIN)/coverage report || status=$$?; \
 	echo "Each file line by line: build/coverage/index.html"; \
 	exit $$status
+
+# The servers have environments of their own in .venv-benchmarks; what drives them needs no packages.
+bench: $(CREATED) ## Measure this service beside its peers; needs wrk (45 minutes)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-quick: $(CREATED) ## The same, but less of it (five minutes)
+	@$(BIN)/python -m benchmarks --quick $(BENCH_ARGS)
 
 # All four run, whichever of them fails.
 lint: $(DEVELOPMENT) ## Check style, types and imports

@@ -1,0 +1,157 @@
+"""Promises of this service that take two measurements each, by turns, and the ratio of the two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import load
+from benchmarks.processes import RunningServer
+from benchmarks.results import Comparison
+from benchmarks.rounds import WARM_UP_CONNECTIONS, Plan, Say
+from benchmarks.servers import GRANIAN, REST_MODEL_SERVICE, TUNED, Server
+
+_MANY_MODELS = 100
+_TURNS = 5
+_EXAMPLES = ("examples.digits.DigitsModel", "examples.diabetes.DiabetesModel")
+
+
+class Bench:
+    """What a comparison needs: a plan, the environments, and a way to start servers."""
+
+    def __init__(self, plan: Plan, environments: dict[str, Path], say: Say) -> None:
+        self.plan = plan
+        self.say = say
+        self._environments = environments
+
+    def serve(
+        self, server: Server, models: Sequence[dict[str, Any]], *asked: str, workers: int
+    ) -> RunningServer:
+        """Return a server of these entries of the YAML; `asked` names the models to wait for."""
+        configuration = self.plan.logs / f"{server.name}-{asked[-1]}.yaml"
+        configuration.parent.mkdir(parents=True, exist_ok=True)
+        # JSON is YAML too.
+        configuration.write_text(json.dumps({"models": list(models)}), encoding="utf-8")
+        return RunningServer(
+            replace(server, variables={**server.variables, "REST_CONFIG": str(configuration)}),
+            self._environments[server.environment],
+            configuration.with_suffix(".log"),
+            models=asked,
+            workers=workers,
+        )
+
+    def load(self, running: RunningServer, model: str, connections: int) -> load.Load:
+        """Put load on a model for the seconds of the plan."""
+        seconds = self.plan.seconds
+        command = load.predict_command(
+            running.server, running.url(model), model, connections, seconds
+        )
+        return load.run(command, seconds)[0]
+
+
+def batching_latency(bench: Bench) -> Comparison:
+    """One connection has nobody to share a batch with, and should not notice batching."""
+    models = [
+        _entry("LogisticRegressionModel") | {"batching": {"max_batch_size": 64}},
+        _entry("UnbatchedModel"),
+    ]
+    with bench.serve(TUNED, models, "logistic_regression", "unbatched", workers=1) as running:
+        off, on = _by_turns(
+            lambda: bench.load(running, "unbatched", 1).p50_ms,
+            lambda: bench.load(running, "logistic_regression", 1).p50_ms,
+            turns=2 * _TURNS,
+        )
+    return _comparison(
+        "p50 of one connection, batching on / off", off, on, "at most 1.03", "{:.3f} ms"
+    )
+
+
+def many_models(bench: Bench) -> Comparison:
+    """The last of many models should be as fast as an only one."""
+    workers, last = bench.plan.workers, f"constant_{_MANY_MODELS - 1}"
+    entries = [
+        {"class_path": f"benchmarks.many_models.Constant{number}"} for number in range(_MANY_MODELS)
+    ]
+    with (
+        bench.serve(GRANIAN, entries[:1], "constant_0", workers=workers) as one,
+        bench.serve(GRANIAN, entries, last, workers=workers) as many,
+    ):
+        bench.load(one, "constant_0", WARM_UP_CONNECTIONS)
+        bench.load(many, last, WARM_UP_CONNECTIONS)
+        alone, among_many = _by_turns(
+            lambda: bench.load(one, "constant_0", WARM_UP_CONNECTIONS).per_second,
+            lambda: bench.load(many, last, WARM_UP_CONNECTIONS).per_second,
+        )
+    return _comparison(
+        f"right/s of the last of {_MANY_MODELS} models / an only one",
+        alone,
+        among_many,
+        "at least 0.9",
+        "{:.0f}/s",
+    )
+
+
+def shared_memory(bench: Bench) -> Comparison:
+    """Workers that are forked after loading share the memory of the weights."""
+    models = [_entry("LargeModel")]
+
+    def megabytes(workers: int) -> float:
+        with bench.serve(TUNED, models, "large", workers=workers) as running:
+            bench.load(running, "large", WARM_UP_CONNECTIONS)
+            return running.memory_bytes() / 1e6
+
+    one, four = _by_turns(lambda: megabytes(1), lambda: megabytes(4), turns=3)
+    return _comparison(
+        "memory of 4 workers / 1, with weights of 400 MB", one, four, "at most 1.25", "{:.0f} MB"
+    )
+
+
+def start_up(bench: Bench) -> Comparison:
+    """The example models, from the start of the process until the last one answers."""
+    # Both services load one model after the other, so that once iris answers the others are there.
+    paths = (*_EXAMPLES, "examples.iris.IrisModel")
+    models = [{"class_path": path, "create_endpoint": True} for path in paths]
+
+    def seconds(server: Server) -> float:
+        with bench.serve(server, models, "iris", workers=bench.plan.workers) as running:
+            return running.seconds_to_first_prediction
+
+    theirs, ours = _by_turns(lambda: seconds(REST_MODEL_SERVICE), lambda: seconds(TUNED))
+    return _comparison(
+        f"start to first prediction / that of {REST_MODEL_SERVICE.name}",
+        theirs,
+        ours,
+        "at most 1.2",
+        "{:.2f} s",
+    )
+
+
+COMPARISONS: dict[str, Callable[[Bench], Comparison]] = {
+    "batching-latency": batching_latency,
+    "many-models": many_models,
+    "shared-memory": shared_memory,
+    "start-up": start_up,
+}
+
+
+def _entry(name: str) -> dict[str, Any]:
+    return {"class_path": f"benchmarks.models.{name}"}
+
+
+def _by_turns(
+    first: Callable[[], float], second: Callable[[], float], turns: int = _TURNS
+) -> tuple[list[float], list[float]]:
+    pairs = [(first(), second()) for _ in range(turns)]
+    return [one for one, _ in pairs], [two for _, two in pairs]
+
+
+def _comparison(
+    name: str, first: list[float], second: list[float], wanted: str, form: str
+) -> Comparison:
+    ratio = median(two / one for one, two in zip(first, second, strict=True))
+    detail = f"{form.format(median(second))} / {form.format(median(first))}"
+    return Comparison(name, ratio, wanted, detail)

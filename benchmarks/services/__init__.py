@@ -1,0 +1,1 @@
+"""What each server is given to serve the classifiers."""
