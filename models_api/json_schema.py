@@ -134,11 +134,10 @@ class _Generator(GenerateJsonSchema):
         return described
 
     def literal_schema(self, schema: core_schema.LiteralSchema) -> JSONSchema:
-        described = super().literal_schema(schema)
-        if "enum" in described and "type" not in described:
-            # Tools expect the values of an enum to be of one type; drf-spectacular sorts them.
-            return {"anyOf": [{"const": value} for value in described["enum"]]}
-        return described
+        return _of_one_type(super().literal_schema(schema))
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JSONSchema:
+        return _of_one_type(super().enum_schema(schema))
 
     def str_schema(self, schema: core_schema.StringSchema) -> JSONSchema:
         described = super().str_schema(schema)
@@ -200,6 +199,14 @@ class _Generator(GenerateJsonSchema):
         if self.mode == "serialization":
             return self.build_decimal_pattern(schema)
         return _decimal_pattern(schema.get("decimal_places"), schema.get("max_digits"))
+
+
+def _of_one_type(described: JSONSchema) -> JSONSchema:
+    """Describe values of several types one by one: tools expect those of an enum to be alike."""
+    if "enum" not in described or "type" in described:
+        return described
+    values = described.pop("enum")
+    return {**described, "anyOf": [{"const": value} for value in values]}
 
 
 def _decimal_pattern(places: int | None, digits: int | None) -> str:

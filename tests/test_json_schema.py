@@ -404,6 +404,14 @@ def test_what_is_taken_is_described_as_it_is(annotation: Any, said: dict[str, An
     assert of_type(annotation) == said
 
 
+def test_an_enum_of_several_types_is_described_value_by_value() -> None:
+    assert json_schema(make("Schema", value=(awkward.Odd, ...)), "validation")["$defs"]["Odd"] == {
+        "anyOf": [{"const": "text"}, {"const": 15}, {"const": None}],
+        "description": "Values of several types.",
+        "title": "Odd",
+    }
+
+
 def test_stripped_strings_go_out_as_they_are() -> None:
     stripped = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
     assert of_type(stripped, "serialization") == {"minLength": 1, "type": "string"}

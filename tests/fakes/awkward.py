@@ -422,7 +422,6 @@ class NestedInput(BaseModel):
     pair: tuple[int, str]
     triples: list[tuple[float, float, float | None]] = []
     many: tuple[int, ...] = (1, 2)
-    empty: tuple[()] = ()
 
 
 class Nested(Echo, takes=NestedInput):
@@ -553,7 +552,7 @@ class Odd(Enum):
     """Values of several types."""
 
     TEXT = "text"
-    NUMBER = 1.5
+    NUMBER = 15
     NOTHING = None
 
 
@@ -766,11 +765,20 @@ class TypeAliasesInput(BaseModel):
 
     share: Share
     shares: Shares = Field(default_factory=list)
-    words: Words = ""
 
 
 class TypeAliases(Echo, takes=TypeAliasesInput):
-    """Type aliases, one of them recursive, and a default factory."""
+    """Type aliases, and a default factory."""
+
+
+class RecursiveAliasInput(BaseModel):
+    """A type alias that refers to itself."""
+
+    words: Words = ""
+
+
+class RecursiveAlias(Echo, takes=RecursiveAliasInput):
+    """A recursive type alias."""
 
 
 class CustomSerialiserInput(BaseModel):
