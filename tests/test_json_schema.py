@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from models_api.exceptions import DescriptionError
+from models_api.json_codec import parse
 from models_api.json_schema import (
     SERVICE,
     Mode,
@@ -29,7 +30,6 @@ from models_api.json_schema import (
     referenced,
 )
 from models_api.schemas import Error
-from models_api.json_codec import parse
 from tests.fakes import awkward
 
 
