@@ -30,6 +30,17 @@ def test_a_host_that_is_not_allowed_is_refused_each_time(
     assert statuses == [200, 400, 200, 200, 400, 400]
 
 
+@override_settings(ALLOWED_HOSTS=["a.example"])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/api/health", 200), ("/api/health/ready", 200), ("/api/models", 400), ("/", 400)],
+)
+def test_the_status_is_told_whatever_the_host(
+    middleware: HostAndHeadersMiddleware, path: str, status: int
+) -> None:
+    assert middleware(factory.get(path, HTTP_HOST="10.1.2.3:8000")).status_code == status
+
+
 @override_settings(ALLOWED_HOSTS=[".example"])
 def test_only_so_many_hosts_are_remembered(middleware: HostAndHeadersMiddleware) -> None:
     for number in range(200):

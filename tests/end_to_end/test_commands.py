@@ -133,8 +133,10 @@ def test_the_development_server_starts_once_its_configuration_is_mended(tmp_path
             path.write_text(mended, encoding="utf-8")
             time.sleep(3)
 
-    threading.Thread(target=mend, daemon=True).start()
+    mending = threading.Thread(target=mend, daemon=True)
+    mending.start()
     with server:
+        mending.join()
         answer = server.client.post("/api/models/quick/prediction", json={"number": 2})
         assert answer.json() == {"doubled": 4.0}
         assert (

@@ -470,7 +470,7 @@ TARGETS = [
 
 
 def for_host(host: str) -> Hostile:
-    request = head("GET", HEALTH, f"Host: {host}")
+    request = head("GET", "/api/models", f"Host: {host}")
     return Hostile(f"host {host or 'empty'}", request, 400, "BadRequest", WRONG_HOST)
 
 

@@ -459,9 +459,14 @@ def test_a_host_that_is_not_the_services_is_refused_in_json(server: Server) -> N
         "This service does not answer to the request's Host header; "
         "whoever runs it lists its names in MODELHOST_ALLOWED_HOSTS."
     )
-    for path in ("/api/health", "/nope", "/docs"):
+    for path in ("/api/models", "/nope", "/docs"):
         response = get(server, path, "Host: evil.example")
         assert_json(response, 400, {"type": "BadRequest", "messages": [message]})
+
+
+def test_orchestrators_may_ask_for_the_status_by_address(server: Server) -> None:
+    for path in ("/api/health", "/api/health/ready", "/api/health/startup"):
+        assert get(server, path, "Host: 10.1.2.3:8000").status == 200
 
 
 def test_every_response_is_protected(server: Server) -> None:
@@ -484,8 +489,8 @@ def test_every_response_is_protected(server: Server) -> None:
         (head("GET", "/docs/assets/swagger-ui/nope"), 404, "NotFound"),
         (head("GET", "/docs/assets/swagger-ui/../../x"), 404, "NotFound"),
         (head("GET", "/api/models/nope/metadata"), 404, "NotFound"),
-        (head("GET", "/api/health", "Host: evil.example"), 400, "BadRequest"),
-        (head("GET", "/api/health", "Host: evil.example", "Accept: text/html"), 400, "BadRequest"),
+        (head("GET", "/api/models", "Host: evil.example"), 400, "BadRequest"),
+        (head("GET", "/api/models", "Host: evil.example", "Accept: text/html"), 400, "BadRequest"),
         (head("DELETE", "/docs"), 405, "MethodNotAllowed"),
         (head("POST", PREDICTION), 400, "ValidationError"),
     ],
