@@ -155,14 +155,17 @@ def _to_longer_text(old: Any) -> Any:
     return f"{old}\x00~" if isinstance(old, str) else old
 
 
+def _is_converted(schema: dict[str, Any]) -> bool:
+    # A set drops what a list holds twice, and base64 what is none of its digits.
+    return bool(schema.get("uniqueItems")) or schema.get("format") == "base64"
+
+
 def refuses_what_is_not_documented(name: str) -> Callable[[], None]:
     taken = validator(service().request_schema(name))
     inputs = documented_inputs(service().request_schema(name), service().components)
 
     def is_refused(body: bytes) -> bool:
-        # A set takes a list that holds a value twice, as pydantic defines it.
-        errors = taken.iter_errors(exactly(body))
-        return any(error.validator != "uniqueItems" for error in errors)
+        return not all(_is_converted(error.schema) for error in taken.iter_errors(exactly(body)))
 
     @given(inputs, st.randoms(use_true_random=False))
     def refuses(value: Any, random: Any) -> None:
