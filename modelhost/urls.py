@@ -1,5 +1,8 @@
-"""The service's URLconf: the models, at the root."""
+"""The service's URLconf: the app's own.
 
-from django.urls import include, path
+A project of others includes it under a prefix; to do so here would cost each request a look-up.
+"""
 
-urlpatterns = [path("", include("models_api.urls"))]
+from models_api.urls import urlpatterns
+
+__all__ = ["urlpatterns"]

@@ -155,8 +155,8 @@ class RootView(PageView):
     def get(self, request: Request, **kwargs: Any) -> HttpResponseRedirect:
         """Redirect to the documentation."""
         match = request._request.resolver_match
-        namespace = match.namespace if match else "models_api"
-        return HttpResponseRedirect(reverse(f"{namespace}:docs", kwargs=kwargs))
+        name = f"{match.namespace}:docs" if match and match.namespace else "docs"
+        return HttpResponseRedirect(reverse(name, kwargs=kwargs))
 
 
 class DocumentationView(PageView):
