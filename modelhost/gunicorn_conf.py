@@ -24,7 +24,7 @@ from modelhost.environment import flag, number, text
 bind = text("BIND", "127.0.0.1:8000")
 workers = number("WORKERS", available_cpus())
 worker_class = "gthread"
-threads = number("THREADS", 32)
+threads = number("THREADS", 16)
 # A worker of its own socket each: with a shared one, one worker may accept all connections.
 reuse_port = workers > 1
 preload_app = flag("PRELOAD", default=True)
