@@ -143,8 +143,8 @@ class GroupCommit:
     def _let_others_come(self) -> None:
         """Let threads that are ready to run do so, for as long as that brings more rows.
 
-        It costs a microsecond when there are none. Otherwise a model that holds the GIL, as most do,
-        would keep them from queueing up, and be asked for one row at a time.
+        It costs a microsecond when there are none. A model that holds the GIL, as most do, would
+        otherwise keep them from queueing up, and be asked for one row at a time.
         """
         before = -1
         while before < len(self._queue) < self._max_batch_size - 1:
