@@ -5,9 +5,12 @@ Importing it begins to load the models, because whoever does that is going to se
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
-from typing import cast
+import time
+from pathlib import Path
+from typing import NoReturn, TextIO, cast
 
 from django.apps import apps
 from django.conf import settings
@@ -21,6 +24,9 @@ from django.db import close_old_connections, reset_queries
 from models_api.exceptions import ConfigurationError
 
 _CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others
+_HEAD_START_SECONDS = 0.5
+_STOPPING_SECONDS = 2.0
+_held: TextIO | None = None
 
 
 def _start() -> WSGIHandler:
@@ -33,9 +39,34 @@ def _start() -> WSGIHandler:
 
         cast(ModelsAPIConfig, apps.get_app_config("models_api")).registry.start_loading()
     except (ConfigurationError, ImproperlyConfigured) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        raise SystemExit(_CANNOT_START) from None
+        _refuse(error)
     return handler
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """Say what is wrong, and end the server.
+
+    Gunicorn stops when a worker ends with that status. While it stops, it does not take that well
+    from a second one: so only the first of its workers does it, and the others come later.
+    """
+    print(error, file=sys.stderr, flush=True)  # noqa: T201
+    first = _comes_first()
+    time.sleep(_HEAD_START_SECONDS if first else _STOPPING_SECONDS)
+    sys.exit(_CANNOT_START if first else 1)
+
+
+def _comes_first() -> bool:
+    """Whether no other child of the same process has come here yet, as far as Linux can tell."""
+    global _held  # noqa: PLW0603 (open, and so locked, until the process has ended)
+    try:
+        _held = Path(f"/proc/{os.getppid()}/comm").open(encoding="utf-8")  # noqa: SIM115
+    except OSError:
+        return True
+    try:
+        fcntl.flock(_held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _leave_connections_alone() -> None:
