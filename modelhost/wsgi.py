@@ -24,7 +24,7 @@ from django.db import close_old_connections, reset_queries
 from models_api.exceptions import ConfigurationError
 
 _CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others
-_HEAD_START_SECONDS = 0.5
+_HEAD_START_SECONDS = 1.0
 _STOPPING_SECONDS = 2.0
 _held: TextIO | None = None
 
