@@ -130,8 +130,7 @@ class _Maker:
         strategy = self.strategy(items, inside)
         if strategy.is_empty:
             return st.nothing() if minItems else st.just([])
-        # No set here holds numbers of which one could be written in two ways.
-        unique = json.dumps if uniqueItems else None
+        unique = _identity if uniqueItems else None
         most = maxItems if maxItems is not None else minItems + 4
         return st.lists(strategy, min_size=minItems, max_size=most, unique_by=unique)
 
@@ -302,3 +301,18 @@ _FORMATS: dict[str, st.SearchStrategy[str]] = {
     "uuid": st.uuids().map(str),
     "uuid4": st.uuids(version=4).map(str),
 }
+
+
+def _identity(value: Any) -> str:
+    """The same text for values that are equal in JSON Schema, where 0 and 0.0 are."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, float) and item.is_integer():
+            return int(item)
+        if isinstance(item, list):
+            return [plain(part) for part in item]
+        if isinstance(item, dict):
+            return {key: plain(part) for key, part in item.items()}
+        return item
+
+    return json.dumps(plain(value), sort_keys=True)
