@@ -134,7 +134,9 @@ class Layer:
             signature.bind(None, *positional, **keyword, **self.arguments)
         except TypeError as error:
             hint = f"Its signature is {self.cls.__name__}{_without_self(signature)}."
-            raise ClassPathError(f"{misfit}: {error}", hint) from None
+            # Python 3.12 adds of which kind the argument is, which the signature shows.
+            reason = str(error).replace("keyword-only argument", "argument")
+            raise ClassPathError(f"{misfit}: {reason}", hint) from None
 
     def model_arguments(self, model: MLModel | None) -> tuple[list[Any], dict[str, Any]]:
         """How the `__init__` takes the decorated model: positionally, by name, or not at all."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.end_to_end.server import Server
 
-_LISTENING = re.compile(r"Starting development server at (http://127\.0\.0\.1:[1-9]\d*)")
+_LISTENING = re.compile(r"Starting (?:WSGI )?development server at (http://127\.0\.0\.1:[1-9]\d*)")
 
 
 class DevelopmentServer(Server):
