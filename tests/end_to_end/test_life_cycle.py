@@ -331,7 +331,10 @@ def test_a_server_can_be_stopped_while_its_models_load(
 
 @pytest.mark.parametrize("arguments", [(), PRELOAD], ids=["plain", "preload"])
 def test_a_model_may_fork_while_it_loads(arguments: tuple[str, ...]) -> None:
-    with Server(models("Pool", "Quick"), *arguments) as server:
+    # Nobody asks meanwhile: a fork beside a thread that imports, as that of the first request does,
+    # may leave the child with a lock that no one will release, whatever the service does.
+    with Server(models("Pool", "Quick"), *arguments, wait_for="listening") as server:
+        wait_until(lambda: "Loaded quick" in server.log)
         assert status(server) == [HEALTHY, ACCEPTING, STARTED]
         assert answer(predict(server, "pool")) == (200, {"doubled": 42.0})
 
