@@ -16,7 +16,6 @@ from ml_base import MLModel, MLModelDecorator
 from models_api.configuration import BatchingConfiguration
 from models_api.exceptions import DeadlineExceeded, Overloaded
 
-
 # Tens of microseconds less than time.sleep(0), where the system has it.
 _yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
 
