@@ -64,28 +64,48 @@ class BatchPredictor:
             PredictionFailed: as for one row, and the message says which row it was.
         """
         hosted_model = self._hosted_model
-        model = hosted_model.ready_model()
+        hosted_model.ready_model()
         input_schema, output_schema = hosted_model.schemas
         batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
         rows = parse(body, batch_schema).inputs  # type: ignore[attr-defined]
-        batching = hosted_model.configuration.batching
-        chunk = batching.max_batch_size if batching else self._maximum_rows
-        written: list[bytes] = []
-        for start in range(0, len(rows), chunk):
-            written += self._predict(model, rows[start : start + chunk], start, output_schema)
+        written = predict_rows(hosted_model, rows, "inputs[{}]: ")
         return b'{"predictions":[' + b",".join(written) + b"]}"
 
-    def _predict(
-        self, model: MLModel, rows: list[Any], start: int, schema: type[BaseModel]
-    ) -> Iterator[bytes]:
-        predictions = _predict_together(model, rows)
-        for index, row in enumerate(rows):
-            try:
-                prediction = predictions[index] if predictions else model.predict(row)
-                yield serialise(prediction, schema)
-            except (Exception, SystemExit) as error:
-                name = self._hosted_model.qualified_name
-                raise _domain_error(name, error, f"inputs[{start + index}]: ") from error
+
+def predict_rows(hosted_model: HostedModel, rows: list[Any], place: str) -> list[bytes]:
+    """Predict for rows that are valid, and write each prediction as JSON, in the same order.
+
+    Together if the model can do that, with batching in calls of `max_batch_size`. A row alone goes
+    the way of a single prediction, and so shares a batch with those of other requests.
+
+    Args:
+        hosted_model: The model.
+        rows: Instances of its input schema.
+        place: Begins the message of an error; `{}` in it stands for the index of the row.
+
+    Raises:
+        ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as Predictor.
+    """
+    model = hosted_model.ready_model()
+    batching = hosted_model.configuration.batching
+    chunk = batching.max_batch_size if batching else max(1, len(rows))
+    written: list[bytes] = []
+    for start in range(0, len(rows), chunk):
+        written += _predict_chunk(hosted_model, model, rows[start : start + chunk], start, place)
+    return written
+
+
+def _predict_chunk(
+    hosted_model: HostedModel, model: MLModel, rows: list[Any], start: int, place: str
+) -> Iterator[bytes]:
+    _, schema = hosted_model.schemas
+    predictions = _predict_together(model, rows) if len(rows) > 1 else None
+    for index, row in enumerate(rows):
+        try:
+            yield serialise(predictions[index] if predictions else model.predict(row), schema)
+        except (Exception, SystemExit) as error:
+            where = place.format(start + index)
+            raise _domain_error(hosted_model.qualified_name, error, where) from error
 
 
 def batch_schemas(
