@@ -125,3 +125,7 @@ class InvalidInput(ModelsAPIError):
     def __init__(self, problems: Sequence[InputProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__(self.problems)
+
+
+class TensorError(ModelsAPIError):
+    """A request of the Open Inference Protocol is malformed; the message says where, and how."""
