@@ -45,9 +45,19 @@ test: $(DEVELOPMENT) ## Run the tests, but for the long ones (some minutes)
 	@echo "Running the tests in $(TEST_WORKERS) processes (some minutes) ..."
 	@$(PYTEST) $(PYTEST_PARALLEL) -m "not long" $(PYTEST_ARGS)
 
+# What measures would be disturbed by others, so that comes by itself, with a report of its own. To
+# pytest 5 means that no test was chosen, as it may be in one of the two parts.
 test-long: $(DEVELOPMENT) ## Run the long tests
 	@echo "Running the long tests in $(TEST_WORKERS) processes (many minutes) ..."
-	@$(PYTEST) $(PYTEST_PARALLEL) -m long $(PYTEST_ARGS)
+	@parallel=0; alone=0; \
+	$(PYTEST) $(PYTEST_PARALLEL) -m "long and not alone" $(PYTEST_ARGS) || parallel=$$?; \
+	echo "Running those that need the machine for themselves, one by one (many minutes) ..."; \
+	$(PYTEST) -m "long and alone" $(PYTEST_ARGS:%.xml=%-alone.xml) || alone=$$?; \
+	case "$$parallel $$alone" in \
+	"0 0" | "0 5" | "5 0") ;; \
+	*) echo "The long tests failed: see above (status $$parallel in parallel, $$alone alone)."; \
+		exit 1 ;; \
+	esac
 
 # The report comes also where a test fails.
 coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_api (at least 95 %)
