@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 
 from models_api.exception_handler import error_response
 from models_api.request_body import discard_body
+from models_api.request_context import current_request
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -74,4 +75,8 @@ def _message(request: HttpRequest, status: int) -> str | None:
             )
     if status == 404:
         return f"There is nothing at {request.path}."
+    context = current_request.get()
+    if status == 500 and context is not None:
+        log = f"The log has the reason under the request id {context.id}."
+        return f"The service failed to answer this request. {log}"
     return None

@@ -21,6 +21,7 @@ ROOT_URLCONF = "modelhost.urls"
 WSGI_APPLICATION = "modelhost.wsgi.application"
 INSTALLED_APPS = ["rest_framework", "drf_spectacular", "models_api", "modelhost"]
 MIDDLEWARE = [
+    "models_api.middleware.RequestMiddleware",
     "modelhost.middleware.HeadMiddleware",
     "modelhost.middleware.JSONErrorMiddleware",
     "modelhost.security.HostAndHeadersMiddleware",

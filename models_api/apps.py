@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from django.apps import AppConfig
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.autoreload import BaseReloader, autoreload_started
 
 from models_api.assembly import build_registry
@@ -13,6 +16,8 @@ from models_api.conf import configuration_path
 from models_api.configuration import ConfigurationFile, ServiceConfiguration
 from models_api.exceptions import ConfigurationError
 from models_api.registry import ModelRegistry
+
+RequestObserver = Callable[[HttpRequest, HttpResponseBase, float], None]
 
 
 class ModelsAPIConfig(AppConfig):
@@ -25,6 +30,8 @@ class ModelsAPIConfig(AppConfig):
         """Read the configuration: cheap, imports no model, leaves a broken file to the checks."""
         from models_api import checks  # noqa: F401, PLC0415 (registers itself)
 
+        self.request_observers: list[RequestObserver] = []
+        """Called by RequestMiddleware with the request, its response and the seconds it took."""
         self.configuration_file = ConfigurationFile(configuration_path())
         self.configuration_file.apply_logging()
         autoreload_started.connect(self._watch_configuration)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +26,7 @@ from models_api.exceptions import (
     SchemaRejected,
 )
 from models_api.request_body import discard_body
+from models_api.request_context import current_request, request_id
 from models_api.yaml_document import key_path
 
 logger = logging.getLogger(__name__)
@@ -39,9 +38,6 @@ class MethodNotAllowed(drf.MethodNotAllowed):
     def __init__(self, method: str, allowed: list[str]) -> None:
         super().__init__(method)
         self.headers = {"Allow": ", ".join(allowed)}
-
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def error_response(
@@ -161,22 +157,23 @@ def _texts(detail: Any) -> list[str]:
 
 
 def _internal_error(exception: Exception, request: HttpRequest) -> HttpResponse:
-    request_id = _request_id(request)
+    id_ = _request_id(request)
     # Escaped, because an encoded line break would begin a line of its own in the log.
     path = escape_uri_path(request.path)
-    logger.error("%s %s failed (request %s)", request.method, path, request_id, exc_info=exception)
+    logger.error("%s %s failed (request %s)", request.method, path, id_, exc_info=exception)
     known = isinstance(exception, PredictionFailed)
     message = str(exception) if known else "The service failed to answer this request."
-    messages = [f"{message} The log has the reason under the request id {request_id}."]
+    messages = [f"{message} The log has the reason under the request id {id_}."]
     if settings.DEBUG:
         cause = (exception.__cause__ if known else None) or exception
         messages.append(f"{type(cause).__name__}: {cause}")
-    return error_response(500, "ServiceError", messages, headers={"X-Request-ID": request_id})
+    return error_response(500, "ServiceError", messages, headers={"X-Request-ID": id_})
 
 
 def _request_id(request: HttpRequest) -> str:
-    given = request.META.get("HTTP_X_REQUEST_ID", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    context = current_request.get()
+    # A project that hosts the app may do without RequestMiddleware.
+    return context.id if context else request_id(request.META.get("HTTP_X_REQUEST_ID"))
 
 
 _RESPONSES: dict[type[Exception], Callable[[Any], HttpResponse]] = {

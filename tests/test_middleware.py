@@ -23,6 +23,7 @@ from django.test import RequestFactory
 from django.views.debug import technical_500_response
 
 from modelhost.middleware import HeadMiddleware, JSONErrorMiddleware
+from models_api.middleware import RequestMiddleware
 
 factory = RequestFactory()
 
@@ -167,3 +168,19 @@ def test_the_body_of_a_request_that_gets_an_error_page_is_read_first() -> None:
     request = factory.post("/", b" " * 100_000, content_type="application/json")
     JSONErrorMiddleware(answering(HttpResponseNotFound()))(request)
     assert request.read() == b""
+
+
+def test_an_error_of_the_service_names_the_request_id() -> None:
+    def fail(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(b"<html>", status=500)
+
+    request = factory.get("/", headers={"x-request-id": "mine-1"})
+    response = RequestMiddleware(JSONErrorMiddleware(fail))(request)
+    assert response["X-Request-ID"] == "mine-1"
+    assert json.loads(content(response)) == {
+        "type": "ServiceError",
+        "messages": [
+            "The service failed to answer this request. "
+            "The log has the reason under the request id mine-1."
+        ],
+    }

@@ -1,0 +1,78 @@
+"""What is known of the request that the current thread works for, whatever its protocol."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextvars import ContextVar
+
+_WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestContext:
+    """One request: its id, and what is found out about it on its way."""
+
+    __slots__ = (
+        "batch_size",
+        "id",
+        "model",
+        "others",
+        "queue_seconds",
+        "rows",
+        "trace_id",
+        "version",
+    )
+
+    id: str
+    model: str | None
+    """Qualified name of the model that it asks; None if it asks none."""
+    version: str | None
+    rows: int | None
+    """Rows that it asks predictions for; None until its body has been read."""
+    batch_size: int | None
+    """Rows of the largest call to the model that any of its rows was in."""
+    queue_seconds: float | None
+    """Seconds that it waited in the model's queue; None if it did not."""
+    others: tuple[str, ...]
+    """Ids of the other requests that this one's thread predicts for at the moment."""
+    trace_id: str | None
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+        self.model = None
+        self.version = None
+        self.rows = None
+        self.batch_size = None
+        self.queue_seconds = None
+        self.others = ()
+        self.trace_id = None
+
+
+current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)
+"""None outside of requests, and in threads that models start by themselves."""
+
+
+def request_id(given: str | None) -> str:
+    """Return the id that the client gave if it can do no harm, else a new one."""
+    return given if given and _WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
+
+
+def note_model(name: str | None, version: str | None) -> None:
+    """Remember which model the current request asks."""
+    context = current_request.get()
+    if context is not None:
+        context.model, context.version = name, version
+
+
+def note_rows(rows: int) -> None:
+    """Remember for how many rows the current request asks; nobody has shared a call yet."""
+    context = current_request.get()
+    if context is not None:
+        context.rows, context.batch_size = rows, 1
+
+
+def note_batch(size: int) -> None:
+    """Remember that so many rows of the current request were predicted in one call."""
+    context = current_request.get()
+    if context is not None:
+        context.batch_size = max(size, context.batch_size or 0)
