@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from math import isfinite
 from typing import Any, Literal
 
@@ -37,6 +38,11 @@ _KEYS = {
 }
 """Patterns of the keys of mappings, for keys that are no strings in Python."""
 _ASCII = r"^[\x00-\x7F]*$"
+_DURATION = (
+    r"^-?P(?=.)(?:[0-9]+Y)?(?:[0-9]+D)?"
+    r"(?:T(?=.)(?:[0-9]+H)?(?:[0-9]+M)?(?:[0-9]+(?:\.[0-9]+)?S)?)?$"
+)
+"""Durations as pydantic writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,14 @@ class _Generator(GenerateJsonSchema):
     def enum_schema(self, schema: core_schema.EnumSchema) -> JSONSchema:
         return _of_one_type(super().enum_schema(schema))
 
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JSONSchema:
+        described = super().tagged_union_schema(schema)
+        tags = (tag.value if isinstance(tag, Enum) else tag for tag in schema["choices"])
+        if not all(isinstance(tag, str) for tag in tags):
+            # Its mapping has strings for keys, of which tools would take one for the tag.
+            described.pop("discriminator", None)
+        return described
+
     def str_schema(self, schema: core_schema.StringSchema) -> JSONSchema:
         described = super().str_schema(schema)
         strips = schema.get("strip_whitespace", self._config.str_strip_whitespace)
@@ -173,6 +187,13 @@ class _Generator(GenerateJsonSchema):
         if schema.get("tz_constraint") == "naive" and described.get("format") == "date-time":
             # A date-time has an offset, which this refuses.
             described["format"] = "date-time-local"
+        return described
+
+    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JSONSchema:
+        described = super().timedelta_schema(schema)
+        if self.mode == "serialization" and described.get("format") == "duration":
+            # That format has no sign, no fractions, and no days beside years.
+            return {"type": "string", "pattern": _DURATION}
         return described
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JSONSchema:

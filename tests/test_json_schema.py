@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import (
     StringConstraints,
     create_model,
 )
+from pydantic_core import to_jsonable_python
 
 from models_api.exceptions import DescriptionError
 from models_api.json_codec import parse
@@ -250,6 +251,14 @@ def test_mappings_of_discriminators_are_renamed_with_their_targets() -> None:
     }
 
 
+def test_tags_that_are_no_strings_have_no_mapping() -> None:
+    schema = json_schema(awkward.DiscriminatedUnionInput, "validation")
+    assert schema["properties"]["numbered"] == {
+        "oneOf": [{"$ref": "#/$defs/Numbered"}, {"$ref": "#/$defs/AlsoNumbered"}],
+        "title": "Numbered",
+    }
+
+
 # Neighbours and order
 
 
@@ -444,6 +453,22 @@ def test_base64_has_a_pattern(mode: Mode) -> None:
     assert said["format"] == "base64url"
     assert [text for text in ("", "YQ==", "__8=", "____") if not pattern.search(text)] == []
     assert [text for text in ("Y", "YR==", "//8=", "YQ=") if pattern.search(text)] == []
+
+
+def test_durations_that_go_out_are_described_as_they_are_written() -> None:
+    assert of_type(timedelta) == {"format": "duration", "type": "string"}
+    pattern = re.compile(of_type(timedelta, "serialization")["pattern"])
+    lengths = [
+        *(timedelta(days=days) for days in (0, 1, -1, 365, -365, 400, -400)),
+        *(timedelta(days=days, seconds=61.5) for days in (0, 1, -1, 365, -365, 400, -400)),
+        *(timedelta(0, seconds) for seconds in (1, 60, 3600, 86399, -1)),
+        *(timedelta(microseconds=1), timedelta.min, timedelta.max),
+    ]
+    written = [to_jsonable_python(length) for length in lengths]
+    assert [text for text in written if not pattern.search(text)] == []
+    assert [
+        text for text in ("", "P", "PT", "P1DT", "1D", "P1W", "P-1D") if pattern.search(text)
+    ] == []
 
 
 DECIMALS = ["0", "-0", "+1.5", "5.", ".5", "00012.3400", "99.99", "100", "0.001", "12345", "1e2"]
