@@ -21,6 +21,7 @@ from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, reset_queries
 
+from modelhost.forks import reset_signals_in_children
 from models_api.exceptions import ConfigurationError
 
 _CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others
@@ -31,6 +32,7 @@ _held: TextIO | None = None
 
 def _start() -> WSGIHandler:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelhost.settings")
+    reset_signals_in_children()
     try:
         handler = get_wsgi_application()
         if settings.SETTINGS_MODULE == "modelhost.settings":

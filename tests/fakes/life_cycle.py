@@ -172,15 +172,17 @@ class Process(Quick):
 class Pool(Quick):
     """Loads with the help of forked processes, as models with joblib or multiprocessing do.
 
-    One task each: the later ones are forked by a thread of the pool, not by the one that loads.
+    One task each: the later ones are forked by a thread of the pool, not by the one that loads. Ten
+    pools, because how each ends is a race between its threads.
     """
 
     display_name = "Pool"
     qualified_name = "pool"
 
     def __init__(self) -> None:
-        with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
-            self.squares = pool.map(_square, range(3), chunksize=1)
+        for _ in range(10):
+            with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+                self.squares = pool.map(_square, range(3), chunksize=1)
 
 
 def _square(number: int) -> int:
