@@ -11,6 +11,8 @@ from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 
+from models_api.request_body import LengthRequired
+
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 _REMEMBERED_HOSTS = 100
@@ -41,7 +43,13 @@ class HostAndHeadersMiddleware:
             response = self._get_response(request)
         for name, value in self._headers:
             response.headers[name] = value
-        if isinstance(response, HttpResponse) and "Content-Length" not in response.headers:
+        # A body without a length has no end that can be found, so its connection has to be closed:
+        # which the development server does after a response that has no length either.
+        if (
+            isinstance(response, HttpResponse)
+            and response.status_code != LengthRequired.status_code
+            and "Content-Length" not in response.headers
+        ):
             response.headers["Content-Length"] = str(len(response.content))
         return response
 

@@ -75,3 +75,12 @@ def test_a_response_says_how_long_it_is_unless_it_does_already_or_cannot() -> No
     for length, response in responses.items():
         middleware = HostAndHeadersMiddleware(partial(_answer_with, response))
         assert answer(middleware, "a.example").headers.get("Content-Length") == length
+
+
+@override_settings(ALLOWED_HOSTS=["a.example"])
+@pytest.mark.parametrize(("status", "length"), [(200, "4"), (404, "4"), (411, None)])
+def test_a_response_tells_its_length_unless_that_of_the_request_is_unknown(
+    status: int, length: str | None
+) -> None:
+    middleware = HostAndHeadersMiddleware(lambda _request: HttpResponse("four", status=status))
+    assert answer(middleware, "a.example").headers.get("Content-Length") == length

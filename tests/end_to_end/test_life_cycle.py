@@ -466,5 +466,6 @@ def test_the_development_server_answers_while_models_load(gates: Gates) -> None:
                 "messages": ["Send a Content-Length: this server cannot read chunked bodies."],
             },
         )
+        assert chunked.headers["Connection"] == "close"
         for page in ("/docs", "/redoc", "/docs/assets/modelhost/pages.css"):
             assert server.client.get(page).status_code == 200
