@@ -6,13 +6,14 @@ import cmath
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from pydantic import BaseModel, RootModel, ValidationError
+from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from models_api.exceptions import InputProblem, InvalidInput
@@ -76,6 +77,29 @@ def serialise(prediction: Any, schema: type[BaseModel]) -> bytes:
         # pydantic writes them where a model's configuration says ser_json_inf_nan="constants".
         return to_json(from_json(written), inf_nan_mode="null")
     return written
+
+
+def serialise_together(predictions: Sequence[Any], schema: type[BaseModel]) -> bytes | None:
+    """Write many predictions as a JSON array, in a fraction of the time that it takes one by one.
+
+    None if some of them need more than pydantic's own serialisation: `serialise` knows what.
+    """
+    if not all(isinstance(prediction, schema) for prediction in predictions):
+        return None
+    try:
+        written: bytes = _list_serializer(schema).to_json(
+            predictions, by_alias=True, warnings="error", fallback=_from_numpy
+        )
+    except Exception:  # noqa: BLE001 (each prediction alone will tell which it was, and why)
+        return None
+    return None if b"NaN" in written or b"Infinity" in written else written
+
+
+# A service has few schemas, and a loaded model may change its own.
+@lru_cache(maxsize=1024)
+def _list_serializer(schema: type[BaseModel]) -> Any:
+    # Some of what the configuration says holds for all that is written, whatever the field.
+    return TypeAdapter(list[schema], config=schema.model_config).serializer  # type: ignore[valid-type]
 
 
 def _validated(prediction: Any, schema: type[BaseModel]) -> BaseModel:

@@ -5,7 +5,6 @@ Nothing here knows HTTP: every protocol is a thin layer on `Predictor` and `Batc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -20,8 +19,9 @@ from models_api.exceptions import (
     PredictionFailed,
     SchemaRejected,
 )
-from models_api.json_codec import parse, serialise
+from models_api.json_codec import parse, serialise, serialise_together
 from models_api.registry import HostedModel
+from models_api.request_context import note_batch, note_rows
 
 
 class Predictor:
@@ -43,6 +43,7 @@ class Predictor:
         model = self._hosted_model.ready_model()
         input_schema, output_schema = self._hosted_model.schemas
         data = parse(body, input_schema)
+        note_rows(1)
         try:
             return serialise(model.predict(data), output_schema)
         except (Exception, SystemExit) as error:
@@ -69,11 +70,11 @@ class BatchPredictor:
         batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
         rows = parse(body, batch_schema).inputs  # type: ignore[attr-defined]
         written = predict_rows(hosted_model, rows, "inputs[{}]: ")
-        return b'{"predictions":[' + b",".join(written) + b"]}"
+        return b'{"predictions":' + written + b"}"
 
 
-def predict_rows(hosted_model: HostedModel, rows: list[Any], place: str) -> list[bytes]:
-    """Predict for rows that are valid, and write each prediction as JSON, in the same order.
+def predict_rows(hosted_model: HostedModel, rows: list[Any], place: str) -> bytes:
+    """Predict for rows that are valid, and write the predictions as a JSON array, in their order.
 
     Together if the model can do that, with batching in calls of `max_batch_size`. A row alone goes
     the way of a single prediction, and so shares a batch with those of other requests.
@@ -86,26 +87,34 @@ def predict_rows(hosted_model: HostedModel, rows: list[Any], place: str) -> list
     Raises:
         ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as Predictor.
     """
+    note_rows(len(rows))
     model = hosted_model.ready_model()
     batching = hosted_model.configuration.batching
     chunk = batching.max_batch_size if batching else max(1, len(rows))
-    written: list[bytes] = []
-    for start in range(0, len(rows), chunk):
-        written += _predict_chunk(hosted_model, model, rows[start : start + chunk], start, place)
-    return written
+    written = [
+        _predict_chunk(hosted_model, model, rows[start : start + chunk], start, place)
+        for start in range(0, len(rows), chunk)
+    ]
+    return b"[" + b",".join(written) + b"]"
 
 
 def _predict_chunk(
     hosted_model: HostedModel, model: MLModel, rows: list[Any], start: int, place: str
-) -> Iterator[bytes]:
+) -> bytes:
     _, schema = hosted_model.schemas
     predictions = _predict_together(model, rows) if len(rows) > 1 else None
+    together = serialise_together(predictions, schema) if predictions else None
+    if together is not None:
+        return together[1:-1]
+    written = []
     for index, row in enumerate(rows):
         try:
-            yield serialise(predictions[index] if predictions else model.predict(row), schema)
+            prediction = predictions[index] if predictions else model.predict(row)
+            written.append(serialise(prediction, schema))
         except (Exception, SystemExit) as error:
             where = place.format(start + index)
             raise _domain_error(hosted_model.qualified_name, error, where) from error
+    return b",".join(written)
 
 
 def batch_schemas(
@@ -137,6 +146,7 @@ def _predict_together(model: MLModel, rows: list[Any]) -> list[Any] | None:
         predictions = list(model.predict_batch(rows))
     except (Exception, SystemExit):  # noqa: BLE001 (each row alone will tell which it was, and why)
         return None
+    note_batch(len(rows))
     return predictions if len(predictions) == len(rows) else None
 
 
