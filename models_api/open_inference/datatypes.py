@@ -63,7 +63,8 @@ def require_finite(array: Array, datatype: Datatype) -> None:
     if not datatype.is_float:
         return
     finite = numpy.isfinite(array)
-    if not finite.all():
+    # Several times faster than all() where there is little data.
+    if numpy.count_nonzero(finite) != finite.size:
         raise TensorError(f"data[{finite.argmin()}] is not a finite number of {datatype.name}.")
 
 

@@ -84,11 +84,13 @@ def _integers(elements: list[Any], datatype: Datatype) -> Array:
 def _floats(elements: list[Any], datatype: Datatype) -> Array:
     _require_kinds(elements, {int, float}, "numbers", datatype)
     try:
-        # What is too large becomes infinite, and is refused as such.
-        with numpy.errstate(over="ignore"):
-            array = numpy.array(elements, dtype=datatype.held)
+        array: Array = numpy.array(elements, dtype=numpy.float64)
     except OverflowError:
         raise TensorError(f"data holds a number that is too large for {datatype.name}.") from None
+    if array.dtype != datatype.held:
+        # What is too large becomes infinite, and is refused as such.
+        with numpy.errstate(over="ignore"):
+            array = array.astype(datatype.held)
     if datatype.name == "BF16":
         array = widen_bfloat16(narrow_to_bfloat16(array))
     require_finite(array, datatype)

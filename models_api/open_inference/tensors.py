@@ -7,8 +7,6 @@ data of those tensors whose data is not in the JSON.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,11 +188,13 @@ def _read_inputs(header: dict[str, Any], binary_data: _BinaryData) -> list[Tenso
         raise TensorError("inputs should be an array of at least one tensor.")
     inputs = {}
     for index, description in enumerate(descriptions):
-        name = _name(description, f"inputs[{index}]")
-        with _named("Input", name):
+        name = _name(description, "inputs", index)
+        try:
             if name in inputs:
                 raise TensorError("there are two of this name.")
             inputs[name] = _read_input(name, description, binary_data)
+        except TensorError as error:
+            raise _named("Input", name, error) from None
     binary_data.require_end()
     return list(inputs.values())
 
@@ -223,11 +223,13 @@ def _read_outputs(header: dict[str, Any], binary_default: bool) -> list[Requeste
         raise TensorError("outputs should be an array.")
     outputs = {}
     for index, description in enumerate(descriptions or ()):
-        name = _name(description, f"outputs[{index}]")
-        with _named("Output", name):
+        name = _name(description, "outputs", index)
+        try:
             if name in outputs:
                 raise TensorError("there are two of this name.")
             outputs[name] = _read_output(name, description, binary_default)
+        except TensorError as error:
+            raise _named("Output", name, error) from None
     return list(outputs.values()) or None
 
 
@@ -240,23 +242,19 @@ def _read_output(name: str, description: dict[str, Any], binary_default: bool) -
     return RequestedOutput(name, binary)
 
 
-def _name(description: Any, location: str) -> str:
+def _name(description: Any, key: str, index: int) -> str:
     if not isinstance(description, dict):
-        raise TensorError(f"{location} should be an object.")
+        raise TensorError(f"{key}[{index}] should be an object.")
     name = description.get("name")
     if not isinstance(name, str):
-        raise TensorError(f"{location} should have a name, which is a string.")
+        raise TensorError(f"{key}[{index}] should have a name, which is a string.")
     return name
 
 
-@contextmanager
-def _named(kind: str, name: str) -> Iterator[None]:
-    """Let an error begin with the tensor that it concerns."""
-    try:
-        yield
-    except TensorError as error:
-        shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
-        raise TensorError(f'{kind} "{shown}": {error}') from None
+def _named(kind: str, name: str, error: TensorError) -> TensorError:
+    """Let the error begin with the tensor that it concerns."""
+    shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+    return TensorError(f'{kind} "{shown}": {error}')
 
 
 def _read_parameters(description: dict[str, Any]) -> dict[str, Any]:
@@ -295,12 +293,13 @@ def _read_shape(shape: Any) -> tuple[int, ...]:
 
 def _count(shape: tuple[int, ...], datatype: Datatype) -> int:
     """Multiply the dimensions, where memory can hold what they say."""
-    # Not all of them: numpy refuses [0, 2**62, 2**62] too.
-    if math.prod(filter(None, shape)) * datatype.held.itemsize > _MAXIMUM_INT64:
+    count = math.prod(shape)
+    # Not the count alone: numpy refuses [0, 2**62, 2**62] too.
+    if (count or math.prod(filter(None, shape))) * datatype.held.itemsize > _MAXIMUM_INT64:
         raise TensorError("the dimensions of the shape are too large.")
-    if 0 in shape and math.prod(shape[: shape.index(0)]) > _MAXIMUM_EMPTY_LISTS:
+    if not count and math.prod(shape[: shape.index(0)]) > _MAXIMUM_EMPTY_LISTS:
         raise TensorError(
             "the shape has no elements, but more than "
             f"{_MAXIMUM_EMPTY_LISTS} lists that would hold them."
         )
-    return math.prod(shape)
+    return count
