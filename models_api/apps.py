@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from django.utils.autoreload import BaseReloader, autoreload_started
 
 from models_api.assembly import build_registry
-from models_api.conf import configuration_path
+from models_api.conf import configuration_path, maximum_concurrent_predictions
 from models_api.configuration import ConfigurationFile, ServiceConfiguration
 from models_api.exceptions import ConfigurationError
 from models_api.registry import ModelRegistry
@@ -59,4 +59,6 @@ class ModelsAPIConfig(AppConfig):
         Raises:
             ConfigurationError: the configuration has problems.
         """
-        return build_registry(self.configuration_file)
+        registry = build_registry(self.configuration_file)
+        registry.admission.limit(maximum_concurrent_predictions())
+        return registry

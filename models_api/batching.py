@@ -103,7 +103,8 @@ class GroupCommit:
 
     def _enqueue(self, data: Any) -> _Row:
         if len(self._queue) >= self._max_queue_size:
-            raise Overloaded(len(self._queue))
+            waiting = f"{len(self._queue)} requests are waiting for it already"
+            raise Overloaded(f"The model is busy, and {waiting}.")
         turn = threading.Lock()
         turn.acquire()
         row = _Row(data, turn)

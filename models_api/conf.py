@@ -23,6 +23,12 @@ def maximum_batch_rows() -> int:
     return limit
 
 
+def maximum_concurrent_predictions() -> int | None:
+    """Predictions that this process may have in hand at a time; None for any number."""
+    limit: int | None = getattr(settings, "MODELS_API_MAX_CONCURRENT_PREDICTIONS", None)
+    return limit
+
+
 def maximum_body_bytes() -> int | None:
     """Size that a request's body may have, in bytes; None for no limit."""
     limit: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE

@@ -90,12 +90,9 @@ class SchemaRejected(ModelError):
 
 
 class Overloaded(ModelsAPIError):
-    """Too many requests are waiting for the model."""
+    """Too many requests are in hand, or waiting for the model."""
 
     retry_after_seconds = 1
-
-    def __init__(self, waiting: int) -> None:
-        super().__init__(f"The model is busy, and {waiting} requests are waiting for it already.")
 
 
 class DeadlineExceeded(ModelsAPIError):

@@ -15,6 +15,7 @@ from ml_base import MLModel
 from ml_base.utilities import ModelManager
 from pydantic import BaseModel
 
+from models_api.admission import Admission
 from models_api.configuration import ModelConfiguration
 from models_api.exceptions import (
     ConfigurationError,
@@ -256,6 +257,8 @@ class ModelRegistry:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._follows_forks = False
+        self.admission = Admission()
+        """The predictions of all models that this process has in hand."""
 
     def __iter__(self) -> Iterator[HostedModel]:
         return iter(self._models)
@@ -300,13 +303,19 @@ class ModelRegistry:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model is loaded."""
-        return all(model.state is LoadState.READY for model in self._models)
+        """Whether every model is loaded, and no prediction hangs."""
+        is_loaded = all(model.state is LoadState.READY for model in self._models)
+        return is_loaded and not self.admission.is_hung
 
     @property
     def has_failed(self) -> bool:
         """Whether a model failed to load."""
         return any(model.state is LoadState.FAILED for model in self._models)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether no model failed to load, and no prediction hangs."""
+        return not (self.has_failed or self.admission.is_hung)
 
     def details(self) -> list[ModelDetails]:
         """What the models say about themselves.

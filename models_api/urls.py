@@ -8,6 +8,7 @@ from typing import Any, cast
 from django.apps import apps
 from django.urls import URLPattern, URLResolver, path
 
+from models_api.admission import Admitted
 from models_api.apps import ModelsAPIConfig
 from models_api.conf import maximum_batch_rows
 from models_api.configuration import ServiceConfiguration
@@ -37,13 +38,15 @@ from models_api.views import (
 app_name = "models_api"
 
 Route = URLPattern | URLResolver
+PredictBody = Callable[[bytes], bytes]
 
 
 def api_patterns(registry: ModelRegistry) -> list[Route]:
     """Make the routes that the OpenAPI document describes."""
     given: dict[str, Any] = {"registry": registry}
     hosted = registry.endpoints()
-    one, batch = _views(Predictor, registry), _views(_batch_predictor, registry)
+    one = _views(Predictor, registry)
+    batch = _views(_batch_predictor, registry, is_batch=True)
     metadata = "api/models/<str:qualified_name>/metadata"
     return [
         LiteralRoutes(
@@ -67,14 +70,26 @@ def api_patterns(registry: ModelRegistry) -> list[Route]:
 
 
 def _views(
-    predictor: Callable[[HostedModel], Predictor | BatchPredictor], registry: ModelRegistry
+    predictor: Callable[[HostedModel], Predictor | BatchPredictor],
+    registry: ModelRegistry,
+    *,
+    is_batch: bool = False,
 ) -> Callable[[HostedModel], Any]:
     def view_of(model: HostedModel) -> Any:
         return PredictionView.as_view(
-            hosted_model=model, predictor=predictor(model), registry=registry
+            hosted_model=model,
+            predictor=_guarded(predictor(model), model, registry),
+            is_batch=is_batch,
+            registry=registry,
         )
 
     return view_of
+
+
+def _guarded(predict: PredictBody, model: HostedModel, registry: ModelRegistry) -> PredictBody:
+    """Put around a predictor whatever every prediction goes through, in whichever protocol."""
+    timeout_seconds = model.configuration.timeout_seconds
+    return Admitted(predict, registry.admission, model.qualified_name, timeout_seconds)
 
 
 def _batch_predictor(model: HostedModel) -> BatchPredictor:

@@ -31,7 +31,6 @@ from models_api.schemas import (
     StartupStatus,
     StartupStatusResponse,
 )
-from models_api.serving import BatchPredictor, Predictor
 
 
 def json_response(body: BaseModel, status: int = 200) -> HttpResponse:
@@ -103,10 +102,12 @@ class ModelsAPIView(APIView):
 
 
 class PredictionView(ModelsAPIView):
-    """Predicts with one model: one row, or with a BatchPredictor many."""
+    """Predicts with one model, for one row or for many."""
 
     hosted_model: HostedModel = None  # type: ignore[assignment] # always given to as_view
-    predictor: Predictor | BatchPredictor = None  # type: ignore[assignment] # likewise
+    predictor: Callable[[bytes], bytes] = None  # type: ignore[assignment] # likewise
+    is_batch = False
+    """Whether a request has many rows."""
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
@@ -133,7 +134,7 @@ class PredictionView(ModelsAPIView):
         """Describe the prediction in the model's own words."""
         details = self.hosted_model.details
         name, title = details.qualified_name, details.display_name
-        is_batch = isinstance(self.predictor, BatchPredictor)
+        is_batch = self.is_batch
         uses = batch_uses if is_batch else prediction_uses
         request, response = uses(self.hosted_model)
         return Operation(
@@ -259,8 +260,8 @@ class HealthView(StatusView):
         )
 
     def get(self, request: Request, **kwargs: Any) -> HttpResponse:
-        """Say whether a model failed to load."""
-        if self.registry.has_failed:
+        """Say whether a model failed to load, or hangs."""
+        if not self.registry.is_healthy:
             return json_response(HealthStatusResponse(health_status=HealthStatus.NOT_HEALTHY), 503)
         return json_response(HealthStatusResponse(health_status=HealthStatus.HEALTHY))
 

@@ -231,7 +231,8 @@ class Registry:
     """Only what status views ask of a registry."""
 
     def __init__(self, **state: bool) -> None:
-        self.has_failed = self.is_ready = self.has_started = False
+        self.is_healthy = True
+        self.is_ready = self.has_started = False
         self.__dict__.update(state)
         self.started = 0
 
@@ -243,7 +244,7 @@ class Registry:
     ("view_class", "state", "status", "answer"),
     [
         (HealthView, {}, 200, {"health_status": "HEALTHY"}),
-        (HealthView, {"has_failed": True}, 503, {"health_status": "NOT_HEALTHY"}),
+        (HealthView, {"is_healthy": False}, 503, {"health_status": "NOT_HEALTHY"}),
         (ReadinessView, {}, 503, {"readiness_status": "REFUSING_TRAFFIC"}),
         (ReadinessView, {"is_ready": True}, 200, {"readiness_status": "ACCEPTING_TRAFFIC"}),
         (StartupView, {}, 503, {"startup_status": "NOT_STARTED"}),

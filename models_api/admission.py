@@ -1,0 +1,128 @@
+"""Admission: how many predictions a process has in hand, and no more than it can bear."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Generic, ParamSpec, TypeVar
+
+from models_api.exceptions import Overloaded
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Slot:
+    """A place for one prediction after the other; says which one is there."""
+
+    __slots__ = ("began", "free", "model", "thread", "timeout_seconds")
+
+    def __init__(self, free: list[Slot]) -> None:
+        self.free = free
+        """Where the slot waits for its next prediction."""
+        self.began: float | None = None
+        """On the monotonic clock; None while no prediction is there."""
+        self.thread = 0
+        """Identifier of the thread that predicts."""
+        self.model = ""
+        """Qualified name."""
+        self.timeout_seconds: float | None = None
+        """After which nobody waits for the prediction any more; None if somebody always does."""
+
+
+class Admission:
+    """Counts the predictions of this process, and refuses those above a maximum.
+
+    Safe to use from many threads. A forked child begins with none.
+    """
+
+    def __init__(self, maximum: int | None = None) -> None:
+        self._begin(maximum)
+        # The threads that were predicting are not in a forked child.
+        begin = weakref.WeakMethod(self._begin_in_child)
+        os.register_at_fork(after_in_child=lambda: _call(begin()))
+
+    @property
+    def maximum(self) -> int | None:
+        """Predictions that may be in hand at a time; None for any number."""
+        return self._maximum
+
+    def limit(self, maximum: int | None) -> None:
+        """Change the maximum; predictions in hand at this moment count no more."""
+        self._begin(maximum)
+
+    def enter(self) -> Slot:
+        """Take a slot.
+
+        Raises:
+            Overloaded: there is none left.
+        """
+        try:
+            # Atomic, and so exact without a lock.
+            return self._free.pop()
+        except IndexError:
+            return self._another_slot()
+
+    def running(self) -> list[Slot]:
+        """The slots that have a prediction; it may end at any moment."""
+        return [slot for slot in list(self._slots) if slot.began is not None]
+
+    def _begin(self, maximum: int | None) -> None:
+        self._maximum = maximum
+        self.is_hung = False
+        """Whether a prediction is taken for one that never ends; the watchdog says so."""
+        self._free: list[Slot] = []
+        self._slots = [Slot(self._free) for _ in range(maximum or 0)]
+        self._free.extend(self._slots)
+
+    def _begin_in_child(self) -> None:
+        self._begin(self._maximum)
+
+    def _another_slot(self) -> Slot:
+        if self._maximum is not None:
+            predictions = "one prediction" if self._maximum == 1 else f"{self._maximum} predictions"
+            raise Overloaded(f"The service is busy with {predictions} already.")
+        slot = Slot(self._free)
+        self._slots.append(slot)
+        return slot
+
+
+class Admitted(Generic[P, T]):
+    """Calls a predictor if there is a slot left for it."""
+
+    def __init__(
+        self,
+        predict: Callable[P, T],
+        admission: Admission,
+        model: str,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        self._predict = predict
+        self._admission = admission
+        self._model = model
+        self._timeout_seconds = timeout_seconds
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Predict.
+
+        Raises:
+            Overloaded: the process has as many predictions in hand as it may have.
+            Exception: whatever the predictor raises.
+        """
+        slot = self._admission.enter()
+        slot.model, slot.timeout_seconds = self._model, self._timeout_seconds
+        slot.thread = threading.get_ident()
+        slot.began = time.monotonic()
+        try:
+            return self._predict(*args, **kwargs)
+        finally:
+            slot.began = None
+            slot.free.append(slot)
+
+
+def _call(function: Callable[[], None] | None) -> None:
+    if function is not None:
+        function()
