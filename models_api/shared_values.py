@@ -1,0 +1,277 @@
+"""Numbers that each worker process of a server counts for itself, and any of them can read.
+
+Each process has a file of its own, mapped into its memory, so that counting is an addition, and
+what was counted outlives a process that is killed. Nothing in the file is ever taken back: whoever
+reads adds those of processes that have ended to what the server keeps of the departed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import mmap
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BYTES = 1 << 16
+_BYTES = 8  # of a C double
+_LOCK, _DEPARTED = "lock", "departed"
+_KEYS, _VALUES = ".keys", ".values"
+
+
+class Key(NamedTuple):
+    """What a record counts."""
+
+    kind: str
+    labels: tuple[str, ...]
+
+
+Records = dict[Key, list[float]]
+
+
+class Totals(NamedTuple):
+    """What all processes of a server have counted."""
+
+    sums: Records
+    """Added up, those that have ended included."""
+    live: list[Records]
+    """Of each process that is alive; there are states in it, which cannot be added up."""
+    departed: int
+    """Number of processes that have ended."""
+
+
+class SharedValues:
+    """The records of this process, and a way to read those of all.
+
+    `values` are those of all records one behind the other. Whoever writes holds `lock`, and asks
+    for `values` while he does: they move when there are more of them, and after a fork.
+    """
+
+    def __init__(self, directory: Callable[[], Path]) -> None:
+        self._directory = directory
+        self.on_open: Callable[[], None] = _do_nothing
+        """Called once in each process that comes to write, with nothing written yet."""
+        self._layout: dict[Key, tuple[int, int]] = {}
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    @property
+    def values(self) -> memoryview[float]:
+        """Those of this process, as C doubles."""
+        return self._values or self._open()
+
+    def place(self, kind: str, labels: tuple[str, ...], size: int) -> int:
+        """Return where the record of so many numbers begins, made of zeros if it is new."""
+        key = Key(kind, labels)
+        with self.lock:
+            self.values  # noqa: B018 (opens the file, and what it calls then may make this record)
+            if key not in self._layout:
+                first = self._end()
+                self._make_room(first + size)
+                self._layout[key] = first, size
+                self._write_keys([key])
+            return self._layout[key][0]
+
+    def read(self) -> Totals:
+        """Read what all processes have counted, and keep what those counted that have ended."""
+        with self.lock:
+            self.values  # noqa: B018
+            live = [self._own_records()]
+        try:
+            with _locked(self._path.parent / _LOCK):
+                departed = self._absorb_departed(live)
+        except OSError:
+            logger.exception("Only the metrics of this process can be read")
+            departed = _Departed()
+        sums = {key: numbers.copy() for key, numbers in departed.records.items()}
+        for records in live:
+            _add(sums, records)
+        return Totals(sums, live, departed.count)
+
+    def close(self) -> None:
+        """Let go of the file; what was counted stays in it."""
+        with self.lock:
+            self._leave_to_parent()
+
+    def _begin(self) -> None:
+        self.lock = threading.RLock()
+        self._path = Path()
+        self._file: IO[bytes] | None = None
+        self._keys: IO[bytes] | None = None
+        self._memory: mmap.mmap | None = None
+        self._values: memoryview[float] | None = None
+
+    def _leave_to_parent(self) -> None:
+        # The lock on the file, which says that its process is alive, goes when nobody has it open.
+        with suppress(BufferError):  # another thread of the parent was reading
+            if self._values is not None and self._memory is not None:
+                self._values.release()
+                self._memory.close()
+        for file in (self._file, self._keys):
+            if file is not None:
+                file.close()
+        self._begin()
+
+    def _open(self) -> memoryview[float]:
+        with self.lock:
+            if self._values is None:
+                try:
+                    self._open_files()
+                except OSError:
+                    logger.exception("The metrics of this process are its own: no file for them")
+                    self._file = self._keys = None
+                self._map(max(_FIRST_BYTES, self._end() * _BYTES))
+                self._write_keys(self._layout)
+                self.on_open()
+            assert self._values is not None  # noqa: S101 (for the type checker)
+            return self._values
+
+    def _open_files(self) -> None:
+        folder = self._directory()
+        self._path = folder / f"{os.getpid()}-{time.time_ns()}"
+        # Under the lock, or a reader would take the file for that of a process that has ended.
+        with _locked(folder / _LOCK):
+            self._file = self._path.with_suffix(_VALUES).open("w+b", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._keys = self._path.with_suffix(_KEYS).open("wb", buffering=0)
+
+    def _end(self) -> int:
+        return max((first + size for first, size in self._layout.values()), default=0)
+
+    def _make_room(self, end: int) -> None:
+        size = len(self.values) * _BYTES
+        if end * _BYTES > size:
+            self._map(max(2 * size, end * _BYTES))
+
+    def _map(self, size: int) -> None:
+        before = self._values
+        if self._file is not None:
+            try:
+                # Writing where a full disk has no room for it would kill the process.
+                os.posix_fallocate(self._file.fileno(), 0, size)
+            except OSError:
+                logger.exception("The metrics of this process are its own: no room for more")
+                self._file = self._keys = None
+        self._memory = mmap.mmap(self._file.fileno() if self._file else -1, size)
+        self._values = memoryview(self._memory).cast("d")
+        if before is not None:
+            self._values[: len(before)] = before
+
+    def _write_keys(self, keys: Iterable[Key]) -> None:
+        if self._keys is not None:
+            for key in keys:
+                self._keys.write(json.dumps([*key, *self._layout[key]]).encode() + b"\n")
+
+    def _own_records(self) -> Records:
+        values = self.values
+        return {
+            key: list(values[first : first + size]) for key, (first, size) in self._layout.items()
+        }
+
+    def _absorb_departed(self, live: list[Records]) -> _Departed:
+        """Add other processes' records to `live`, or to what is kept of those that have ended."""
+        folder = self._path.parent
+        departed = _Departed.load(folder / _DEPARTED)
+        ended: list[Path] = []
+        for path in sorted(folder.glob(f"*{_VALUES}")):
+            name = path.stem
+            if name == self._path.name:
+                continue
+            if name not in departed.names and _is_written(path):
+                live.append(_read_records(path))
+                continue
+            ended.append(path)
+            if name not in departed.names:
+                departed.add(name, _read_records(path))
+        if ended:
+            departed.names = {path.stem for path in ended}
+            departed.save(folder / _DEPARTED)
+        for path in ended:
+            path.unlink(missing_ok=True)
+            path.with_suffix(_KEYS).unlink(missing_ok=True)
+        return departed
+
+
+class _Departed:
+    """What processes counted that have ended."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        """Of processes whose files may still be there."""
+        self.count = 0
+        self.records: Records = {}
+
+    @classmethod
+    def load(cls, path: Path) -> _Departed:
+        departed = cls()
+        with suppress(FileNotFoundError):
+            names, departed.count, records = json.loads(path.read_text(encoding="utf-8"))
+            departed.names = set(names)
+            departed.records = {
+                Key(kind, tuple(labels)): numbers for kind, labels, numbers in records
+            }
+        return departed
+
+    def add(self, name: str, records: Records) -> None:
+        self.names.add(name)
+        self.count += 1
+        _add(self.records, records)
+
+    def save(self, path: Path) -> None:
+        """Write the file in one step: nobody finds half of it, or counts a process twice."""
+        records = [[*key, numbers] for key, numbers in self.records.items()]
+        written = path.with_suffix(".new")
+        written.write_text(json.dumps([sorted(self.names), self.count, records]), encoding="utf-8")
+        written.replace(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # Closing alone would leave it to a child that was forked meanwhile.
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _is_written(path: Path) -> bool:
+    """Whether the process that writes the file is alive."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+
+def _read_records(path: Path) -> Records:
+    records: Records = {}
+    # In this order, because a key is written after there is room for its values.
+    lines = path.with_suffix(_KEYS).read_bytes().splitlines(keepends=True)
+    values = memoryview(path.read_bytes()).cast("d")
+    for line in lines:
+        if line.endswith(b"\n"):  # or it is still being written
+            kind, labels, first, size = json.loads(line)
+            records[Key(kind, tuple(labels))] = list(values[first : first + size])
+    return records
+
+
+def _add(sums: Records, records: Records) -> None:
+    for key, numbers in records.items():
+        known = sums.get(key)
+        sums[key] = [a + b for a, b in zip(known, numbers, strict=True)] if known else numbers
+
+
+def _do_nothing() -> None:
+    pass
