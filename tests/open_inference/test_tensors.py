@@ -28,6 +28,7 @@ from tests.open_inference.hostile_requests import (
     strings,
     tensor,
 )
+from tests.open_inference.mutated_requests import mutated_request
 
 SIZE = 30_000
 # Values that every numeric datatype holds exactly.
@@ -353,3 +354,21 @@ def test_a_response_writes_arrays_of_any_layout_in_rows():
     assert json.loads(in_json)["outputs"][0]["data"] == [1, 3, 2, 4]
     body, length = write_infer_response("m", None, None, [column], wants(binary_default=True))
     assert body[length:] == pack("<4i", 1, 3, 2, 4)
+
+
+def test_mutated_requests_are_read_or_refused_in_little_memory():
+    refusals = set()
+    for seed in range(1500):
+        body, length = mutated_request(seed)
+        digits = re.fullmatch("[0-9]{1,18}", length or "")
+        header_length = int(digits[0]) if digits else None
+        tracemalloc.start()
+        try:
+            read_infer_request(body, header_length)
+        except TensorError as error:
+            refusals.add(re.sub("[0-9]+", "0", str(error)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 40 * len(body) + 100_000, seed
+    # It would be of little use if most were refused for the same few reasons.
+    assert len(refusals) > 60
