@@ -1,0 +1,44 @@
+"""Asks the service in this container whether it is well, for images that have no curl.
+
+`python -I -m modelhost.health_check [ROUTE]` exits with status 0 if the route answers 200, else
+with status 1. Without a ROUTE it asks whether the service is ready.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from http.client import HTTPConnection, HTTPException
+
+from modelhost.environment import text
+
+_READY = "/api/health/ready"
+_TIMEOUT_SECONDS = 4
+# Whoever listens on every address listens on this one.
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_BIND = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]/]*)):(?P<port>\d+)")
+
+
+def main(arguments: list[str]) -> str | None:
+    """Ask for the route in the arguments; return what is wrong, None if it answered 200."""
+    route = arguments[0] if arguments else _READY
+    bind = text("BIND", "127.0.0.1:8000").partition(",")[0]
+    found = _BIND.fullmatch(bind)
+    if found is None:
+        return f"MODELHOST_BIND is {bind!r}; the health check wants an address and a port."
+    host = found["ipv6"] or found["host"]
+    connection = HTTPConnection(
+        _LOOPBACK.get(host, host), int(found["port"]), timeout=_TIMEOUT_SECONDS
+    )
+    try:
+        connection.request("GET", route)
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        return f"{route} gave no answer: {error!r}"
+    finally:
+        connection.close()
+    return None if status == 200 else f"{route} answered {status}."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

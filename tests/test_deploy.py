@@ -1,0 +1,371 @@
+"""The files in deploy/: valid by the official schemas, and in agreement with the service."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+from django.urls import resolve
+
+from models_api.configuration import ConfigurationFile
+from tests.end_to_end.server import REPOSITORY
+from tests.test_docs import environment_variables
+
+DEPLOY = REPOSITORY / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+BINARIES = Path(sys.executable).parent
+VERSIONS = ["1.30", kubernetes_validate.latest_version()]
+"""Of Kubernetes: the oldest that the manifests are for, and the newest whose schemas are known."""
+PORT = 8000
+GRACEFUL_SECONDS = 30
+USER = 65532
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@cache
+def manifests(folder: str) -> list[dict[str, Any]]:
+    """What `kubectl apply --kustomize` would send."""
+    text = run(str(BINARIES / "kubectl"), "kustomize", str(KUBERNETES / folder))
+    return list(yaml.safe_load_all(text))
+
+
+def manifest(folder: str, kind: str) -> dict[str, Any]:
+    (found,) = (each for each in manifests(folder) if each["kind"] == kind)
+    return found
+
+
+def pod(folder: str) -> dict[str, Any]:
+    return manifest(folder, "Deployment")["spec"]["template"]
+
+
+@cache
+def read(name: str) -> Any:
+    return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
+
+
+def pod_spec(name: str) -> dict[str, Any]:
+    """Specification of a pod; KServe's keys for pods stand among its own."""
+    if name == "kserve":
+        return read("kserve/inference_service.yaml")["spec"]["predictor"]
+    return pod(name)["spec"]
+
+
+PODS = ["base", "example", "kserve"]
+
+
+# The images
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.example"])
+def test_hadolint_has_nothing_to_say(name: str) -> None:
+    run(str(BINARIES / "hadolint"), str(DEPLOY / name))
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.example"])
+def test_an_image_leaves_root_before_it_ends(name: str) -> None:
+    users = re.findall(r"^USER (\S+)$", (DEPLOY / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert users[-1] == f"{USER}:{USER}"
+
+
+def test_the_context_holds_what_the_dockerfile_copies_and_no_more() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    copied = [word for line in re.findall(r"^COPY (?!--)(.+)$", text, re.MULTILINE)
+              for word in line.split()[:-1]]  # fmt: skip
+    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8")
+    assert re.findall(r"^!(.+)$", ignore, re.MULTILINE) == copied
+    assert all((REPOSITORY / name).exists() for name in copied)
+
+
+# Compose
+
+
+def test_the_compose_file_fits_the_compose_specification() -> None:
+    schema = resources.files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
+    jsonschema.validate(read("compose.yaml"), json.loads(schema.read_text(encoding="utf-8")))
+
+
+def test_what_the_compose_file_names_is_there() -> None:
+    services = read("compose.yaml")["services"]
+    build = services["modelhost"]["build"]
+    mounts = [
+        volume.partition(":")[0]
+        for service in services.values()
+        for volume in service.get("volumes", [])
+        if volume.startswith(".")
+    ]
+    assert len(mounts) == 3
+    for path in [build["context"], f"{build['context']}/{build['dockerfile']}", *mounts[:2]]:
+        assert (DEPLOY / path).exists(), path
+
+
+def test_the_service_of_the_compose_file_has_no_rights() -> None:
+    service = read("compose.yaml")["services"]["modelhost"]
+    assert service["user"] == f"{USER}:{USER}"
+    assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert int(service["stop_grace_period"].removesuffix("s")) > GRACEFUL_SECONDS
+
+
+def test_every_port_of_the_compose_file_is_for_this_machine_alone() -> None:
+    ports = [port for each in read("compose.yaml")["services"].values() for port in each["ports"]]
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_prometheus_and_grafana_find_what_they_ask() -> None:
+    [scraped] = read("prometheus/prometheus.yaml")["scrape_configs"]
+    assert scraped["static_configs"] == [{"targets": [f"modelhost:{PORT}"]}]
+    [source] = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+
+
+# Kubernetes
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("folder", ["base", "example"])
+def test_the_manifests_fit_the_schemas_of_kubernetes(folder: str, version: str) -> None:
+    kinds = [each["kind"] for each in manifests(folder) if each["kind"] != "ServiceMonitor"]
+    assert sorted(kinds) == [
+        "ConfigMap",
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "Service",
+        "ServiceAccount",
+    ]
+    for each in manifests(folder):
+        if each["kind"] != "ServiceMonitor":
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_the_schemas_of_kubernetes_refuse_an_unknown_key() -> None:
+    service = manifest("base", "Service")
+    with pytest.raises(kubernetes_validate.ValidationError, match="'prots' was unexpected"):
+        kubernetes_validate.validate(
+            {**service, "spec": {**service["spec"], "prots": []}}, VERSIONS[0], strict=True
+        )
+
+
+@pytest.mark.long  # to import the models of all kinds takes seconds
+def test_the_service_monitor_fits_the_schema_of_the_prometheus_operator() -> None:
+    from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+
+    given = manifest("example", "ServiceMonitor")
+    read_back = ServiceMonitor.model_validate(given)
+    # What the schema does not know would be lost.
+    assert read_back.model_dump(by_alias=True, exclude_unset=True, mode="json") == given
+
+
+@pytest.mark.parametrize("folder", ["base", "example"])
+def test_every_selector_means_the_pods_of_the_deployment_and_no_others(folder: str) -> None:
+    labels = pod(folder)["metadata"]["labels"]
+    deployment = manifest(folder, "Deployment")["spec"]
+    [spread] = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert [
+        deployment["selector"]["matchLabels"],
+        manifest(folder, "Service")["spec"]["selector"],
+        manifest(folder, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        manifest(folder, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        spread["labelSelector"]["matchLabels"],
+    ] == [labels] * 5
+
+
+def test_the_manifests_refer_to_each_other_by_their_names() -> None:
+    deployment = manifest("example", "Deployment")
+    target = manifest("example", "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+    assert target == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "modelhost"}
+    assert deployment["metadata"]["name"] == target["name"]
+    assert "replicas" not in deployment["spec"]  # or each `apply` would undo what the scaler did
+    spec = deployment["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == manifest("example", "ServiceAccount")["metadata"]["name"]
+    configuration = manifest("example", "ConfigMap")["metadata"]["name"]
+    assert {"name": "configuration", "configMap": {"name": configuration}} in spec["volumes"]
+    [port] = spec["containers"][0]["ports"]
+    [exposed] = manifest("example", "Service")["spec"]["ports"]
+    [rule] = manifest("example", "NetworkPolicy")["spec"]["ingress"]
+    [allowed] = rule["ports"]
+    assert exposed["targetPort"] == allowed["port"] == port["name"]
+    monitor = manifest("example", "ServiceMonitor")["spec"]
+    assert monitor["endpoints"][0]["port"] == exposed["name"]
+    labels = manifest("example", "Service")["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_manifests_serve_the_image_of_the_example_team() -> None:
+    [container] = pod("example")["spec"]["containers"]
+    [kserve] = read("kserve/inference_service.yaml")["spec"]["predictor"]["containers"]
+    assert container["image"] == kserve["image"] == "registry.example.com/rent:1.0.0"
+
+
+# Pods, KServe's too
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_keeps_to_the_restricted_profile(name: str) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
+    spec = pod_spec(name)
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    [container] = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    assert all(set(volume) <= {"name", "configMap", "emptyDir"} for volume in spec["volumes"])
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_can_write_to_tmp_and_nowhere_else(name: str) -> None:
+    spec = pod_spec(name)
+    [container] = spec["containers"]
+    writable = [each for each in container["volumeMounts"] if not each.get("readOnly")]
+    assert writable == [{"name": "tmp", "mountPath": "/tmp"}]
+    assert {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}} in spec["volumes"]
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_has_limits(name: str) -> None:
+    """Without one of processors, gunicorn would start a worker for each that the node has."""
+    spec = pod_spec(name)
+    resources = spec["containers"][0]["resources"]
+    assert set(resources["limits"]) == set(resources["requests"]) == {"cpu", "memory"}
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_has_time_to_drain(name: str) -> None:
+    spec = pod_spec(name)
+    [container] = spec["containers"]
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    readiness = container["readinessProbe"]
+    graceful = int(variables(container)["MODELHOST_GRACEFUL_TIMEOUT_SECONDS"])
+    assert pause >= readiness["periodSeconds"]
+    assert spec["terminationGracePeriodSeconds"] >= pause + graceful + 5
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_listens_where_it_is_asked(name: str) -> None:
+    spec = pod_spec(name)
+    [container] = spec["containers"]
+    [port] = container["ports"]
+    assert port["containerPort"] == PORT
+    assert variables(container)["MODELHOST_BIND"] == f"0.0.0.0:{PORT}"
+    for probe in probes(container):
+        assert probe["httpGet"]["port"] in (PORT, port["name"])
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_knows_no_variables_of_other_services(name: str) -> None:
+    """Kubernetes would call them MODELHOST_SERVICE_HOST, MODELHOST_PORT and so on."""
+    spec = pod_spec(name)
+    assert spec["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("folder", ["base", "example"])
+def test_each_probe_asks_a_route_of_the_service(folder: str) -> None:
+    [container] = pod(folder)["spec"]["containers"]
+    assert [probe["httpGet"]["path"] for probe in probes(container)] == [
+        "/api/health/startup",
+        "/api/health/ready",
+        "/api/health/startup",
+    ]
+    for probe in probes(container):
+        resolve(probe["httpGet"]["path"])  # raises Resolver404 where there is none
+
+
+def probes(container: dict[str, Any]) -> list[dict[str, Any]]:
+    return [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
+
+
+def variables(container: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container["env"]}
+
+
+# KServe
+
+# Keys of a predictor that are KServe's own, as far as the manifest has them:
+# https://kserve.github.io/website/docs/reference/crd-api#componentextensionspec
+KSERVE_KEYS: dict[str, type] = {
+    "minReplicas": int,
+    "maxReplicas": int,
+    "scaleMetric": str,
+    "scaleTarget": int,
+    "timeout": int,
+}
+
+
+def test_the_inference_service_is_of_the_kind_that_kserve_knows() -> None:
+    service = read("kserve/inference_service.yaml")
+    assert set(service) == {"apiVersion", "kind", "metadata", "spec"}
+    assert service["apiVersion"] == "serving.kserve.io/v1beta1"
+    assert service["kind"] == "InferenceService"
+    assert set(service["spec"]) == {"predictor"}
+    predictor = service["spec"]["predictor"]
+    for key, type_ in KSERVE_KEYS.items():
+        assert type(predictor[key]) is type_, key
+    [container] = predictor["containers"]
+    assert container["name"] == "kserve-container"  # by which KServe finds it
+    assert variables(container)["PROTOCOL"] == "v2"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_predictor_is_a_pod_by_the_schemas_of_kubernetes(version: str) -> None:
+    predictor = read("kserve/inference_service.yaml")["spec"]["predictor"]
+    spec = {key: value for key, value in predictor.items() if key not in KSERVE_KEYS}
+    metadata = {"name": "rent"}
+    whole = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    kubernetes_validate.validate(whole, version, strict=True)
+
+
+# What the files say to the service
+
+
+CONFIGURATIONS = sorted(DEPLOY.rglob("rest_config.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.parent.parent.name)
+def test_the_configurations_have_no_problems(path: Path) -> None:
+    assert list(map(str, ConfigurationFile(path).problems)) == []
+
+
+def test_the_example_teams_configuration_is_the_same_everywhere() -> None:
+    team = (DEPLOY / "example/rest_config.yaml").read_text(encoding="utf-8")
+    assert manifest("example", "ConfigMap")["data"] == {"rest_config.yaml": team}
+
+
+def test_the_service_reads_each_variable_that_the_files_set() -> None:
+    known = set(environment_variables())
+    named: set[str] = set()
+    for path in DEPLOY.rglob("*"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            named |= set(re.findall(r"\bMODELHOST_[A-Z_]*[A-Z]\b", text))
+    assert named - {"MODELHOST_IMAGE"} <= known  # that one is an argument of a build
