@@ -1,0 +1,95 @@
+"""Requests that schemathesis makes of the live document, in all the ways that it knows.
+
+All tests together send at least 20 000 of them. A failure shows the request, as a curl command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.server import REPOSITORY, Server
+from tests.fakes.awkward import Echo, configuration
+
+SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
+"""The same each time, unless somebody goes looking for more."""
+EXAMPLES = [
+    {"class_path": "examples.iris.IrisModel", "batching": {}},
+    {"class_path": "examples.diabetes.DiabetesModel"},
+    {"class_path": "examples.digits.DigitsModel", "configuration": {"trees": 3}},
+]
+
+
+def awkward(part: slice) -> Mapping[str, object]:
+    return configuration(*Echo.all[part])
+
+
+def schemathesis(server: Server, folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run all checks in all phases, and return the report."""
+    report = folder / "report.json"
+    completed = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
+            *("--checks", "all", "--exclude-checks", "response_schema_conformance"),
+            *("--seed", SEED, "--generation-database", "none"),
+            *("--continue-on-failure", "--no-shrink", "--no-color"),
+            *("--suppress-health-check", "all"),
+            *("--report", "json", "--report-json-path", str(report)),
+            *arguments,
+        ],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "SCHEMATHESIS_HOOKS": "tests.end_to_end.schemathesis_hooks",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert report.exists(), completed.stdout + completed.stderr
+    result: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    result["output"] = completed.stdout + completed.stderr
+    return result
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("models", "least"),
+    [
+        pytest.param(awkward(slice(0, 16)), 6000, id="awkward models, first third"),
+        pytest.param(awkward(slice(16, 32)), 6000, id="awkward models, second third"),
+        pytest.param(awkward(slice(32, None)), 6000, id="awkward models, last third"),
+        pytest.param({"models": EXAMPLES}, 2000, id="examples"),
+    ],
+)
+def test_whatever_is_sent_the_answer_is_as_documented(
+    models: Mapping[str, object], least: int, tmp_path: Path
+) -> None:
+    with Server(models, "--threads", "2") as server:
+        result = schemathesis(server, tmp_path, "--max-examples", "130")
+    assert (result["failures"], result["errors"]) == ([], []), result["output"]
+    assert result["complete"]
+    assert result["operations"]["tested"] == result["operations"]["total"] > 5
+    assert result["test_cases"]["generated"] >= least
+
+
+@pytest.mark.long
+def test_a_model_that_does_not_keep_what_it_documents_is_found(tmp_path: Path) -> None:
+    models = {"models": [{"class_path": "tests.fakes.misdocumented.MisdocumentedModel"}]}
+    with Server(models) as server:
+        result = schemathesis(server, tmp_path, "--include-tag", "misdocumented", "-n", "20")
+    found = {failure["title"] for failure in result["failures"]}
+    assert found == {
+        "Custom check failed: `response_is_as_documented`",
+        "Schema-violating request accepted",
+        "Server error",
+    }
