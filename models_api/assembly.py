@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from ml_base import MLModel, MLModelDecorator
 
@@ -20,6 +21,7 @@ from models_api.yaml_document import Key, key_path
 
 INVALID_CLASS = "models_api.E005"
 INVALID_DESCRIPTION = "models_api.E006"
+MISSING_PACKAGE = "models_api.E008"
 
 
 def build_registry(file: ConfigurationFile) -> ModelRegistry:
@@ -28,7 +30,7 @@ def build_registry(file: ConfigurationFile) -> ModelRegistry:
     Raises:
         ConfigurationError: with all problems of the file, and of the classes that it names.
     """
-    problems = [*file.problems, *_class_problems(file)]
+    problems = [*file.problems, *_package_problems(file), *_class_problems(file)]
     models: list[HostedModel] = []
     places: dict[str, tuple[Key, ...]] = {}
     for index, configuration in file.models():
@@ -49,6 +51,15 @@ def build_registry(file: ConfigurationFile) -> ModelRegistry:
     if problems:
         raise ConfigurationError(problems)
     return ModelRegistry(models)
+
+
+def _package_problems(file: ConfigurationFile) -> Iterator[Problem]:
+    open_inference = file.configuration and file.configuration.open_inference
+    if open_inference and open_inference.enabled and find_spec("numpy") is None:
+        keys = ("open_inference", "enabled")
+        message = "the Open Inference Protocol needs numpy, which is not installed"
+        hint = 'Install it: pip install "modelhost[open-inference]"'
+        yield file.document.problem(MISSING_PACKAGE, keys, message, hint)
 
 
 def _class_problems(file: ConfigurationFile) -> Iterator[Problem]:

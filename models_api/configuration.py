@@ -117,6 +117,13 @@ class MetricsConfiguration(_Section):
     """Label that gauge with method and handler."""
 
 
+class OpenInferenceConfiguration(_Section):
+    """The Open Inference Protocol at /v2."""
+
+    enabled: bool = False
+    """Whether clients of KServe, Triton and MLServer can ask the models, too; needs numpy."""
+
+
 class ServiceConfiguration(_Section):
     """The configuration of a modelhost service."""
 
@@ -134,6 +141,8 @@ class ServiceConfiguration(_Section):
     """Logging, in the form that Python's logging.config.dictConfig takes."""
     metrics: MetricsConfiguration | None = None
     """Prometheus metrics; none are collected without this key."""
+    open_inference: OpenInferenceConfiguration | None = None
+    """The Open Inference Protocol; without this key there is none."""
 
 
 class ConfigurationFile:

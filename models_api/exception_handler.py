@@ -24,6 +24,7 @@ from models_api.exceptions import (
     Overloaded,
     PredictionFailed,
     SchemaRejected,
+    TensorError,
 )
 from models_api.request_body import discard_body
 from models_api.request_context import current_request, request_id
@@ -94,6 +95,10 @@ def _message(problem: InputProblem) -> str:
     if not problem.location:
         return problem.message
     return f"{key_path(problem.location)}: {problem.message}"
+
+
+def _tensor_error(exception: TensorError) -> HttpResponse:
+    return error_response(400, "ValidationError", [str(exception)])
 
 
 def _schema_rejected(exception: SchemaRejected) -> HttpResponse:
@@ -178,6 +183,7 @@ def _request_id(request: HttpRequest) -> str:
 
 _RESPONSES: dict[type[Exception], Callable[[Any], HttpResponse]] = {
     InvalidInput: _invalid_input,
+    TensorError: _tensor_error,
     SchemaRejected: _schema_rejected,
     ModelNotFound: _model_not_found,
     ModelNotReady: _model_not_ready,

@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from rest_framework.permissions import AllowAny
 
 from models_api.conf import maximum_batch_rows
+from models_api.configuration import ServiceConfiguration
 from models_api.exceptions import ModelNotReady
 from models_api.json_schema import SERVICE, JSONSchema, SchemaUse, components, referenced
 from models_api.registry import HostedModel, ModelRegistry
@@ -32,6 +33,17 @@ from models_api.schemas import (
     HealthStatusResponse,
     ModelDetailsCollection,
     ModelMetadata,
+    OpenInferenceConfig,
+    OpenInferenceError,
+    OpenInferenceIndex,
+    OpenInferenceLive,
+    OpenInferenceModel,
+    OpenInferenceModelReady,
+    OpenInferenceReady,
+    OpenInferenceRequest,
+    OpenInferenceResponse,
+    OpenInferenceServer,
+    OpenInferenceStatistics,
     ReadinessStatusResponse,
     StartupStatusResponse,
 )
@@ -41,6 +53,7 @@ if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig
 
 OPENAPI_VERSION = "3.1.0"
+OPEN_INFERENCE_TAG = "open_inference"
 
 Description = tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]
 """Of the uses of schemas: a reference for each, and the components referred to."""
@@ -86,9 +99,31 @@ _OWN_RESPONSES: tuple[type[BaseModel], ...] = (
     HealthStatusResponse,
     ModelDetailsCollection,
     ModelMetadata,
+    OpenInferenceConfig,
+    OpenInferenceError,
+    OpenInferenceIndex,
+    OpenInferenceLive,
+    OpenInferenceModel,
+    OpenInferenceModelReady,
+    OpenInferenceReady,
+    OpenInferenceResponse,
+    OpenInferenceServer,
+    OpenInferenceStatistics,
     ReadinessStatusResponse,
     StartupStatusResponse,
 )
+_BINARY = "application/octet-stream"
+_BINARY_SCHEMA = {"type": "string", "format": "binary"}
+_HEADER_LENGTH = [
+    OpenApiParameter(
+        "Inference-Header-Content-Length",
+        OpenApiTypes.INT,
+        OpenApiParameter.HEADER,
+        description="Bytes of the JSON, where the data of tensors follows it.",
+        response=response,
+    )
+    for response in (False, [200])
+]
 _RETRY_AFTER = "Retry-After", OpenApiTypes.INT, "Seconds to wait before the next try."
 _REQUEST_ID = "X-Request-ID", OpenApiTypes.STR, "The id under which the log has the reason."
 _ERROR_HEADERS = {429: _RETRY_AFTER, 500: _REQUEST_ID, 503: _RETRY_AFTER}
@@ -97,6 +132,9 @@ _ERROR_HEADERS = {429: _RETRY_AFTER, 500: _REQUEST_ID, 503: _RETRY_AFTER}
 def own_body(schema: type[BaseModel]) -> SchemaUse:
     """Name the use of one of the service's own bodies."""
     return SchemaUse(SERVICE, schema, "serialization")
+
+
+OPEN_INFERENCE_REQUEST = SchemaUse(SERVICE, OpenInferenceRequest, "validation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +154,10 @@ class Operation:
     """Further statuses that are answered with the body of `response`."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Descriptions of the path's parameters."""
+    error: type[BaseModel] = Error
+    """The body of errors."""
+    is_binary: bool = False
+    """Whether request and response may have the data of tensors behind their JSON."""
 
 
 class ModelsAPISchema(AutoSchema):
@@ -184,12 +226,15 @@ class ModelsAPISchema(AutoSchema):
             for status, (name, kind, text) in _ERROR_HEADERS.items()
             if status in self._errors()
         ]
-        return parameters + headers
+        return parameters + headers + (_HEADER_LENGTH if self._operation.is_binary else [])
 
     def get_request_serializer(self) -> Any:
         """Refer to the component of the request's body."""
         use = self._operation.request
-        return {"application/json": self._reference(use)} if use else None
+        if use is None:
+            return None
+        binary = {_BINARY: _BINARY_SCHEMA} if self._operation.is_binary else {}
+        return {"application/json": self._reference(use), **binary}
 
     def _get_request_body(self, direction: Any = "request") -> Any:
         body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
@@ -200,13 +245,17 @@ class ModelsAPISchema(AutoSchema):
         """Refer to the component of each response's body."""
         operation = self._operation
         success = self._reference(operation.response)
-        error = self._reference(own_body(Error))
-        responses = {200: OpenApiResponse(success, description="Success.")}
+        error = self._reference(own_body(operation.error))
+        responses: dict[Any, OpenApiResponse] = {
+            200: OpenApiResponse(success, description="Success.")
+        }
+        if operation.is_binary:
+            responses[200, _BINARY] = OpenApiResponse(_BINARY_SCHEMA, description="Success.")
         for status, description in operation.other_responses.items():
             responses[status] = OpenApiResponse(success, description=description)
         for status in self._errors():
             responses[status] = OpenApiResponse(
-                error, description=ERRORS[status], examples=_error_examples(status)
+                error, description=ERRORS[status], examples=_error_examples(status, operation.error)
             )
         return responses
 
@@ -237,11 +286,17 @@ class ModelsAPISchema(AutoSchema):
         return references[use]
 
 
-def _error_examples(status: int) -> list[OpenApiExample]:
+def _error_examples(status: int, error: type[BaseModel]) -> list[OpenApiExample]:
     return [
-        OpenApiExample(type_, Error(type=type_, messages=[message]).model_dump(exclude_none=True))
+        OpenApiExample(type_, _error_body(type_, message, error))
         for type_, message in _ERROR_EXAMPLES[status].items()
     ]
+
+
+def _error_body(type_: str, message: str, error: type[BaseModel]) -> dict[str, Any]:
+    if error is OpenInferenceError:
+        return {"error": message}
+    return Error(type=type_, messages=[message]).model_dump(exclude_none=True)
 
 
 class ModelsAPISchemaGenerator(SchemaGenerator):
@@ -263,17 +318,20 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
             "info": info,
             "paths": paths,
             "components": components,
-            "tags": tags(app_config.registry),
+            "tags": tags(app_config.registry, configuration),
         }
 
 
-def tags(registry: ModelRegistry) -> list[dict[str, str]]:
+def tags(registry: ModelRegistry, configuration: ServiceConfiguration) -> list[dict[str, str]]:
     """Describe the groups of operations: one for each model, and the service's own."""
+    open_inference = configuration.open_inference
+    name = OPEN_INFERENCE_TAG if open_inference and open_inference.enabled else None
     models = [model.details for model in registry if model.configuration.create_endpoint]
     described = [
         *(_tag(model.qualified_name, model.display_name, model.description) for model in models),
         _tag("models", "Models", "The models that this service hosts."),
         _tag("status", "Status", "Whether the service works and may get traffic."),
+        *([_tag(name, "Open Inference", "What clients of the protocol ask for.")] if name else []),
     ]
     # Once each, though a model may have the name of one of the service's own.
     return list({tag["name"]: tag for tag in described}.values())
@@ -286,7 +344,7 @@ def _tag(name: str, display_name: str, description: str) -> dict[str, str]:
 
 
 def _describe(registry: ModelRegistry) -> Description:
-    uses = [own_body(schema) for schema in _OWN_RESPONSES]
+    uses = [own_body(schema) for schema in _OWN_RESPONSES] + [OPEN_INFERENCE_REQUEST]
     for model in registry:
         if not model.configuration.create_endpoint:
             continue

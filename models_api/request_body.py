@@ -15,6 +15,7 @@ from rest_framework.exceptions import APIException, ParseError, UnsupportedMedia
 from models_api.conf import maximum_body_bytes
 
 _JSON_MEDIA_TYPE = re.compile(r"application/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
+_TENSOR_MEDIA_TYPES = ("application/json", "application/octet-stream")
 _READ_BYTES = 65536
 _DISCARDED_BYTES = 64 * 1024 * 1024
 
@@ -46,20 +47,20 @@ def read_json_body(request: HttpRequest) -> bytes:
         LengthRequired: it is chunked, and the server leaves it to the application to find its end.
         ParseError: it breaks off, or its framing is wrong.
     """
-    headers = request.META
-    if headers.get("CONTENT_TYPE") != "application/json":
-        _require_json(headers)
-    if "HTTP_CONTENT_ENCODING" in headers:
-        _require_uncompressed(headers)
-    try:
-        return _read(request)
-    except RequestDataTooBig:
-        raise PayloadTooLarge(maximum_body_bytes()) from None
-    except APIException:
-        raise
-    except Exception as error:
-        # Each server has exceptions of its own for a client that went away or a malformed chunk.
-        raise ParseError("The body could not be read to its end.") from error
+    if request.META.get("CONTENT_TYPE") != "application/json":
+        _require_json(request.META)
+    return _read_whole(request)
+
+
+def read_tensor_body(request: HttpRequest) -> bytes:
+    """Read the whole body of a request that may say that it is binary, too.
+
+    Raises:
+        UnsupportedMediaType, PayloadTooLarge, LengthRequired, ParseError: as read_json_body.
+    """
+    if request.META.get("CONTENT_TYPE", "application/json") not in _TENSOR_MEDIA_TYPES:
+        _require_json(request.META)
+    return _read_whole(request)
 
 
 def discard_body(request: HttpRequest) -> None:
@@ -88,6 +89,20 @@ def _require_uncompressed(headers: dict[str, Any]) -> None:
     if encoding.lower() not in ("", "identity"):
         detail = f'Unsupported content encoding "{encoding}"; send the body uncompressed.'
         raise UnsupportedMediaType(encoding, detail)
+
+
+def _read_whole(request: HttpRequest) -> bytes:
+    if "HTTP_CONTENT_ENCODING" in request.META:
+        _require_uncompressed(request.META)
+    try:
+        return _read(request)
+    except RequestDataTooBig:
+        raise PayloadTooLarge(maximum_body_bytes()) from None
+    except APIException:
+        raise
+    except Exception as error:
+        # Each server has exceptions of its own for a client that went away or a malformed chunk.
+        raise ParseError("The body could not be read to its end.") from error
 
 
 def _read(request: HttpRequest) -> bytes:

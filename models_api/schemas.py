@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 
 class HealthStatus(StrEnum):
@@ -100,3 +100,192 @@ class Error(BaseModel):
         default=None,
         description="The problems one by one, for programs; on validation errors only.",
     )
+
+
+# Bodies of the Open Inference Protocol, https://github.com/kserve/open-inference-protocol, and of
+# the extensions that Triton has for it. Named apart from whatever models call their own.
+
+
+class OpenInferenceServer(BaseModel):
+    """What the server says about itself."""
+
+    name: str = Field(description="Title of the service.")
+    version: str = Field(description="Version of the service.")
+    extensions: list[str] = Field(description="What it can do beyond the protocol.")
+
+
+class OpenInferenceLive(BaseModel):
+    """Whether the server works."""
+
+    live: bool = Field(description="Whether it answers requests.")
+
+
+class OpenInferenceReady(OpenInferenceLive):
+    """Whether the server should get requests."""
+
+    ready: bool = Field(description="Whether every model is loaded.")
+
+
+class OpenInferenceModelReady(BaseModel):
+    """Whether a model can be asked."""
+
+    name: str = Field(description="Name of the model.")
+    ready: bool = Field(description="Whether it is loaded.")
+
+
+class OpenInferenceTensor(BaseModel):
+    """A tensor that a model takes or gives."""
+
+    name: str = Field(description="Name of the field of the model's schema.")
+    datatype: str = Field(description="Type of the elements: BOOL, INT64, FP64 or BYTES.")
+    shape: list[int] = Field(description="Dimensions, rows first; -1 stands for any number.")
+    parameters: dict[str, Any] = Field(
+        description="`content_type` of BYTES, whether it is `required`, whether it is `nullable`."
+    )
+
+
+class OpenInferenceModel(BaseModel):
+    """What a model takes and gives."""
+
+    name: str = Field(description="Qualified name of the model.")
+    versions: list[str] = Field(description="The one version that there is.")
+    platform: str = Field(description="What the model is made with.")
+    inputs: list[OpenInferenceTensor] = Field(description="The tensors that it takes.")
+    outputs: list[OpenInferenceTensor] = Field(description="The tensors that it gives.")
+    parameters: dict[str, Any] = Field(
+        description="`max_rows` of a request; `positional` names what the columns of a single "
+        "tensor with another name stand for."
+    )
+
+
+class OpenInferenceRequestInput(BaseModel):
+    """A tensor with its elements."""
+
+    name: str = Field(description="Name of the input.")
+    shape: list[int] = Field(description="Dimensions, rows first.")
+    datatype: str = Field(description="Type of the elements.")
+    parameters: dict[str, Any] | None = Field(
+        default=None,
+        description="`content_type` of BYTES: `str`, `datetime`, `base64` or `json`; or "
+        "`binary_data_size`, if the elements are behind the JSON.",
+    )
+    data: list[Any] | None = Field(
+        default=None, description="The elements, flat in row-major order or nested."
+    )
+
+
+class OpenInferenceRequestOutput(BaseModel):
+    """An output that is wanted."""
+
+    name: str = Field(description="Name of the output.")
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="`binary_data`: whether its elements should be behind the JSON."
+    )
+
+
+class OpenInferenceRequest(BaseModel):
+    """Rows to predict for."""
+
+    id: str | None = Field(default=None, description="Comes back in the response.")
+    parameters: dict[str, Any] | None = Field(
+        default=None,
+        description="`binary_data_output`: whether all outputs should be behind the JSON; "
+        "`content_type` of all inputs.",
+    )
+    inputs: list[OpenInferenceRequestInput] = Field(description="The tensors that the model takes.")
+    outputs: list[OpenInferenceRequestOutput] | None = Field(
+        default=None, description="The outputs that are wanted; all, if this is missing."
+    )
+
+
+class OpenInferenceResponseOutput(BaseModel):
+    """An output with its elements."""
+
+    name: str = Field(description="Name of the output.")
+    shape: list[int] = Field(description="Dimensions, rows first.")
+    datatype: str = Field(description="Type of the elements.")
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="`content_type` of BYTES; `binary_data_size`."
+    )
+    data: list[Any] | None = Field(
+        default=None,
+        description="The elements in row-major order, unless they are behind the JSON.",
+    )
+
+
+class OpenInferenceResponse(BaseModel):
+    """What the model predicts for the rows."""
+
+    model_name: str = Field(description="Qualified name of the model.")
+    model_version: str = Field(description="Version of the model.")
+    id: str | None = Field(default=None, description="That of the request.")
+    outputs: list[OpenInferenceResponseOutput] = Field(description="The tensors that were wanted.")
+
+
+class OpenInferenceConfigTensor(BaseModel):
+    """A tensor, as Triton's configurations describe it."""
+
+    name: str = Field(description="Name of the field of the model's schema.")
+    data_type: str = Field(description="Such as TYPE_FP64; TYPE_STRING for BYTES.")
+    dims: list[int] = Field(description="Dimensions without that of rows.")
+
+
+class OpenInferenceConfig(BaseModel):
+    """A model's configuration, in the form of Triton's."""
+
+    name: str = Field(description="Qualified name of the model.")
+    platform: str = Field(description="What the model is made with.")
+    backend: str = Field(description="What runs it.")
+    max_batch_size: int = Field(description="Rows that a request may have.")
+    input: list[OpenInferenceConfigTensor] = Field(description="The tensors that it takes.")
+    output: list[OpenInferenceConfigTensor] = Field(description="The tensors that it gives.")
+
+
+class OpenInferenceDuration(BaseModel):
+    """Requests, and the time that they took together."""
+
+    count: int = Field(description="Number of requests.")
+    ns: int = Field(description="Nanoseconds.")
+
+
+class OpenInferenceDurations(BaseModel):
+    """Requests by what became of them."""
+
+    success: OpenInferenceDuration = Field(description="Those that were answered.")
+    fail: OpenInferenceDuration = Field(description="Those that were refused, or failed.")
+
+
+class OpenInferenceModelStatistics(BaseModel):
+    """What has become of a model's inference requests."""
+
+    name: str = Field(description="Qualified name of the model.")
+    version: str = Field(description="Version of the model.")
+    last_inference: int = Field(description="Milliseconds since 1970; 0 if there was none.")
+    inference_count: int = Field(description="Rows that were predicted.")
+    execution_count: int = Field(description="Requests that were answered.")
+    inference_stats: OpenInferenceDurations = Field(description="Requests and their durations.")
+
+
+class OpenInferenceStatistics(BaseModel):
+    """What has become of inference requests, in the process that answers."""
+
+    model_stats: list[OpenInferenceModelStatistics] = Field(description="Model by model.")
+
+
+class OpenInferenceIndexEntry(BaseModel):
+    """A model of the service."""
+
+    name: str = Field(description="Qualified name of the model.")
+    version: str = Field(description="Version of the model.")
+    state: str = Field(description="READY, LOADING or UNAVAILABLE.")
+    reason: str = Field(description="Why it is not ready; empty if it is.")
+
+
+class OpenInferenceIndex(RootModel[list[OpenInferenceIndexEntry]]):
+    """The models of the service."""
+
+
+class OpenInferenceError(BaseModel):
+    """Why a request was not answered."""
+
+    error: str = Field(description="What is wrong, for people.")

@@ -108,10 +108,32 @@ def _batch_pattern(model: HostedModel, view: Any) -> URLPattern:
     return pattern
 
 
-def documentation_patterns(registry: ModelRegistry, title: str) -> list[Route]:
+def open_inference_patterns(
+    registry: ModelRegistry, configuration: ServiceConfiguration
+) -> list[Route]:
+    """Make the routes of the Open Inference Protocol, if they are wanted."""
+    if configuration.open_inference is None or not configuration.open_inference.enabled:
+        return []
+    # Needs numpy, which not every service has.
+    from models_api.open_inference import routes  # noqa: PLC0415
+
+    return routes.open_inference_patterns(
+        registry,
+        title=configuration.service_title,
+        version=configuration.version,
+        maximum_rows=maximum_batch_rows(),
+        guard=lambda predict, model: _guarded(predict, model, registry),
+    )
+
+
+def documentation_patterns(
+    registry: ModelRegistry,
+    title: str,
+    documented: Callable[[ModelRegistry], list[Route]] = api_patterns,
+) -> list[Route]:
     """Make the routes of the documentation of the API's routes."""
     given: dict[str, Any] = {"registry": registry}
-    document = {"document": OpenAPIDocument(registry, api_patterns), **given}
+    document = {"document": OpenAPIDocument(registry, documented), **given}
     return [
         path("", RootView.as_view(**given), name="root"),
         path("openapi.json", OpenAPIJSONView.as_view(**document), name="openapi-json"),
@@ -125,12 +147,16 @@ def documentation_patterns(registry: ModelRegistry, title: str) -> list[Route]:
 def _patterns() -> list[Route]:
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
     try:
-        registry = app_config.registry
-        title = app_config.configuration.service_title
+        registry, configuration = app_config.registry, app_config.configuration
     except ConfigurationError as error:
         # A project with other pages still has those.
-        registry, title = UnusableRegistry(error), ServiceConfiguration().service_title
-    return api_patterns(registry) + documentation_patterns(registry, title)
+        registry, configuration = UnusableRegistry(error), ServiceConfiguration()
+
+    def documented(registry: ModelRegistry) -> list[Route]:
+        return api_patterns(registry) + open_inference_patterns(registry, configuration)
+
+    title = configuration.service_title
+    return documented(registry) + documentation_patterns(registry, title, documented)
 
 
 urlpatterns = _patterns()

@@ -75,6 +75,8 @@ class ModelsAPIView(APIView):
     content_negotiation_class = OneFormat
     versioning_class = None
     schema = ModelsAPISchema()
+    respond_to_error = staticmethod(exception_handler)
+    """Makes the response of an exception, in the way of DRF's EXCEPTION_HANDLER."""
 
     @property
     def default_response_headers(self) -> dict[str, str]:
@@ -88,7 +90,7 @@ class ModelsAPIView(APIView):
 
     def get_exception_handler(self) -> Any:
         """Answer errors in this app's form, whatever the project does elsewhere."""
-        return exception_handler
+        return self.respond_to_error
 
     def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer 405 with the methods that are allowed."""
@@ -123,10 +125,10 @@ class PredictionView(ModelsAPIView):
                 response: HttpResponse = view(request, *args, **kwargs)
                 return response
             try:
-                return _json_bytes(predictor(read_json_body(request)))
+                return cls.answer(predictor, request)
             except Exception as error:  # noqa: BLE001 (the handler answers them all)
                 registry.start_loading()
-                return exception_handler(error, {"request": request})
+                return cls.respond_to_error(error, {"request": request})
 
         return predict
 
@@ -149,15 +151,16 @@ class PredictionView(ModelsAPIView):
 
     def post(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Predict for what is in the body."""
-        return _json_bytes(self.predictor(read_json_body(request._request)))
+        return self.answer(self.predictor, request._request)
+
+    @staticmethod
+    def answer(predictor: Any, request: HttpRequest) -> HttpResponse:
+        """Predict for what is in the body of a request."""
+        return HttpResponse(predictor(read_json_body(request)), content_type="application/json")
 
     @classmethod
     def _restricts(cls) -> bool:
         return any(permission is not AllowAny for permission in cls.permission_classes)
-
-
-def _json_bytes(body: bytes) -> HttpResponse:
-    return HttpResponse(body, content_type="application/json")
 
 
 class UnknownModelView(ModelsAPIView):

@@ -1,5 +1,6 @@
 """From a file to a registry (tests/broken_configurations has the files that lead to none)."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,24 @@ def test_models_keep_the_order_of_the_file_and_none_is_loaded(read: Any) -> None
 
 def test_a_service_may_have_no_model(read: Any) -> None:
     assert len(build_registry(read("service_title: Empty"))) == 0
+
+
+def test_open_inference_without_numpy_says_what_to_install(
+    read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # This is how Python itself notes a module that cannot be imported.
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert len(build_registry(read("open_inference: {enabled: false}"))) == 0
+    with pytest.raises(ConfigurationError) as caught:
+        build_registry(read("open_inference:\n  enabled: true\n"))
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.id, problem.key_path, problem.message, problem.hint) == (
+        2,
+        "models_api.E008",
+        "open_inference.enabled",
+        "the Open Inference Protocol needs numpy, which is not installed",
+        'Install it: pip install "modelhost[open-inference]"',
+    )
 
 
 def test_problems_come_in_the_order_of_the_lines(read: Any) -> None:

@@ -34,6 +34,7 @@ from models_api.configuration import (
     DecoratorConfiguration,
     MetricsConfiguration,
     ModelConfiguration,
+    OpenInferenceConfiguration,
     ServiceConfiguration,
 )
 from tests.end_to_end.server import REPOSITORY, Server
@@ -147,6 +148,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Decorators": DecoratorConfiguration,
     "Batching": BatchingConfiguration,
     "Metrics": MetricsConfiguration,
+    "Open Inference": OpenInferenceConfiguration,
 }
 
 
@@ -354,6 +356,15 @@ def test_the_commands_of_a_page_print_what_it_shows(
     with ExitStack() as servers:
         walkthrough = Walkthrough(tmp_path, servers, example_server)
         walkthrough.run(*blocks(REPOSITORY / name))
+
+
+def test_the_requests_for_open_inference_are_answered_as_shown(tmp_path: Path) -> None:
+    page = REPOSITORY / "docs" / "open-inference.md"
+    with (
+        Server(REPOSITORY / "examples" / "open_inference.yaml") as server,
+        ExitStack() as servers,
+    ):
+        Walkthrough(tmp_path, servers, server).run(*blocks(page))
 
 
 def test_the_clients_predict(example_server: Server, tmp_path: Path) -> None:

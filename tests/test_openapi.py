@@ -17,6 +17,7 @@ from rest_framework.authentication import BasicAuthentication
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.throttling import AnonRateThrottle
 
+from models_api.configuration import ServiceConfiguration
 from models_api.documentation import OpenAPIDocument
 from models_api.openapi import ModelsAPISchemaGenerator, tags
 from models_api.serving import Predictor
@@ -134,7 +135,7 @@ def test_the_parameter_of_the_metadata_is_described() -> None:
 
 
 def test_every_tag_is_described_once() -> None:
-    described = tags(service().registry)
+    described = tags(service().registry, ServiceConfiguration())
     names = [tag["name"] for tag in described]
     assert names == [*(model.qualified_name for model in Echo.all), "models"]
     assert described[0] == {

@@ -1,0 +1,226 @@
+"""Between tensors and the JSON of rows: what a client sends, and what a model gives.
+
+Rows go through JSON, so that a model's schema says the same of them as of any other request.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy
+from pydantic_core import from_json, to_json
+
+from models_api.exceptions import InputProblem, InvalidInput, TensorError
+from models_api.open_inference.columns import Column, Columns
+from models_api.open_inference.datatypes import Array
+from models_api.open_inference.tensors import Tensor
+from models_api.yaml_document import key_path
+
+_CONTENT_TYPES = ("np", "pd", "str", "datetime", "base64", "json", "pd_json")
+_NUMPY_KINDS = {"BOOL": "b", "INT64": "i"}
+_NUMPY_TYPES = {"BOOL": "?", "INT64": "<i8", "FP64": "<f8", "BYTES": "O"}
+_MAXIMUM_PROBLEMS = 10
+
+
+def rows_from_tensors(
+    tensors: Sequence[Tensor], columns: Columns, content_type: Any, maximum_rows: int
+) -> tuple[bytes, int]:
+    """Write the rows that the tensors hold as a JSON array; return their number, too.
+
+    Args:
+        tensors: At least one.
+        columns: What the model takes.
+        content_type: What the request says of all tensors; one of MLServer's names, or None.
+        maximum_rows: More are refused.
+
+    Raises:
+        TensorError: a tensor is none of the model's, or its values have no place in the field.
+    """
+    fields = _fields(tensors, columns)
+    count = _count_rows(tensors, maximum_rows)
+    if columns.is_whole:
+        ((column, tensor),) = fields
+        return to_json(_values(tensor, column, content_type)), count
+    names = [column.name for column, _ in fields]
+    values = [_values(tensor, column, content_type) for column, tensor in fields]
+    return to_json([dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]), count
+
+
+def tensor_from_predictions(predictions: Sequence[Any], column: Column, columns: Columns) -> Tensor:
+    """Make the tensor of an output from predictions that were parsed from their JSON.
+
+    Raises:
+        TensorError: no one tensor can hold them.
+    """
+    name = column.name
+    values = predictions if columns.is_whole else [each.get(name) for each in predictions]
+    array = None
+    with suppress(ValueError, TypeError, OverflowError):
+        array = _array(values, column)
+    if array is None or array.ndim != 1 + len(column.dimensions):
+        raise TensorError(
+            f'Output "{name}": these predictions do not fit into one tensor of {column.datatype}, '
+            "because lists differ in length or a number is too large; ask for one row at a time, "
+            "or for other outputs."
+        )
+    parameters = {"content_type": column.content_type} if column.content_type else {}
+    return Tensor(name, column.datatype, array.shape, array, parameters)
+
+
+def tensor_error(error: InvalidInput, columns: Columns) -> TensorError:
+    """Say which tensors and rows do not fit the model's schema, where the error tells of JSON."""
+    whole = next(iter(columns)).name if columns.is_whole else None
+    messages = list(dict.fromkeys(_message(problem, whole) for problem in error.problems))
+    if len(messages) > _MAXIMUM_PROBLEMS:
+        more = len(messages) - _MAXIMUM_PROBLEMS
+        messages = [*messages[:_MAXIMUM_PROBLEMS], f"and {more} more"]
+    return TensorError("; ".join(messages))
+
+
+def _message(problem: InputProblem, whole: str | None) -> str:
+    # The first two parts of a location are "inputs" and the index of the row.
+    row, *path = problem.location[1:] or (None,)
+    if row is None:
+        return problem.message
+    if whole is not None:
+        path = [whole, *path]
+    elif problem.type == "missing" and len(path) == 1:
+        return f'Input "{path[0]}" is missing.'
+    if not path:
+        return f"Row {row}: {problem.message}"
+    name, *rest = path
+    where = f"{key_path(rest)}: " if rest else ""
+    return f'Input "{name}", row {row}: {where}{problem.message}'
+
+
+def _fields(tensors: Sequence[Tensor], columns: Columns) -> list[tuple[Column, Tensor]]:
+    unknown = [tensor for tensor in tensors if tensor.name not in columns.by_name]
+    if not unknown or (columns.takes_others and len(tensors) > 1):
+        return [(_column(tensor, columns), tensor) for tensor in tensors]
+    (first, *_), names = unknown, ", ".join(columns.by_name)
+    if len(tensors) > 1:
+        raise TensorError(f'Input "{first.name}": the model has none of this name; it has {names}.')
+    if columns.is_whole:
+        return [(column, first) for column in columns]
+    positional = columns.positional(first.shape[1]) if len(first.shape) == 2 else None
+    if positional is None:
+        if columns.takes_others:
+            return [(_column(first, columns), first)]
+        raise TensorError(
+            f'Input "{first.name}": the model has none of this name, and the shape '
+            f"{list(first.shape)} is not that of rows with one element for each of {names}."
+        )
+    return [(column, _slice(first, index)) for index, column in enumerate(positional)]
+
+
+def _column(tensor: Tensor, columns: Columns) -> Column:
+    # A field that the model does not name takes whatever the datatype says.
+    return columns.by_name.get(tensor.name) or Column(tensor.name, tensor.datatype)
+
+
+def _slice(tensor: Tensor, index: int) -> Tensor:
+    data = tensor.data[:, index]
+    return Tensor(tensor.name, tensor.datatype, data.shape, data, tensor.parameters)
+
+
+def _count_rows(tensors: Sequence[Tensor], maximum: int) -> int:
+    first, *others = tensors
+    for tensor in tensors:
+        if not tensor.shape:
+            raise TensorError(f'Input "{tensor.name}": the first dimension should be that of rows.')
+    count = first.shape[0]
+    for tensor in others:
+        if tensor.shape[0] != count:
+            raise TensorError(
+                f'Input "{tensor.name}" has {tensor.shape[0]} rows, '
+                f'but input "{first.name}" has {count}.'
+            )
+    if count > maximum:
+        raise TensorError(f"There are {count} rows; a request may have at most {maximum}.")
+    return count
+
+
+def _values(tensor: Tensor, column: Column, content_type: Any) -> list[Any]:
+    """List the value of each row."""
+    decode = None
+    if tensor.datatype == "BYTES":
+        decode = _decoder(tensor, column, tensor.parameters.get("content_type", content_type))
+    data = tensor.data
+    # MLServer's clients send a column as a table of one column.
+    if data.shape[1:] == (1,) and (column.is_scalar or decode is _from_json):
+        data = data[:, 0]
+    if decode is not None:
+        data = _decoded(tensor.name, data, decode)
+    values: list[Any] = data.tolist()
+    return values
+
+
+def _decoder(tensor: Tensor, column: Column, content_type: Any) -> Callable[[bytes], Any]:
+    if content_type is not None and content_type not in _CONTENT_TYPES:
+        known = ", ".join(_CONTENT_TYPES)
+        raise TensorError(f'Input "{tensor.name}": content_type should be one of {known}.')
+    is_json = column.content_type == "json" and content_type != "str"
+    if is_json or content_type in ("json", "pd_json"):
+        return _from_json
+    # A field that is base64 itself takes it as it comes.
+    if content_type == "base64" and column.content_type != "base64":
+        return _from_base64
+    return bytes.decode
+
+
+def _decoded(name: str, data: Array, decode: Callable[[bytes], Any]) -> Array:
+    decoded = numpy.empty(data.size, dtype=object)
+    for index, element in enumerate(data.ravel().tolist()):
+        try:
+            decoded[index] = decode(element)
+        except UnicodeDecodeError:
+            raise TensorError(f'Input "{name}": data[{index}] is not UTF-8.') from None
+        except binascii.Error:
+            raise TensorError(f'Input "{name}": data[{index}] is not base64.') from None
+        except ValueError as error:
+            raise TensorError(f'Input "{name}": data[{index}] is not JSON: {error}') from None
+    return decoded.reshape(data.shape)
+
+
+def _from_json(element: bytes) -> Any:
+    return from_json(element, allow_inf_nan=False)
+
+
+def _from_base64(element: bytes) -> str:
+    return base64.b64decode(element, validate=True).decode()
+
+
+def _array(values: Sequence[Any], column: Column) -> Array:
+    if not values:
+        dimensions = (max(0, dimension) for dimension in column.dimensions)
+        return numpy.empty((0, *dimensions), dtype=_NUMPY_TYPES[column.datatype])
+    return _strings(values, column) if column.datatype == "BYTES" else _numbers(values, column)
+
+
+def _numbers(values: Sequence[Any], column: Column) -> Array:
+    dtype = _NUMPY_TYPES[column.datatype]
+    if column.datatype == "FP64":
+        # None, which is what JSON makes of NaN, is NaN again.
+        return numpy.array(values, dtype=dtype)
+    array = numpy.array(values)
+    # Whatever is something else would be converted, and not always to the same value.
+    if array.size and array.dtype.kind != _NUMPY_KINDS[column.datatype]:
+        raise ValueError(array.dtype)
+    return array.astype(dtype, copy=False)
+
+
+def _strings(values: Sequence[Any], column: Column) -> Array:
+    if column.content_type == "json":
+        return _objects(list(map(to_json, values)))
+    array = numpy.array(values, dtype=object)
+    return _objects(list(map(str.encode, array.ravel().tolist()))).reshape(array.shape)
+
+
+def _objects(values: list[bytes]) -> Array:
+    array = numpy.empty(len(values), dtype=object)
+    array[:] = values
+    return array

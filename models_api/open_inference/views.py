@@ -1,0 +1,411 @@
+"""The protocol's views: thin, as those of the JSON API, and under the same policies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from pydantic_core import from_json
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from models_api.exceptions import ModelNotFound, TensorError
+from models_api.open_inference.columns import columns
+from models_api.open_inference.descriptions import describe_config, describe_model, list_tensors
+from models_api.open_inference.errors import respond_to_error
+from models_api.open_inference.inference import Payload
+from models_api.open_inference.statistics import Statistics
+from models_api.openapi import OPEN_INFERENCE_REQUEST, OPEN_INFERENCE_TAG, Operation, own_body
+from models_api.registry import HostedModel, LoadState
+from models_api.request_body import read_json_body, read_tensor_body
+from models_api.schemas import (
+    OpenInferenceConfig,
+    OpenInferenceDuration,
+    OpenInferenceDurations,
+    OpenInferenceError,
+    OpenInferenceIndex,
+    OpenInferenceIndexEntry,
+    OpenInferenceLive,
+    OpenInferenceModel,
+    OpenInferenceModelReady,
+    OpenInferenceModelStatistics,
+    OpenInferenceReady,
+    OpenInferenceResponse,
+    OpenInferenceServer,
+    OpenInferenceStatistics,
+)
+from models_api.views import (
+    ModelsAPIView,
+    PredictionView,
+    StatusView,
+    UnknownModelView,
+    json_response,
+)
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_NAME = {"qualified_name": "Qualified name of the model."}
+_VERSION = {"version": "Version of the model."}
+
+
+class OpenInferenceView(ModelsAPIView):
+    """Base of the protocol's views: errors have its form."""
+
+    respond_to_error = staticmethod(respond_to_error)
+
+    is_versioned = False
+    """Whether the path names a version of the model."""
+
+    def model_operation(self, id_: str, summary: str, **given: Any) -> Operation:
+        """Describe an operation on one model, or on one version of it."""
+        suffix, title = ("_version", " in a version") if self.is_versioned else ("", "")
+        return Operation(
+            id=f"open_inference_{id_}{suffix}",
+            tag=OPEN_INFERENCE_TAG,
+            summary=f"{summary}{title}",
+            error=OpenInferenceError,
+            parameters={**_NAME, **_VERSION} if self.is_versioned else _NAME,
+            **given,
+        )
+
+    def hosted(self, qualified_name: str, version: str | None) -> HostedModel:
+        """Look a model up, in the version that the client wants if it wants one.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelNotReady: nobody knows yet.
+        """
+        model = self.registry[qualified_name]
+        actual = model.details.version
+        if version not in (None, actual):
+            message = f'The model "{qualified_name}" has no version "{version}", but "{actual}".'
+            raise ModelNotFound(qualified_name, message)
+        return model
+
+
+class ServerView(OpenInferenceView):
+    """Says what the server is."""
+
+    title = ""
+    version = ""
+
+    def operation(self) -> Operation:
+        """Describe the server's metadata."""
+        return Operation(
+            id="open_inference_server",
+            tag=OPEN_INFERENCE_TAG,
+            summary="Describe the server",
+            description="Name and version of the service, and the extensions that it knows.",
+            response=own_body(OpenInferenceServer),
+            errors=(500,),
+            error=OpenInferenceError,
+        )
+
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Say what the server is."""
+        extensions = [
+            "binary_tensor_data",
+            "model_configuration",
+            "model_repository",
+            "statistics",
+        ]
+        server = OpenInferenceServer(name=self.title, version=self.version, extensions=extensions)
+        return json_response(server)
+
+
+class LiveView(OpenInferenceView, StatusView):
+    """Says that the server answers."""
+
+    def operation(self) -> Operation:
+        """Describe the liveness check."""
+        return Operation(
+            id="open_inference_live",
+            tag=OPEN_INFERENCE_TAG,
+            summary="Check liveness",
+            description="Live unless a prediction never ends.",
+            response=own_body(OpenInferenceLive),
+            other_responses={503: "A prediction never ends."},
+            error=OpenInferenceError,
+        )
+
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Say that the server answers, whatever its models do."""
+        return json_response(OpenInferenceLive(live=True))
+
+
+class ReadyView(OpenInferenceView, StatusView):
+    """Says whether the server should get requests."""
+
+    def operation(self) -> Operation:
+        """Describe the readiness check."""
+        return Operation(
+            id="open_inference_ready",
+            tag=OPEN_INFERENCE_TAG,
+            summary="Check readiness",
+            description="Ready once every model is loaded.",
+            response=own_body(OpenInferenceReady),
+            other_responses={503: "A model is not loaded yet, or failed to load."},
+            error=OpenInferenceError,
+        )
+
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Say whether every model is loaded."""
+        is_ready = self.registry.is_ready
+        return json_response(
+            OpenInferenceReady(live=True, ready=is_ready), 200 if is_ready else 503
+        )
+
+
+class ModelReadyView(OpenInferenceView, StatusView):
+    """Says whether a model can be asked."""
+
+    def operation(self) -> Operation:
+        """Describe the readiness check of a model."""
+        return self.model_operation(
+            "model_ready",
+            "Check a model's readiness",
+            description="Ready once the model is loaded.",
+            response=own_body(OpenInferenceModelReady),
+            other_responses={503: "The model is not loaded yet, or failed to load."},
+            errors=(404,),
+        )
+
+    def get(
+        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: Any
+    ) -> HttpResponse:
+        """Say whether the model is loaded."""
+        model = self.hosted(qualified_name, version)
+        is_ready = model.state is LoadState.READY
+        body = OpenInferenceModelReady(name=qualified_name, ready=is_ready)
+        return json_response(body, 200 if is_ready else 503)
+
+
+class ModelView(OpenInferenceView):
+    """Says which tensors a model takes and gives."""
+
+    maximum_rows = 0
+
+    def operation(self) -> Operation:
+        """Describe a model's metadata."""
+        return self.model_operation(
+            "model",
+            "Describe a model's tensors",
+            description="The tensors that the model takes and gives.",
+            response=own_body(OpenInferenceModel),
+            errors=(404, 500, 503),
+        )
+
+    def get(
+        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: Any
+    ) -> HttpResponse:
+        """Describe the model's tensors."""
+        model = self.hosted(qualified_name, version)
+        return json_response(describe_model(model, self.maximum_rows))
+
+
+class ConfigView(OpenInferenceView):
+    """Describes a model as Triton's configurations do."""
+
+    maximum_rows = 0
+
+    def operation(self) -> Operation:
+        """Describe a model's configuration."""
+        return self.model_operation(
+            "config",
+            "Describe a model as Triton does",
+            description="The tensors that the model takes and gives, in the form of Triton's "
+            "configuration of a model.",
+            response=own_body(OpenInferenceConfig),
+            errors=(404, 500, 503),
+        )
+
+    def get(
+        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: Any
+    ) -> HttpResponse:
+        """Describe the model's tensors."""
+        model = self.hosted(qualified_name, version)
+        return json_response(describe_config(model, self.maximum_rows))
+
+
+class StatisticsView(OpenInferenceView):
+    """Says what has become of inference requests."""
+
+    statistics_of: Callable[[HostedModel], Statistics] = None  # type: ignore[assignment] # given
+    is_of_all = False
+    """Whether the path names no model."""
+
+    def operation(self) -> Operation:
+        """Describe the statistics."""
+        what: dict[str, Any] = {
+            "description": "What has become of inference requests in the process that answers; "
+            "there may be others.",
+            "response": own_body(OpenInferenceStatistics),
+            "errors": (404, 500, 503),
+        }
+        if not self.is_of_all:
+            return self.model_operation("model_statistics", "Count a model's requests", **what)
+        return Operation(
+            id="open_inference_statistics",
+            tag=OPEN_INFERENCE_TAG,
+            summary="Count all inference requests",
+            error=OpenInferenceError,
+            **what,
+        )
+
+    def get(
+        self,
+        request: Request,
+        qualified_name: str | None = None,
+        version: str | None = None,
+        **kwargs: Any,
+    ) -> HttpResponse:
+        """Count the requests of one model, or of all."""
+        models = (
+            list(self.registry)
+            if qualified_name is None
+            else [self.hosted(qualified_name, version)]
+        )
+        statistics = [self._statistics(model) for model in models]
+        return json_response(OpenInferenceStatistics(model_stats=statistics))
+
+    def _statistics(self, model: HostedModel) -> OpenInferenceModelStatistics:
+        counts, details = self.statistics_of(model).counts(), model.details
+        success, failure = counts.success, counts.failure
+        return OpenInferenceModelStatistics(
+            name=details.qualified_name,
+            version=details.version,
+            last_inference=counts.last_inference_milliseconds,
+            inference_count=counts.rows,
+            execution_count=success.count,
+            inference_stats=OpenInferenceDurations(
+                success=OpenInferenceDuration(count=success.count, ns=success.nanoseconds),
+                fail=OpenInferenceDuration(count=failure.count, ns=failure.nanoseconds),
+            ),
+        )
+
+
+class RepositoryIndexView(OpenInferenceView):
+    """Lists the models and how far their loading has come."""
+
+    def operation(self) -> Operation:
+        """Describe the list."""
+        return Operation(
+            id="open_inference_index",
+            tag=OPEN_INFERENCE_TAG,
+            summary="List the models",
+            description="All models with their state. A body is not needed; `ready: true` in it "
+            "asks for those only that are ready.",
+            response=own_body(OpenInferenceIndex),
+            errors=(400, 411, 413, 415, 500, 503),
+            error=OpenInferenceError,
+        )
+
+    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """List the models."""
+        only_ready = _wants_only_ready(read_json_body(request._request))
+        models = [
+            model for model in self.registry if model.state is LoadState.READY or not only_ready
+        ]
+        return json_response(OpenInferenceIndex(list(map(_index_entry, models))))
+
+
+class InferView(OpenInferenceView, PredictionView):
+    """Predicts with one model for the rows of tensors."""
+
+    def operation(self) -> Operation:
+        """Describe the inference in the model's own words."""
+        details = self.hosted_model.details
+        input_schema, output_schema = self.hosted_model.schemas
+        taken = list_tensors(columns(input_schema, "validation"))
+        given = list_tensors(columns(output_schema, "serialization"))
+        return Operation(
+            id=f"infer_{details.qualified_name}",
+            tag=details.qualified_name,
+            summary=f"Infer with {details.display_name}",
+            description=f"{details.description}\n\nInputs: {taken}.\n\nOutputs: {given}.",
+            request=OPEN_INFERENCE_REQUEST,
+            response=own_body(OpenInferenceResponse),
+            errors=(400, 411, 413, 415, 500, 503, 504),
+            error=OpenInferenceError,
+            is_binary=True,
+        )
+
+    @staticmethod
+    def answer(predictor: Any, request: HttpRequest) -> HttpResponse:
+        """Predict for the rows in the body of a request."""
+        length = request.META.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
+        header_length = None if length is None else _header_length(length)
+        answer: Payload = predictor(Payload(read_tensor_body(request), header_length))
+        if answer.header_length is None:
+            return HttpResponse(answer.body, content_type="application/json")
+        headers = {_HEADER_LENGTH: str(answer.header_length)}
+        return HttpResponse(answer.body, content_type="application/octet-stream", headers=headers)
+
+
+class UnknownInferView(OpenInferenceView, UnknownModelView):
+    """Answers for models without a route of their own, and for versions."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Leave the request to the model's own view, if there is such a model and version."""
+        self.registry.start_loading()
+        version = kwargs.get("version")
+        for model in self.registry.endpoints():
+            if model.qualified_name == kwargs["qualified_name"] and version in (
+                None,
+                _version(model),
+            ):
+                return self.view_of(model)(request)
+        return APIView.dispatch(self, request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check the policies, then say what is missing, whatever the method."""
+        ModelsAPIView.initial(self, request, *args, **kwargs)
+        model = self.hosted(kwargs["qualified_name"], kwargs.get("version"))
+        UnknownModelView.initial(self, request, qualified_name=model.qualified_name)
+
+
+class NothingView(OpenInferenceView):
+    """Answers where the protocol has no route."""
+
+    schema = None  # type: ignore[assignment] # keeps it out of the document
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check the policies, then say that there is nothing, whatever the method."""
+        super().initial(request, *args, **kwargs)
+        raise ModelNotFound("", f"There is nothing at {request.path}.")
+
+
+def _header_length(text: str) -> int:
+    if not _DIGITS.fullmatch(text):
+        raise TensorError(f"{_HEADER_LENGTH} should be a whole number.")
+    return int(text)
+
+
+def _version(model: HostedModel) -> str | None:
+    return model.details.version if model.is_described else None
+
+
+def _wants_only_ready(body: bytes) -> bool:
+    if not body:
+        return False
+    try:
+        options = from_json(body)
+    except ValueError as error:
+        raise TensorError(f"Invalid JSON: {error}") from None
+    ready = options.get("ready", False) if isinstance(options, dict) else None
+    if not isinstance(ready, bool):
+        raise TensorError('The body should be an object; its key "ready" is true or false.')
+    return ready
+
+
+def _index_entry(model: HostedModel) -> OpenInferenceIndexEntry:
+    details, state = model.details, _STATES.get(model.state, "LOADING")
+    reason = "" if state == "READY" else str(model.not_ready())
+    return OpenInferenceIndexEntry(
+        name=details.qualified_name, version=details.version, state=state, reason=reason
+    )
+
+
+_STATES = {LoadState.READY: "READY", LoadState.FAILED: "UNAVAILABLE"}
