@@ -6,6 +6,7 @@ names only, no database. docs/operations.md lists them.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.core.management.utils import get_random_secret_key
@@ -35,6 +36,10 @@ TIME_ZONE = "UTC"
 DATA_UPLOAD_MAX_MEMORY_SIZE = number("MAX_BODY_BYTES", 10 * 1024 * 1024)
 MODELS_API_MAX_BATCH_ROWS = number("MAX_BATCH_ROWS", 1000)
 MODELS_API_MAX_CONCURRENT_PREDICTIONS = number("MAX_CONCURRENT_PREDICTIONS", 0) or None
+MODELS_API_HUNG_PREDICTION_SECONDS = number("HUNG_PREDICTION_SECONDS", 300) or None
+if sys.argv[1:2] == ["runserver"]:
+    # Nobody would start another one, and a debugger may well hold a prediction for long.
+    MODELS_API_HUNG_PREDICTION_SECONDS = None
 
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.

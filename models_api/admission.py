@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
 
 from models_api.exceptions import Overloaded
+from models_api.request_context import RequestContext, current_request
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,7 +19,7 @@ T = TypeVar("T")
 class Slot:
     """A place for one prediction after the other; says which one is there."""
 
-    __slots__ = ("began", "free", "model", "thread", "timeout_seconds")
+    __slots__ = ("began", "free", "model", "request", "thread", "timeout_seconds")
 
     def __init__(self, free: list[Slot]) -> None:
         self.free = free
@@ -29,6 +30,7 @@ class Slot:
         """Identifier of the thread that predicts."""
         self.model = ""
         """Qualified name."""
+        self.request: RequestContext | None = None
         self.timeout_seconds: float | None = None
         """After which nobody waits for the prediction any more; None if somebody always does."""
 
@@ -41,6 +43,9 @@ class Admission:
 
     def __init__(self, maximum: int | None = None) -> None:
         self._begin(maximum)
+        self._start_watching: Callable[[], None] | None = None
+        self.unwatched: list[Callable[[], None]] = []
+        """What is to be called at the first prediction of this process; empty afterwards."""
         # The threads that were predicting are not in a forked child.
         begin = weakref.WeakMethod(self._begin_in_child)
         os.register_at_fork(after_in_child=lambda: _call(begin()))
@@ -53,6 +58,19 @@ class Admission:
     def limit(self, maximum: int | None) -> None:
         """Change the maximum; predictions in hand at this moment count no more."""
         self._begin(maximum)
+
+    def watch(self, start: Callable[[], None]) -> None:
+        """Call `start` at the first prediction of this process, and of each forked child."""
+        self._start_watching = start
+        self.unwatched = [start]
+
+    def begin_watching(self) -> None:
+        """Call what is to be called at the first prediction."""
+        try:
+            start = self.unwatched.pop()
+        except IndexError:  # another thread was faster
+            return
+        start()
 
     def enter(self) -> Slot:
         """Take a slot.
@@ -80,6 +98,7 @@ class Admission:
 
     def _begin_in_child(self) -> None:
         self._begin(self._maximum)
+        self.unwatched = [self._start_watching] if self._start_watching is not None else []
 
     def _another_slot(self) -> Slot:
         if self._maximum is not None:
@@ -112,14 +131,17 @@ class Admitted(Generic[P, T]):
             Overloaded: the process has as many predictions in hand as it may have.
             Exception: whatever the predictor raises.
         """
+        if self._admission.unwatched:
+            self._admission.begin_watching()
         slot = self._admission.enter()
+        slot.request = current_request.get()
         slot.model, slot.timeout_seconds = self._model, self._timeout_seconds
         slot.thread = threading.get_ident()
         slot.began = time.monotonic()
         try:
             return self._predict(*args, **kwargs)
         finally:
-            slot.began = None
+            slot.began = slot.request = None
             slot.free.append(slot)
 
 

@@ -12,10 +12,15 @@ from django.http.response import HttpResponseBase
 from django.utils.autoreload import BaseReloader, autoreload_started
 
 from models_api.assembly import build_registry
-from models_api.conf import configuration_path, maximum_concurrent_predictions
+from models_api.conf import (
+    configuration_path,
+    hung_prediction_seconds,
+    maximum_concurrent_predictions,
+)
 from models_api.configuration import ConfigurationFile, ServiceConfiguration
 from models_api.exceptions import ConfigurationError
 from models_api.registry import ModelRegistry
+from models_api.watchdog import Watchdog
 
 RequestObserver = Callable[[HttpRequest, HttpResponseBase, float], None]
 
@@ -61,4 +66,7 @@ class ModelsAPIConfig(AppConfig):
         """
         registry = build_registry(self.configuration_file)
         registry.admission.limit(maximum_concurrent_predictions())
+        patience_seconds = hung_prediction_seconds()
+        if patience_seconds is not None:
+            registry.admission.watch(Watchdog(registry.admission, patience_seconds).start)
         return registry

@@ -117,7 +117,7 @@ class GroupCommit:
         """Return once the row has an outcome, or leads; True if it leads."""
         assert row.turn is not None  # noqa: S101 (for the type checker)
         timeout = -1 if self._timeout_seconds is None else self._timeout_seconds
-        if not row.turn.acquire(timeout=timeout):
+        if not row.turn.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
             with self._lock:
                 # A row that leads by now has others depending on it.
                 if not row.leads:

@@ -29,6 +29,12 @@ def maximum_concurrent_predictions() -> int | None:
     return limit
 
 
+def hung_prediction_seconds() -> float | None:
+    """After how long a prediction is taken for one that never ends; None for never."""
+    seconds: float | None = getattr(settings, "MODELS_API_HUNG_PREDICTION_SECONDS", None)
+    return seconds
+
+
 def maximum_body_bytes() -> int | None:
     """Size that a request's body may have, in bytes; None for no limit."""
     limit: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE

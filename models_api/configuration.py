@@ -81,7 +81,7 @@ class ModelConfiguration(_Section):
     decorators: Decorators = []
     """Decorators around the model, applied in this order: the last one is outermost."""
     timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Seconds that a request may wait for its turn; without it, it waits as long as it takes."""
+    """Seconds that a request waits for its prediction at most; without it, as long as it takes."""
     batching: BatchingConfiguration | None = None
     """Predict concurrent requests together; leave it out to predict each on its own."""
 

@@ -96,7 +96,7 @@ class Overloaded(ModelsAPIError):
 
 
 class DeadlineExceeded(ModelsAPIError):
-    """The request waited for the model longer than its configuration allows."""
+    """The request waited for its prediction longer than the model's configuration allows."""
 
     def __init__(self, timeout_seconds: float) -> None:
         super().__init__(f"The model was busy for more than {timeout_seconds:g} s.")

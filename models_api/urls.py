@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 from django.apps import apps
@@ -12,6 +13,7 @@ from models_api.admission import Admitted
 from models_api.apps import ModelsAPIConfig
 from models_api.conf import maximum_batch_rows
 from models_api.configuration import ServiceConfiguration
+from models_api.deadline import WithDeadline
 from models_api.documentation import (
     AssetView,
     OpenAPIDocument,
@@ -75,6 +77,7 @@ def _views(
     *,
     is_batch: bool = False,
 ) -> Callable[[HostedModel], Any]:
+    @cache
     def view_of(model: HostedModel) -> Any:
         return PredictionView.as_view(
             hosted_model=model,
@@ -89,7 +92,11 @@ def _views(
 def _guarded(predict: PredictBody, model: HostedModel, registry: ModelRegistry) -> PredictBody:
     """Put around a predictor whatever every prediction goes through, in whichever protocol."""
     timeout_seconds = model.configuration.timeout_seconds
-    return Admitted(predict, registry.admission, model.qualified_name, timeout_seconds)
+    guarded: PredictBody = Admitted(
+        predict, registry.admission, model.qualified_name, timeout_seconds
+    )
+    # Around the slot, which a late prediction keeps.
+    return WithDeadline(guarded, timeout_seconds) if timeout_seconds is not None else guarded
 
 
 def _batch_predictor(model: HostedModel) -> BatchPredictor:
