@@ -53,6 +53,18 @@ def log_level() -> str:
     return value
 
 
+def log_format() -> str:
+    """Read MODELHOST_LOG_FORMAT: text or json.
+
+    Raises:
+        ImproperlyConfigured: it is neither.
+    """
+    value = text("LOG_FORMAT", "text").lower()
+    if value not in ("text", "json"):
+        raise ImproperlyConfigured(f"MODELHOST_LOG_FORMAT is {value!r}; write text or json.")
+    return value
+
+
 def items(name: str, default: str) -> list[str]:
     """Read MODELHOST_<name> as a list with commas between the items."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]

@@ -36,6 +36,7 @@ keepalive = 75
 if Path("/dev/shm").is_dir():  # noqa: S108
     worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True
+logger_class = "modelhost.gunicorn_logger.GunicornLogger"
 
 
 def when_ready(_server: Any) -> None:

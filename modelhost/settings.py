@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.utils import get_random_secret_key
 
-from modelhost.environment import flag, items, log_level, number, text
+from modelhost.environment import flag, items, log_format, log_level, number, text
 
 DEBUG = flag("DEBUG", default=False)
 # Nothing is signed with the key yet, so one made at each start does; Django insists on having one.
@@ -40,6 +40,7 @@ MODELS_API_HUNG_PREDICTION_SECONDS = number("HUNG_PREDICTION_SECONDS", 300) or N
 if sys.argv[1:2] == ["runserver"]:
     # Nobody would start another one, and a debugger may well hold a prediction for long.
     MODELS_API_HUNG_PREDICTION_SECONDS = None
+MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
 
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.
@@ -78,15 +79,35 @@ LOGGING: dict[str, Any] = {
         "with_traceback": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: bool(record.exc_info),
-        }
+        },
+        "request": {"()": "models_api.log_records.RequestFilter"},
     },
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"},
+        "json": {"()": "models_api.log_records.JSONFormatter"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": log_format(),
+            "filters": ["request"],
+        },
+        "null": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["console"], "level": log_level()},
     "loggers": {
         "django": {"level": "INFO"},
-        # Django notes each answer of 4xx and 5xx, which are for the access log of the server: that
-        # a model is not ready yet is no error.
+        # Django notes each answer of 4xx and 5xx, which are for the access log: that a model is not
+        # ready yet is no error.
         "django.request": {"level": "ERROR", "filters": ["with_traceback"]},
+        # The client is told, and the access log has the 400; what else it would tell is the header.
+        "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},
+        # The development server's own access log, which shows query strings.
+        "django.server": {
+            "level": "ERROR",
+            "filters": ["with_traceback"],
+            "handlers": ["console"],
+            "propagate": False,
+        },
     },
 }

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import NoReturn, TextIO, cast
 
+import django
 from django.apps import apps
 from django.conf import settings
 from django.core.cache import close_caches
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
-from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, reset_queries
 
 from modelhost.forks import reset_signals_in_children
@@ -34,7 +34,10 @@ def _start() -> WSGIHandler:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelhost.settings")
     reset_signals_in_children()
     try:
-        handler = get_wsgi_application()
+        # A second time it would configure logging anew, without what the YAML file says of it.
+        if not apps.ready:
+            django.setup(set_prefix=False)
+        handler = WSGIHandler()
         if settings.SETTINGS_MODULE == "modelhost.settings":
             _leave_connections_alone()
         from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)

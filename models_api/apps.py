@@ -11,11 +11,13 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.autoreload import BaseReloader, autoreload_started
 
+from models_api.access_log import log_access
 from models_api.assembly import build_registry
 from models_api.conf import (
     configuration_path,
     hung_prediction_seconds,
     maximum_concurrent_predictions,
+    writes_access_log,
 )
 from models_api.configuration import ConfigurationFile, ServiceConfiguration
 from models_api.exceptions import ConfigurationError
@@ -35,7 +37,7 @@ class ModelsAPIConfig(AppConfig):
         """Read the configuration: cheap, imports no model, leaves a broken file to the checks."""
         from models_api import checks  # noqa: F401, PLC0415 (registers itself)
 
-        self.request_observers: list[RequestObserver] = []
+        self.request_observers: list[RequestObserver] = [log_access] if writes_access_log() else []
         """Called by RequestMiddleware with the request, its response and the seconds it took."""
         self.configuration_file = ConfigurationFile(configuration_path())
         self.configuration_file.apply_logging()

@@ -15,6 +15,7 @@ from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration import BatchingConfiguration
 from models_api.exceptions import DeadlineExceeded, Overloaded
+from models_api.request_context import RequestContext, current_request, shared_context
 
 # Tens of microseconds less than time.sleep(0), where the system has it.
 _yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
@@ -23,7 +24,7 @@ _yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.s
 class _Row:
     """One caller's data on its way through a batch."""
 
-    __slots__ = ("data", "error", "leads", "result", "turn")
+    __slots__ = ("context", "data", "error", "leads", "queued_at", "result", "turn")
 
     def __init__(self, data: Any, turn: threading.Lock | None = None) -> None:
         self.data = data
@@ -33,6 +34,14 @@ class _Row:
         """Whether the caller is to predict the next batch on its own thread."""
         self.turn = turn
         """Held until the row has an outcome, or leads; None for a row that never waits."""
+        self.context: RequestContext | None = current_request.get()
+        """The caller's."""
+        self.queued_at = time.monotonic()
+
+    def end_waiting(self) -> None:
+        """Tell the caller's request how long the row waited."""
+        if self.context is not None and self.turn is not None:
+            self.context.queue_seconds = time.monotonic() - self.queued_at
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -167,21 +176,33 @@ class GroupCommit:
                 batch.append(self._queue.popleft())
 
     def _predict_rows(self, batch: list[_Row]) -> None:
+        for row in batch:
+            row.end_waiting()
         if len(batch) > 1 and self._predict_together(batch):
             return
         for row in batch:
+            # What is logged belongs to the request of the row, whoever's thread this is.
+            token = current_request.set(row.context)
             try:
                 row.result = self._predict(row.data)
             except Exception as error:  # noqa: BLE001 (it belongs to whoever asked)
                 row.error = error
+            finally:
+                current_request.reset(token)
 
     def _predict_together(self, batch: list[_Row]) -> bool:
+        contexts = [row.context for row in batch if row.context is not None]
+        for context in contexts:
+            context.batch_size = len(batch)
+        token = current_request.set(shared_context(contexts))
         try:
             results = self._predict_batch([row.data for row in batch])
             for row, result in zip(batch, results, strict=True):
                 row.result = result
         except Exception:  # noqa: BLE001 (each row alone will tell which it was, and why)
             return False
+        finally:
+            current_request.reset(token)
         return True
 
     def _hand_over(self) -> None:

@@ -23,6 +23,12 @@ def maximum_batch_rows() -> int:
     return limit
 
 
+def writes_access_log() -> bool:
+    """Whether each request gets a line in the log."""
+    wanted: bool = getattr(settings, "MODELS_API_ACCESS_LOG", True)
+    return wanted
+
+
 def maximum_concurrent_predictions() -> int | None:
     """Predictions that this process may have in hand at a time; None for any number."""
     limit: int | None = getattr(settings, "MODELS_API_MAX_CONCURRENT_PREDICTIONS", None)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from models_api.exceptions import Problem
 from models_api.explanation import explain
+from models_api.log_records import REQUEST_FILTER
 from models_api.yaml_document import Key, YAMLDocument
 
 INVALID_LOGGING = "models_api.E007"
@@ -182,7 +183,9 @@ class ConfigurationFile:
         if not isinstance(section, dict) or known:
             return
         try:
-            logging.config.dictConfig({"disable_existing_loggers": False, **section})
+            logging.config.dictConfig(
+                {"disable_existing_loggers": False, **_with_request_ids(section)}
+            )
         except Exception as error:  # noqa: BLE001 (handlers of any library are made there)
             message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
             keys = ("logging", *_logging_keys(str(error)))
@@ -206,6 +209,25 @@ class ConfigurationFile:
         class_path = section.get("class_path") if isinstance(section, dict) else None
         if isinstance(class_path, str) and not self.document.is_broken(keys):
             yield keys, class_path
+
+
+def _with_request_ids(section: dict[str, Any]) -> dict[str, Any]:
+    """Let the section's handlers know the request of each record."""
+    handlers, filters = section.get("handlers"), section.get("filters", {})
+    if not isinstance(handlers, dict) or not isinstance(filters, dict):
+        return section
+    return {
+        **section,
+        "filters": {**filters, REQUEST_FILTER: {"()": REQUEST_FILTER}},
+        "handlers": {name: _with_request_filter(handler) for name, handler in handlers.items()},
+    }
+
+
+def _with_request_filter(handler: Any) -> Any:
+    filters = (handler.get("filters") or []) if isinstance(handler, dict) else None
+    if not isinstance(filters, list):
+        return handler
+    return {**handler, "filters": [REQUEST_FILTER, *filters]}
 
 
 def _logging_keys(message: str) -> tuple[str, ...]:

@@ -88,6 +88,11 @@ class HostedModel:
         return self.configuration.qualified_name
 
     @property
+    def version(self) -> str | None:
+        """The model's own version; None as long as only loading the model would tell."""
+        return self._names["version"] if self._names is not None else None
+
+    @property
     def is_described(self) -> bool:
         """Whether names and schemas are known without loading the model."""
         return self._names is not None and self._schemas is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextvars import ContextVar
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -34,7 +35,7 @@ class RequestContext:
     queue_seconds: float | None
     """Seconds that it waited in the model's queue; None if it did not."""
     others: tuple[str, ...]
-    """Ids of the other requests that this one's thread predicts for at the moment."""
+    """Ids of the other requests that are worked for in the same call of the model."""
     trace_id: str | None
 
     def __init__(self, id_: str) -> None:
@@ -55,6 +56,17 @@ current_request: ContextVar[RequestContext | None] = ContextVar("current_request
 def request_id(given: str | None) -> str:
     """Return the id that the client gave if it can do no harm, else a new one."""
     return given if given and _WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
+
+
+def shared_context(contexts: Sequence[RequestContext]) -> RequestContext | None:
+    """Make the context of work that is done for several requests; None if it is for none."""
+    if not contexts:
+        return None
+    first, *others = contexts
+    context = RequestContext(first.id)
+    context.others = tuple([other.id for other in others])
+    context.model, context.version, context.trace_id = first.model, first.version, first.trace_id
+    return context
 
 
 def note_model(name: str | None, version: str | None) -> None:

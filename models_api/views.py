@@ -21,6 +21,7 @@ from models_api.json_schema import json_schema
 from models_api.openapi import ModelsAPISchema, Operation, batch_uses, own_body, prediction_uses
 from models_api.registry import HostedModel, ModelRegistry
 from models_api.request_body import read_json_body
+from models_api.request_context import note_model
 from models_api.schemas import (
     HealthStatus,
     HealthStatusResponse,
@@ -118,12 +119,14 @@ class PredictionView(ModelsAPIView):
         if cls.authentication_classes or cls.throttle_classes or cls._restricts():
             return view
         predictor, registry = initkwargs["predictor"], initkwargs["registry"]
+        hosted_model = initkwargs["hosted_model"]
 
         @wraps(view)
         def predict(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if request.method != "POST":
                 response: HttpResponse = view(request, *args, **kwargs)
                 return response
+            note_model(hosted_model.known_name, hosted_model.version)
             try:
                 return cls.answer(predictor, request)
             except Exception as error:  # noqa: BLE001 (the handler answers them all)
@@ -151,6 +154,7 @@ class PredictionView(ModelsAPIView):
 
     def post(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Predict for what is in the body."""
+        note_model(self.hosted_model.known_name, self.hosted_model.version)
         return self.answer(self.predictor, request._request)
 
     @staticmethod
@@ -246,6 +250,8 @@ class StatusView(ModelsAPIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
     throttle_classes = ()
+    is_probe = True
+    """Keeps what orchestrators see every few seconds out of the access log while all is well."""
 
 
 class HealthView(StatusView):

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from models_api.batching import BatchingDecorator, GroupCommit
 from models_api.configuration import BatchingConfiguration
 from models_api.exceptions import DeadlineExceeded, Overloaded
+from models_api.request_context import RequestContext, current_request
 
 
 class Refused(Exception):
@@ -356,3 +357,71 @@ def test_under_stress_each_caller_gets_its_own_result_once(total: int) -> None:
     assert sum(results.values()) == len(results) == total
     assert max(model.sizes) > 1
     assert (commit.queue_depth, commit._busy) == (0, False)
+
+
+class Listening(Doubling):
+    """Notes which requests each call was for, and sees to it that there are several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[tuple[str, ...]] = []
+
+    def predict(self, row: int) -> int:
+        self._note()
+        return super().predict(row)
+
+    def predict_batch(self, rows: Sequence[int]) -> list[int]:
+        self._note()
+        return super().predict_batch(rows)
+
+    def _note(self) -> None:
+        context = current_request.get()
+        assert context is not None
+        self.requests.append((context.id, *context.others))
+
+
+def predict_for(commit: GroupCommit, contexts: dict[int, RequestContext], row: int) -> int:
+    """Predict a row for the request of that number."""
+    current_request.set(contexts.setdefault(row, RequestContext(str(row))))
+    result: int = commit.predict(row)
+    return result
+
+
+def requests_of(rows: Sequence[int]) -> tuple[Listening, dict[int, RequestContext]]:
+    """Let rows be predicted together, behind row 1000."""
+    model = Listening()
+    commit = group_commit(model)
+    contexts: dict[int, RequestContext] = {}
+    model.gate.clear()
+    callers = []
+    for number, row in enumerate([1000, *rows]):
+        caller = Caller(partial(predict_for, commit, contexts), row)
+        caller.start()
+        callers.append(caller)
+        if number == 0:
+            assert model.entered.wait(10)
+        while commit.queue_depth < number:
+            time.sleep(0.001)
+    model.gate.set()
+    for caller in callers:
+        caller.join(10)
+    return model, contexts
+
+
+def test_a_batch_works_for_the_requests_of_all_its_rows() -> None:
+    model, contexts = requests_of([1, 2, 3])
+    assert model.requests == [("1000",), ("1", "2", "3")]
+    assert [contexts[row].batch_size for row in (1, 2, 3)] == [3, 3, 3]
+    assert [contexts[row].others for row in (1, 2, 3)] == [(), (), ()]
+
+
+def test_rows_that_are_predicted_alone_after_a_batch_failed_work_for_their_own_requests() -> None:
+    model, _ = requests_of([1, -2, 3])
+    assert model.requests == [("1000",), ("1", "-2", "3"), ("1",), ("-2",), ("3",)]
+
+
+def test_a_request_knows_how_long_its_row_waited() -> None:
+    _, contexts = requests_of([1, 2])
+    assert contexts[1000].queue_seconds is None
+    waited = [contexts[row].queue_seconds for row in (1, 2)]
+    assert all(seconds is not None and seconds > 0 for seconds in waited)

@@ -15,6 +15,7 @@ from models_api.configuration import (
     ModelConfiguration,
     ServiceConfiguration,
 )
+from models_api.request_context import RequestContext, current_request
 
 ROOT = Path(__file__).parents[1]
 
@@ -235,6 +236,50 @@ def test_loggers_that_exist_are_disabled_only_if_the_file_says_so(read: Any) -> 
     finally:
         for logger in others:
             logger.disabled = False
+
+
+def test_the_handlers_of_the_file_know_the_request_of_each_record(
+    read: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read("""\
+        logging:
+          version: 1
+          filters: {mine: {name: tests}}
+          formatters: {short: {format: "%(request_id)s %(message)s"}}
+          handlers:
+            one: {class: logging.StreamHandler, formatter: short, stream: "ext://sys.stderr"}
+            two:
+              {class: logging.StreamHandler, formatter: short, filters: [mine],
+               stream: "ext://sys.stderr"}
+          loggers: {tests.with_request: {handlers: [one, two], level: INFO, propagate: false}}
+        """).apply_logging()
+    logger = logging.getLogger("tests.with_request")
+    token = current_request.set(RequestContext("mine"))
+    try:
+        logger.info("During a request")
+    finally:
+        current_request.reset(token)
+        logger.info("After it")
+        logger.handlers.clear()
+    assert capsys.readouterr().err.splitlines() == [
+        *2 * ["mine During a request"],
+        *2 * ["- After it"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{version: 1, handlers: [a]}",
+        "{version: 1, filters: [a], handlers: {a: {class: logging.NullHandler}}}",
+        "{version: 1, handlers: {a: 3}}",
+        "{version: 1, handlers: {a: {class: logging.NullHandler, filters: 3}}}",
+    ],
+)
+def test_handlers_and_filters_of_the_wrong_kind_are_a_problem(read: Any, text: str) -> None:
+    file = read(f"logging: {text}")
+    file.apply_logging()
+    assert [problem.id for problem in file.problems] == ["models_api.E007"]
 
 
 @pytest.mark.parametrize("text", ["service_title: a", "logging:", "- a", "~"])

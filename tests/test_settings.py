@@ -55,6 +55,7 @@ def test_without_any_variable_the_settings_are_safe(load: Any) -> None:
     assert "SECURE_PROXY_SSL_HEADER" not in settings
     assert settings["X_FRAME_OPTIONS"] == "DENY"
     assert settings["LOGGING"]["root"]["level"] == "INFO"
+    assert settings["MODELS_API_ACCESS_LOG"] is True
 
 
 def test_a_secret_key_is_made_anew_at_each_start(load: Any) -> None:
@@ -69,6 +70,7 @@ def test_a_secret_key_is_made_anew_at_each_start(load: Any) -> None:
     [
         ("SECRET_KEY", "key", "SECRET_KEY", "key"),
         ("DEBUG", "1", "DEBUG", True),
+        ("ACCESS_LOG", "0", "MODELS_API_ACCESS_LOG", False),
         ("ALLOWED_HOSTS", "a.example, .b.example,", "ALLOWED_HOSTS", ["a.example", ".b.example"]),
         ("ALLOWED_HOSTS", "*", "ALLOWED_HOSTS", ["*"]),
         ("MAX_BODY_BYTES", "1000", "DATA_UPLOAD_MAX_MEMORY_SIZE", 1000),
@@ -95,17 +97,29 @@ def test_the_level_of_the_log_can_be_written_in_any_case(load: Any) -> None:
     assert load(LOG_LEVEL="debug")["LOGGING"]["root"]["level"] == "DEBUG"
 
 
+@pytest.mark.parametrize(("given", "formatter"), [("", "text"), ("text", "text"), ("JSON", "json")])
+def test_the_log_is_for_people_or_for_programs(load: Any, given: str, formatter: str) -> None:
+    assert load(LOG_FORMAT=given)["LOGGING"]["handlers"]["console"]["formatter"] == formatter
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
         *(
             (name, "perhaps", f"MODELHOST_{name} is 'perhaps'; write 1 or 0.")
-            for name in ("DEBUG", "SSL_REDIRECT", "HSTS_SUBDOMAINS", "TRUST_PROXY_TLS")
+            for name in (
+                "DEBUG",
+                "ACCESS_LOG",
+                "SSL_REDIRECT",
+                "HSTS_SUBDOMAINS",
+                "TRUST_PROXY_TLS",
+            )
         ),
         *(
             (name, "10MB", f"MODELHOST_{name} is '10MB'; write a whole number.")
             for name in ("MAX_BODY_BYTES", "MAX_BATCH_ROWS", "HSTS_SECONDS")
         ),
+        ("LOG_FORMAT", "xml", "MODELHOST_LOG_FORMAT is 'xml'; write text or json."),
         ("LOG_LEVEL", "LOUD", "MODELHOST_LOG_LEVEL is 'LOUD'; write one of "),
     ],
 )
