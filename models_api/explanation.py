@@ -88,7 +88,8 @@ class _Explanation:
         if value is None:
             return "there is no value here", self._empty_hint(keys)
         if kind == "string_pattern_mismatch":  # there is no other pattern than that of the names
-            return f'the qualified name "{value}" cannot stand in a URL', QUALIFIED_NAME_HINT
+            written = self._document.written(keys)
+            return f'the qualified name "{written}" cannot stand in a URL', QUALIFIED_NAME_HINT
         if kind in _EXPECTED:
             hint = self._type_hint(keys, kind, value)
             return f"this should be {_EXPECTED[kind]}, not {shown}", hint
@@ -121,7 +122,7 @@ class _Explanation:
         if kind == "list_type":
             return f"Write a list, with a dash before each item. {self._meaning(keys)}"
         if kind == "model_type" and isinstance(value, str) and isinstance(keys[-1], int):
-            return f"Write it as class_path: {value}"
+            return f"Write it as class_path: {written}"
         if kind == "model_type":
             return f"Its keys are {', '.join(self._known_keys(keys))}."
         return self._meaning(keys)

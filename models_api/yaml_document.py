@@ -25,6 +25,8 @@ _REFERENCE = re.compile(
     r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-(?P<default>[^}]*))?\}"
     r"|(?P<malformed>\$\{[^}]*\}?)"
 )
+# Values of the environment that are shorter are no secrets, and stand in messages by chance.
+_SHORTEST_SECRET = 4
 _PLAIN_HINT = "Write a plain value: a string, number, boolean, list or mapping."
 _UNCLOSED = re.compile("unexpected end of stream|<stream end>")
 # What PyYAML says, and what to do about it.
@@ -62,6 +64,9 @@ class YAMLDocument:
         self._root: yaml.Node | None = None
         self._broken: set[int] = set()
         self._keys: dict[int, tuple[Key, ...]] = {}
+        self._before_interpolation: dict[int, str] = {}
+        self._references: dict[str, str] = {}
+        """By what came from the environment: how the file refers to it."""
         text = self._read()
         if text is not None:
             self._parse(text)
@@ -74,7 +79,8 @@ class YAMLDocument:
         self, line: int | None, id_: str, keys: Sequence[Key], message: str, hint: str
     ) -> Problem:
         """Describe a problem on a line that the keys do not lead to."""
-        return Problem(id_, str(self.path), line, key_path(keys), message, hint)
+        shown, advised = self._without_secrets(message), self._without_secrets(hint)
+        return Problem(id_, str(self.path), line, key_path(keys), shown, advised)
 
     def is_broken(self, keys: Sequence[Key]) -> bool:
         """Whether the value at these keys has a problem already, so that another would be noise."""
@@ -82,9 +88,14 @@ class YAMLDocument:
         return node is not None and id(node) in self._broken
 
     def written(self, keys: Sequence[Key]) -> str | None:
-        """The scalar at these keys as it stands in the file; None for a mapping or a list."""
+        """The scalar at these keys as it stands in the file; None for a mapping or a list.
+
+        What comes from the environment is not filled in: it may be a secret.
+        """
         node = self._value(keys)
-        return str(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if not isinstance(node, yaml.ScalarNode):
+            return None
+        return self._before_interpolation.get(id(node), str(node.value))
 
     def odd_keys(self, keys: Sequence[Key]) -> list[tuple[int, str]]:
         """Line and text of the mapping's keys that YAML does not read as strings."""
@@ -193,15 +204,23 @@ class YAMLDocument:
                 self._note_at(node, UNSET_VARIABLE, message, hint)
                 return ""
             value = os.environ.get(match["name"])
-            if match["fallback"]:
-                return value or match["default"]
+            if match["fallback"] and not value:
+                return match["default"]
             if value is None:
                 hint = f"Set it, or give a default: ${{{match['name']}:-default}}."
                 message = f"the environment variable {match['name']} is not set"
                 self._note_at(node, UNSET_VARIABLE, message, hint)
+            if value and len(value) >= _SHORTEST_SECRET:
+                self._references[value] = match[0]
             return value or ""
 
+        self._before_interpolation[id(node)] = node.value
         node.value = _REFERENCE.sub(replacement, node.value)
+
+    def _without_secrets(self, text: str) -> str:
+        for value in sorted(self._references, key=len, reverse=True):
+            text = text.replace(value, self._references[value])
+        return text
 
     def _steps(self, keys: Sequence[Key]) -> list[tuple[yaml.Node, yaml.Node]]:
         """(where it is written, its value) of each key as far as they lead; the root is first."""

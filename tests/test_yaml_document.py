@@ -115,6 +115,21 @@ def test_what_the_environment_holds_is_no_yaml(read: Any, monkeypatch: pytest.Mo
     assert read("a: ${NAME}\n").data == {"a": "1\nb: ${OTHER}"}
 
 
+def test_what_came_from_the_environment_is_not_told(
+    read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2")
+    monkeypatch.setenv("SHORT", "key")
+    document = read("a: before ${TOKEN} ${SHORT}\nb: ${TOKEN:-default}\n")
+    assert document.data == {"a": "before hunter2 key", "b": "hunter2"}
+    assert document.written(("a",)) == "before ${TOKEN} ${SHORT}"
+    problem = document.problem("id", ("b",), "hunter2 is no key", "Write another than hunter2.")
+    # A short value may stand in a text by chance.
+    assert str(problem) == (
+        "service.yaml:2: b: ${TOKEN:-default} is no key\n    Write another than ${TOKEN:-default}."
+    )
+
+
 def test_references_stand_in_values_only(read: Any) -> None:
     document = read("${KEY}: 1\n")
     assert document.data == {"${KEY}": 1}
