@@ -111,8 +111,9 @@ class Builder:
     @contextmanager
     def running(
         self, image: Image, environment: Mapping[str, str], log: Path
-    ) -> Iterator[subprocess.Popen[bytes]]:
+    ) -> Iterator[tuple[Image, subprocess.Popen[bytes]]]:
         """Do what `docker run --read-only --tmpfs /tmp` does, until the block ends."""
+        image = self._layer_on(image)
         self.inside(f"mount -o remount,ro {image.root} && mount -t tmpfs none {image.root}/tmp")
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -121,14 +122,13 @@ class Builder:
                 stderr=subprocess.STDOUT,
             )
         try:
-            yield process
+            yield image, process
         finally:
             process.terminate()
             try:
-                process.wait(30)
+                process.wait(60)
             finally:
                 process.kill()
-                self.inside(f"umount {image.root}/tmp")
 
     def command(
         self, image: Image, arguments: Sequence[str], environment: Mapping[str, str]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -77,16 +78,22 @@ def bound_to(port: int) -> dict[str, str]:
     return {"MODELHOST_BIND": f"0.0.0.0:{port}"}
 
 
+@contextmanager
+def running(builder: Builder, image: Image, log: Path) -> Iterator[Container]:
+    port = free_port()
+    with builder.running(image, bound_to(port), log) as (layer, process):
+        container = Container(builder, layer, process, port, log)
+        container.wait_until_healthy()
+        yield container
+        container.client.close()
+
+
 @pytest.fixture(scope="module")
 def container(
     builder: Builder, image: Image, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Container]:
-    port, log = free_port(), tmp_path_factory.mktemp("container") / "log"
-    with builder.running(image, bound_to(port), log) as process:
-        container = Container(builder, image, process, port, log)
-        container.wait_until_healthy()
+    with running(builder, image, tmp_path_factory.mktemp("container") / "log") as container:
         yield container
-        container.client.close()
 
 
 def test_the_image_starts_the_service_as_the_dockerfile_says(image: Image) -> None:
@@ -141,8 +148,10 @@ def test_the_health_check_tells_a_container_that_does_not_answer(
     assert asked.stderr.startswith("/api/health/ready gave no answer: ConnectionRefusedError")
 
 
-def test_the_container_stops_when_it_is_told_to(container: Container) -> None:
-    # The last test of the module: the container is gone afterwards.
-    container.process.terminate()
-    assert container.process.wait(60) == 0
-    assert "Traceback" not in container.log.read_text()
+def test_the_container_stops_when_it_is_told_to(
+    builder: Builder, image: Image, tmp_path: Path
+) -> None:
+    with running(builder, image, tmp_path / "log") as container:
+        container.process.terminate()
+        assert container.process.wait(60) == 0
+        assert "Traceback" not in container.log.read_text()
