@@ -7,8 +7,11 @@ workers, as many as there are processors, because the rest of Python does not. T
 loaded before the fork, so that workers share the memory of the models' weights.
 
 MODELHOST_BIND, MODELHOST_WORKERS, MODELHOST_THREADS, MODELHOST_TIMEOUT_SECONDS,
-MODELHOST_GRACEFUL_TIMEOUT_SECONDS, MODELHOST_PRELOAD and MODELHOST_CPU_AFFINITY override what is
-set here, and arguments of the command line override both.
+MODELHOST_GRACEFUL_TIMEOUT_SECONDS, MODELHOST_CLIENT_TIMEOUT_SECONDS, MODELHOST_PRELOAD and
+MODELHOST_CPU_AFFINITY override what is set here, and arguments of the command line override both.
+
+Clients that send or read slowly hold no thread (modelhost.buffering_worker), no connection is lost
+when workers come and go (modelhost.listeners), and SIGHUP reads everything anew (modelhost.reload).
 """
 
 from __future__ import annotations
@@ -20,23 +23,40 @@ from typing import Any
 
 from modelhost.cpus import available_cpus
 from modelhost.environment import flag, number, text
+from modelhost.listeners import assign, share_out
+from modelhost.metrics import begin_server, begin_worker, end_server, forget_worker
+from modelhost.reload import handle_signals, prepare, take_over
 
 bind = text("BIND", "127.0.0.1:8000")
 workers = number("WORKERS", available_cpus())
-worker_class = "gthread"
+worker_class = "modelhost.buffering_worker.BufferingWorker"
 threads = number("THREADS", 16)
-# A worker of its own socket each: with a shared one, one worker may accept all connections.
-reuse_port = workers > 1
 preload_app = flag("PRELOAD", default=True)
 timeout = number("TIMEOUT_SECONDS", 60)
 graceful_timeout = number("GRACEFUL_TIMEOUT_SECONDS", 30)
 # Longer than the idle timeout of common load balancers, so that it is they who close connections.
 keepalive = 75
 # The heartbeat of a worker must not wait for a disk.
-if Path("/dev/shm").is_dir():  # noqa: S108
+if os.access("/dev/shm", os.W_OK):  # noqa: S108
     worker_tmp_dir = "/dev/shm"  # noqa: S108
+# Gunicorn believes whoever comes from this machine that a request had TLS, unless it is told not to.
+# MODELHOST_TRUST_PROXY_TLS says whether to believe it.
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "")
 control_socket_disable = True
 logger_class = "modelhost.gunicorn_logger.GunicornLogger"
+
+
+def on_starting(server: Any) -> None:
+    """Make the sockets, or take over those of a former self; see to the signals."""
+    take_over(server)
+    share_out(server)
+    handle_signals(server)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the worker its sockets, and say whom it relieves."""
+    assign(server, worker)
+    prepare(server, worker)
 
 
 def when_ready(_server: Any) -> None:
@@ -49,15 +69,33 @@ def when_ready(_server: Any) -> None:
     gc.freeze()
 
 
-if flag("CPU_AFFINITY", default=False):
+def post_worker_init(worker: Any) -> None:
+    """Count the worker, and where that is wanted keep it on one processor."""
+    begin_worker()
+    if flag("CPU_AFFINITY", default=False):
+        _keep_on_one_processor(worker)
 
-    def post_worker_init(worker: Any) -> None:
-        """Keep the worker, with all its threads, on one processor.
 
-        Its threads then pass the GIL on without crossing to another processor. Right only where
-        nothing else runs on these processors, so it is off unless asked for.
-        """
-        cpus = sorted(os.sched_getaffinity(0))
-        mine = {cpus[worker.age % len(cpus)]}
-        for thread in Path("/proc/self/task").iterdir():
-            os.sched_setaffinity(int(thread.name), mine)
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget what a worker that has ended told of its state."""
+    forget_worker(worker.pid)
+
+
+def on_exit(_server: Any) -> None:
+    """Remove what the workers shared."""
+    end_server()
+
+
+def _keep_on_one_processor(worker: Any) -> None:
+    """Keep the worker, with all its threads, on one processor.
+
+    Its threads then pass the GIL on without crossing to another processor. Right only where nothing
+    else runs on these processors, so it is off unless asked for.
+    """
+    cpus = sorted(os.sched_getaffinity(0))
+    mine = {cpus[worker.age % len(cpus)]}
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), mine)
+
+
+begin_server()

@@ -14,7 +14,10 @@ from tests.end_to_end.raw_http import RawResponse, ask, exchange, head, in_chunk
 from tests.end_to_end.server import Server
 
 CONFIGURATION = {"models": [{"class_path": "tests.fakes.misbehaving.ObedientModel"}]}
-WORKERS = {"sync": ["--worker-class", "sync"], "gthread": ["--worker-class", "gthread"]}
+WORKERS = {
+    "sync": ["--worker-class", "sync"],
+    "buffering": ["--worker-class", "modelhost.buffering_worker.BufferingWorker"],
+}
 PREDICTION = "/api/models/obedient/prediction"
 HEALTH = "/api/health"
 ASSETS = "/docs/assets/swagger-ui"
