@@ -17,7 +17,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 _REMEMBERED_HOSTS = 100
 # Orchestrators ask by address, not by name, and the answer depends on neither.
-_STATUS_ROUTES = "/api/health"
+_STATUS_ROUTES = ("/api/health", "/v2/health", "/metrics")
 
 
 class HostAndHeadersMiddleware:

@@ -23,6 +23,7 @@ WSGI_APPLICATION = "modelhost.wsgi.application"
 INSTALLED_APPS = ["rest_framework", "drf_spectacular", "models_api", "modelhost"]
 MIDDLEWARE = [
     "models_api.middleware.RequestMiddleware",
+    "models_api.middleware.RequestsInProgressMiddleware",
     "modelhost.middleware.HeadMiddleware",
     "modelhost.middleware.JSONErrorMiddleware",
     "modelhost.security.HostAndHeadersMiddleware",
@@ -45,7 +46,8 @@ MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.
 SECURE_SSL_REDIRECT = flag("SSL_REDIRECT", default=False)
-SECURE_REDIRECT_EXEMPT = [r"^api/health"]  # orchestrators ask from within, without TLS
+# Orchestrators and Prometheus ask from within, without TLS.
+SECURE_REDIRECT_EXEMPT = [r"^api/health", r"^metrics$"]
 SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = flag("HSTS_SUBDOMAINS", default=False)
 if SECURE_SSL_REDIRECT or SECURE_HSTS_SECONDS:

@@ -22,6 +22,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, reset_queries
 
 from modelhost.forks import reset_signals_in_children
+from modelhost.metrics import share_models_own_metrics
 from models_api.exceptions import ConfigurationError
 
 _CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others
@@ -37,6 +38,7 @@ def _start() -> WSGIHandler:
         # A second time it would configure logging anew, without what the YAML file says of it.
         if not apps.ready:
             django.setup(set_prefix=False)
+        share_models_own_metrics()
         handler = WSGIHandler()
         if settings.SETTINGS_MODULE == "modelhost.settings":
             _leave_connections_alone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
 from django.http import HttpRequest
@@ -19,10 +19,17 @@ from models_api.conf import (
     maximum_concurrent_predictions,
     writes_access_log,
 )
-from models_api.configuration import ConfigurationFile, ServiceConfiguration
+from models_api.configuration import (
+    ConfigurationFile,
+    MetricsConfiguration,
+    ServiceConfiguration,
+)
 from models_api.exceptions import ConfigurationError
 from models_api.registry import ModelRegistry
 from models_api.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from models_api.metrics import Metrics
 
 RequestObserver = Callable[[HttpRequest, HttpResponseBase, float], None]
 
@@ -60,6 +67,30 @@ class ModelsAPIConfig(AppConfig):
         return self.configuration_file.configuration
 
     @cached_property
+    def metrics(self) -> Metrics | None:
+        """What measures this process; None unless the configuration asks for it."""
+        section = self.metrics_section
+        if section is None:
+            return None
+        # Late, because prometheus_client looks, once, whether it is to share with other processes.
+        from models_api.metrics import Metrics  # noqa: PLC0415
+
+        return Metrics(section)
+
+    @property
+    def metrics_section(self) -> MetricsConfiguration | None:
+        """What the configuration says of metrics; None if it wants none."""
+        configuration = self.configuration_file.configuration
+        section = configuration.metrics if configuration is not None else None
+        return section if section is not None and section.is_wanted else None
+
+    @property
+    def all_request_observers(self) -> list[RequestObserver]:
+        """Those of the project and, last, the metrics."""
+        metrics = [self.metrics.http.observe] if self.metrics is not None else []
+        return [*self.request_observers, *metrics]
+
+    @cached_property
     def registry(self) -> ModelRegistry:
         """The hosted models; made at the first use, because that imports their classes.
 
@@ -71,4 +102,6 @@ class ModelsAPIConfig(AppConfig):
         patience_seconds = hung_prediction_seconds()
         if patience_seconds is not None:
             registry.admission.watch(Watchdog(registry.admission, patience_seconds).start)
+        if self.metrics is not None:
+            self.metrics.models.watch(registry)
         return registry

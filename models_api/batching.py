@@ -9,7 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ml_base import MLModel, MLModelDecorator
 
@@ -49,6 +49,16 @@ class _Row:
         return self.result
 
 
+class BatchObserver(Protocol):
+    """Hears of batches, from any thread."""
+
+    def observe_batch(self, rows: int) -> None:
+        """Hear that so many rows are predicted in one call."""
+
+    def observe_queue(self, depth: int) -> None:
+        """Hear that so many rows wait now."""
+
+
 class GroupCommit:
     """Calls `predict` or `predict_batch` for rows of many threads, one call at a time.
 
@@ -76,6 +86,7 @@ class GroupCommit:
         self._max_wait_seconds = options.max_wait_seconds
         self._max_queue_size = options.max_queue_size
         self._timeout_seconds = timeout_seconds
+        self.observer: BatchObserver | None = None
         self._begin_idle()
         # A forked child has none of the threads that were predicting.
         begin_idle = weakref.WeakMethod(self._begin_idle)
@@ -118,6 +129,7 @@ class GroupCommit:
         turn.acquire()
         row = _Row(data, turn)
         self._queue.append(row)
+        self._observe_queue()
         if self._max_wait_seconds:
             self._arrival.notify()
         return row
@@ -132,6 +144,7 @@ class GroupCommit:
                 if not row.leads:
                     if row in self._queue:
                         self._queue.remove(row)
+                        self._observe_queue()
                     raise DeadlineExceeded(timeout)
         return row.leads
 
@@ -174,8 +187,15 @@ class GroupCommit:
                         break
             while self._queue and len(batch) < self._max_batch_size:
                 batch.append(self._queue.popleft())
+            self._observe_queue()
+
+    def _observe_queue(self) -> None:
+        if self.observer is not None:
+            self.observer.observe_queue(len(self._queue))
 
     def _predict_rows(self, batch: list[_Row]) -> None:
+        if self.observer is not None:
+            self.observer.observe_batch(len(batch))
         for row in batch:
             row.end_waiting()
         if len(batch) > 1 and self._predict_together(batch):
@@ -212,6 +232,7 @@ class GroupCommit:
                 self._busy = False
                 return
             following.leads = True
+            self._observe_queue()
         assert following.turn is not None  # noqa: S101
         following.turn.release()
 
@@ -236,6 +257,16 @@ class BatchingDecorator(MLModelDecorator):
         """Predict at once for rows that came together."""
         results: Sequence[Any] = self._model.predict_batch(data)
         return results
+
+
+def group_commit(model: MLModel) -> GroupCommit | None:
+    """Find what gathers the batches of a decorated model; None if it has no batching."""
+    while isinstance(model, MLModelDecorator):
+        if isinstance(model, BatchingDecorator):
+            found: GroupCommit = model.group_commit
+            return found
+        model = model.__dict__.get("_model")
+    return None
 
 
 def _call(function: Callable[[], None] | None) -> None:

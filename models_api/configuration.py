@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging.config
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -116,6 +117,12 @@ class MetricsConfiguration(_Section):
     """Name of the gauge of the requests in progress."""
     inprogress_labels: bool = False
     """Label that gauge with method and handler."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether metrics are enabled here, and in the environment if that has a say."""
+        variable = os.environ.get(self.env_var_name, "").lower()
+        return self.enabled and (not self.should_respect_env_var or variable in ("true", "1"))
 
 
 class OpenInferenceConfiguration(_Section):

@@ -36,6 +36,7 @@ LOW_RESOLUTION_BUCKETS = (0.1, 0.5, 1.0)
 _REQUEST, _IN_PROGRESS = "request", "in progress"
 _BUCKETS = len(HIGH_RESOLUTION_BUCKETS) + 1
 _SECONDS, _REQUEST_BYTES, _RESPONSE_BYTES = range(_BUCKETS, _BUCKETS + 3)
+_LEFT_OUT = -1
 
 # Clients may send any word as a method, and any path: each would be a series of its own.
 _METHODS = frozenset(
@@ -55,7 +56,9 @@ class HTTPMetrics:
         self._configuration = configuration
         self._excluded = _compiled(configuration.excluded_handlers)
         self._with_body = _compiled(configuration.body_handlers)
-        self._records: dict[tuple[str | None, str, int], int | None] = {}
+        rounds = configuration.should_round_latency_decimals
+        self._decimals = configuration.round_latency_decimals if rounds else None
+        self._records: dict[tuple[str | None, str | None, int], int] = {}
         self._paths: set[str] = set()
         self.on_first_request: Callable[[], None] = _do_nothing
         """Called before the first record of a process is made."""
@@ -64,20 +67,18 @@ class HTTPMetrics:
         """Count a request that took so many seconds."""
         match = request.resolver_match
         route = match.route if match is not None else None
-        method = request.method if request.method in _METHODS else _OTHER_METHODS
-        key = route, method, response.status_code
-        if key in self._records and (route is not None or self._groups_paths):
-            first = self._records[key]
-        else:
-            first = self._records[key] = self._place(request, *key)
+        first = self._records.get((route, request.method, response.status_code))
         if first is None:
+            first = self._place(request, route, response.status_code)
+        if first == _LEFT_OUT:
             return
-        if self._configuration.should_round_latency_decimals:
-            seconds = round(seconds, self._configuration.round_latency_decimals)
+        if self._decimals is not None:
+            seconds = round(seconds, self._decimals)
         request_bytes = _content_length(request.META.get("CONTENT_LENGTH"))
         response_bytes = _content_length(response.headers.get("Content-Length"))
-        with self._shared.lock:
-            values = self._shared.values
+        shared = self._shared
+        with shared.lock:
+            values = shared.values
             values[first + bisect_left(HIGH_RESOLUTION_BUCKETS, seconds)] += 1
             values[first + _SECONDS] += seconds
             values[first + _REQUEST_BYTES] += request_bytes
@@ -87,7 +88,6 @@ class HTTPMetrics:
 
     def add_in_progress(self, request: HttpRequest, number: int) -> None:
         """Add to the number of requests in progress."""
-        method = request.method if request.method in _METHODS else _OTHER_METHODS
         try:
             handler, is_excluded = self._handler(request, resolve(request.path_info).route)
         except Resolver404:
@@ -95,7 +95,7 @@ class HTTPMetrics:
         if is_excluded:
             return
         has_labels = self._configuration.inprogress_labels
-        labels = (method, handler) if has_labels else ()
+        labels = (_known_method(request), handler) if has_labels else ()
         first = self._shared.place(_IN_PROGRESS, labels, 1)
         with self._shared.lock:
             self._shared.values[first] += number
@@ -122,15 +122,19 @@ class HTTPMetrics:
     def _groups_paths(self) -> bool:
         return self._configuration.should_group_untemplated
 
-    def _place(self, request: HttpRequest, route: str | None, method: str, code: int) -> int | None:
-        """Return where the record of such requests begins; None if they are left out."""
+    def _place(self, request: HttpRequest, route: str | None, code: int) -> int:
+        """Return where the record of such requests begins."""
         handler, is_excluded = self._handler(request, route)
-        if is_excluded:
-            return None
-        self.on_first_request()
-        is_grouped = self._configuration.should_group_status_codes
-        status = f"{code // 100}xx" if is_grouped else str(code)
-        return self._shared.place(_REQUEST, (method, handler, status), _RESPONSE_BYTES + 1)
+        method, first = _known_method(request), _LEFT_OUT
+        if not is_excluded:
+            self.on_first_request()
+            is_grouped = self._configuration.should_group_status_codes
+            status = f"{code // 100}xx" if is_grouped else str(code)
+            first = self._shared.place(_REQUEST, (method, handler, status), _RESPONSE_BYTES + 1)
+        # What clients may choose at will is not remembered.
+        if method == request.method and (route is not None or self._groups_paths):
+            self._records[route, method, code] = first
+        return first
 
     def _handler(self, request: HttpRequest, route: str | None) -> tuple[str, bool]:
         """Return the label of a route, or of what matches none, and whether it is left out."""
@@ -258,8 +262,15 @@ def _handler_name(route: str) -> str:
     return "/" + _PARAMETER.sub(r"{\1}", route)
 
 
+def _known_method(request: HttpRequest) -> str:
+    return request.method if request.method in _METHODS else _OTHER_METHODS
+
+
 def _content_length(value: str | None) -> int:
-    return int(value) if value and value.isascii() and value.isdecimal() else 0
+    try:
+        return max(int(value or 0), 0)
+    except ValueError:
+        return 0
 
 
 def _compiled(patterns: list[str]) -> list[re.Pattern[str]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from django.apps import apps
+from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -29,7 +30,7 @@ class RequestMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
         app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
-        self._observers = app_config.request_observers
+        self._observers = app_config.all_request_observers
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, with its context set for this thread."""
@@ -49,3 +50,22 @@ class RequestMiddleware:
         finally:
             current_request.reset(token)
         return response
+
+
+class RequestsInProgressMiddleware:
+    """Counts the requests that are in progress, where the configuration of metrics asks for it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+        app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
+        if app_config.metrics is None or not app_config.metrics.http.counts_in_progress:
+            raise MiddlewareNotUsed
+        self._metrics = app_config.metrics.http
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Pass the request on."""
+        self._metrics.add_in_progress(request, 1)
+        try:
+            return self._get_response(request)
+        finally:
+            self._metrics.add_in_progress(request, -1)

@@ -57,6 +57,7 @@ class ModelSeries:
         self._shared = shared
         self._labels = labels
         self._state = shared.place(_STATE, labels, 4)
+        self._in_flight = self._state + _IN_FLIGHT
         self._outcomes: dict[str, int] = {}
         self._batch: int | None = None
 
@@ -71,17 +72,19 @@ class ModelSeries:
 
     def begin(self) -> None:
         """Count a prediction as being in flight."""
-        with self._shared.lock:
-            self._shared.values[self._state + _IN_FLIGHT] += 1
+        shared = self._shared
+        with shared.lock:
+            shared.values[self._in_flight] += 1
 
     def end(self, outcome: str, seconds: float) -> None:
         """Count a prediction as having ended."""
         first = self._outcomes.get(outcome)
         if first is None:
             first = self._outcome(outcome)
-        with self._shared.lock:
-            values = self._shared.values
-            values[self._state + _IN_FLIGHT] -= 1
+        shared = self._shared
+        with shared.lock:
+            values = shared.values
+            values[self._in_flight] -= 1
             values[first + bisect_left(DURATION_BUCKETS, seconds)] += 1
             values[first + _SECONDS] += seconds
 
@@ -111,18 +114,19 @@ class ModelMeter:
     def __init__(self, hosted_model: HostedModel, shared: SharedValues) -> None:
         self._hosted_model = hosted_model
         self._shared = shared
-        self._known: ModelSeries | None = None
+        self.known: ModelSeries | None = None
+        """Where to count for good; None as long as the model has not said what it is."""
 
     @property
     def series(self) -> ModelSeries:
         """Where to count now."""
-        if self._known is not None:
-            return self._known
+        if self.known is not None:
+            return self.known
         model = self._hosted_model
         version = model.version
         series = ModelSeries(self._shared, (model.label, version or ""))
         if version is not None:
-            self._known = series
+            self.known = series
         return series
 
     def publish(self) -> None:
@@ -156,7 +160,8 @@ class Measured:
 
     def __call__(self, *arguments: Any) -> Any:
         """Predict, and count it."""
-        series = self._meter.series
+        meter = self._meter
+        series = meter.known or meter.series
         series.begin()
         begun = time.perf_counter()
         try:

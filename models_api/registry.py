@@ -7,15 +7,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from typing import Any, Protocol
 
 from ml_base import MLModel
 from ml_base.utilities import ModelManager
 from pydantic import BaseModel
 
 from models_api.admission import Admission
+from models_api.batching import BatchObserver, group_commit
 from models_api.configuration import ModelConfiguration
 from models_api.exceptions import (
     ConfigurationError,
@@ -46,6 +48,16 @@ class LoadState(Enum):
     FAILED = "failed"
 
 
+class ModelObserver(BatchObserver, Protocol):
+    """Hears of what a hosted model does, from any thread."""
+
+    def publish(self) -> None:
+        """Hear that the model is, or is not, loaded."""
+
+    def measured(self, predict: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what predicts in the same way, and hear of each prediction."""
+
+
 class HostedModel:
     """One model with its place in this service. All its methods may be called from any thread."""
 
@@ -58,6 +70,7 @@ class HostedModel:
         """What kept the model from being loaded, in one line; None unless the state is FAILED."""
         self.model: MLModel | None = None
         """The decorated instance; None unless the state is READY."""
+        self.observer: ModelObserver | None = None
         self._stack = stack
         self._lock = threading.RLock()
         self._in_background = False
@@ -164,16 +177,21 @@ class HostedModel:
             else:
                 self.load_seconds = time.perf_counter() - started
                 _add_to_model_manager(model)
+                self._observe_batches(model)
                 self.model = model
                 self.state = LoadState.READY
                 version = self._names["version"]
                 logger.info("Loaded %s %s (%.2f s)", self.label, version, self.load_seconds)
             finally:
                 self._ended.set()
+                if self.observer is not None:
+                    self.observer.publish()
 
     def load_in_background(self) -> None:
         """Leave the loading to another thread; requests will not wait for its end."""
         self._in_background = True
+        if self.observer is not None:
+            self.observer.publish()
 
     def forget_unfinished_load(self) -> None:
         """Undo a loading that a fork cut off: the thread that did it is not in this process."""
@@ -230,6 +248,11 @@ class HostedModel:
             raise
         except Exception as error:  # noqa: BLE001
             logger.debug("%s tells its schemas only once it is loaded: %r", self.label, error)
+
+    def _observe_batches(self, model: MLModel) -> None:
+        batches = group_commit(model)
+        if batches is not None:
+            batches.observer = self.observer
 
     def _checked_names(self, model: MLModel) -> dict[str, str]:
         names = read_names(model)

@@ -102,7 +102,11 @@ def _predict_chunk(
     hosted_model: HostedModel, model: MLModel, rows: list[Any], start: int, place: str
 ) -> bytes:
     _, schema = hosted_model.schemas
-    predictions = _predict_together(model, rows) if len(rows) > 1 else None
+    predictions = None
+    if len(rows) > 1:
+        if hosted_model.observer is not None:
+            hosted_model.observer.observe_batch(len(rows))
+        predictions = _predict_together(model, rows)
     together = serialise_together(predictions, schema) if predictions else None
     if together is not None:
         return together[1:-1]

@@ -64,16 +64,11 @@ class SharedValues:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._leave_to_parent)
 
-    @property
-    def values(self) -> memoryview[float]:
-        """Those of this process, as C doubles."""
-        return self._values or self._open()
-
     def place(self, kind: str, labels: tuple[str, ...], size: int) -> int:
         """Return where the record of so many numbers begins, made of zeros if it is new."""
         key = Key(kind, labels)
         with self.lock:
-            self.values  # noqa: B018 (opens the file, and what it calls then may make this record)
+            self._open()
             if key not in self._layout:
                 first = self._end()
                 self._make_room(first + size)
@@ -84,7 +79,7 @@ class SharedValues:
     def read(self) -> Totals:
         """Read what all processes have counted, and keep what those counted that have ended."""
         with self.lock:
-            self.values  # noqa: B018
+            self._open()
             live = [self._own_records()]
         try:
             with _locked(self._path.parent / _LOCK):
@@ -108,13 +103,14 @@ class SharedValues:
         self._file: IO[bytes] | None = None
         self._keys: IO[bytes] | None = None
         self._memory: mmap.mmap | None = None
-        self._values: memoryview[float] | None = None
+        self.values: memoryview[float] | _Unopened = _Unopened(self._open)
+        """Those of this process, as C doubles."""
 
     def _leave_to_parent(self) -> None:
         # The lock on the file, which says that its process is alive, goes when nobody has it open.
         with suppress(BufferError):  # another thread of the parent was reading
-            if self._values is not None and self._memory is not None:
-                self._values.release()
+            if self._memory is not None and not isinstance(self.values, _Unopened):
+                self.values.release()
                 self._memory.close()
         for file in (self._file, self._keys):
             if file is not None:
@@ -123,7 +119,7 @@ class SharedValues:
 
     def _open(self) -> memoryview[float]:
         with self.lock:
-            if self._values is None:
+            if isinstance(self.values, _Unopened):
                 try:
                     self._open_files()
                 except OSError:
@@ -132,8 +128,8 @@ class SharedValues:
                 self._map(max(_FIRST_BYTES, self._end() * _BYTES))
                 self._write_keys(self._layout)
                 self.on_open()
-            assert self._values is not None  # noqa: S101 (for the type checker)
-            return self._values
+            assert not isinstance(self.values, _Unopened)  # noqa: S101 (for the type checker)
+            return self.values
 
     def _open_files(self) -> None:
         folder = self._directory()
@@ -148,12 +144,12 @@ class SharedValues:
         return max((first + size for first, size in self._layout.values()), default=0)
 
     def _make_room(self, end: int) -> None:
-        size = len(self.values) * _BYTES
+        size = len(self._open()) * _BYTES
         if end * _BYTES > size:
             self._map(max(2 * size, end * _BYTES))
 
     def _map(self, size: int) -> None:
-        before = self._values
+        before = self.values
         if self._file is not None:
             try:
                 # Writing where a full disk has no room for it would kill the process.
@@ -162,9 +158,9 @@ class SharedValues:
                 logger.exception("The metrics of this process are its own: no room for more")
                 self._file = self._keys = None
         self._memory = mmap.mmap(self._file.fileno() if self._file else -1, size)
-        self._values = memoryview(self._memory).cast("d")
-        if before is not None:
-            self._values[: len(before)] = before
+        self.values = memoryview(self._memory).cast("d")
+        if not isinstance(before, _Unopened):
+            self.values[: len(before)] = before
 
     def _write_keys(self, keys: Iterable[Key]) -> None:
         if self._keys is not None:
@@ -172,7 +168,7 @@ class SharedValues:
                 self._keys.write(json.dumps([*key, *self._layout[key]]).encode() + b"\n")
 
     def _own_records(self) -> Records:
-        values = self.values
+        values = self._open()
         return {
             key: list(values[first : first + size]) for key, (first, size) in self._layout.items()
         }
@@ -199,6 +195,19 @@ class SharedValues:
             path.unlink(missing_ok=True)
             path.with_suffix(_KEYS).unlink(missing_ok=True)
         return departed
+
+
+class _Unopened:
+    """Stands for the values of a process that has yet to write one."""
+
+    def __init__(self, open_: Callable[[], memoryview[float]]) -> None:
+        self._open = open_
+
+    def __getitem__(self, index: int) -> float:
+        return self._open()[index]
+
+    def __setitem__(self, index: int, value: float) -> None:
+        self._open()[index] = value
 
 
 class _Departed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 from django.urls import URLPattern, URLResolver, path
@@ -29,6 +29,7 @@ from models_api.routing import LiteralRoutes
 from models_api.serving import BatchPredictor, Predictor
 from models_api.views import (
     HealthView,
+    MetricsView,
     ModelMetadataView,
     ModelsView,
     PredictionView,
@@ -36,6 +37,9 @@ from models_api.views import (
     StartupView,
     UnknownModelView,
 )
+
+if TYPE_CHECKING:
+    from models_api.metrics import Metrics
 
 app_name = "models_api"
 
@@ -95,8 +99,11 @@ def _guarded(predict: PredictBody, model: HostedModel, registry: ModelRegistry) 
     guarded: PredictBody = Admitted(
         predict, registry.admission, model.qualified_name, timeout_seconds
     )
-    # Around the slot, which a late prediction keeps.
-    return WithDeadline(guarded, timeout_seconds) if timeout_seconds is not None else guarded
+    if timeout_seconds is not None:
+        # Around the slot, which a late prediction keeps.
+        guarded = WithDeadline(guarded, timeout_seconds)
+    # Outermost, so that it hears of those that are refused.
+    return guarded if model.observer is None else model.observer.measured(guarded)
 
 
 def _batch_predictor(model: HostedModel) -> BatchPredictor:
@@ -151,6 +158,14 @@ def documentation_patterns(
     ]
 
 
+def metrics_patterns(metrics: Metrics | None, registry: ModelRegistry) -> list[Route]:
+    """Make the route of the metrics, if there are any."""
+    if metrics is None:
+        return []
+    view = MetricsView.as_view(registry=registry, write=metrics.text)
+    return [path("metrics", view, name="metrics")]
+
+
 def _patterns() -> list[Route]:
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
     try:
@@ -162,8 +177,11 @@ def _patterns() -> list[Route]:
     def documented(registry: ModelRegistry) -> list[Route]:
         return api_patterns(registry) + open_inference_patterns(registry, configuration)
 
-    title = configuration.service_title
-    return documented(registry) + documentation_patterns(registry, title, documented)
+    return (
+        documented(registry)
+        + documentation_patterns(registry, configuration.service_title, documented)
+        + metrics_patterns(app_config.metrics, registry)
+    )
 
 
 urlpatterns = _patterns()

@@ -33,6 +33,9 @@ from models_api.schemas import (
     StartupStatusResponse,
 )
 
+# As prometheus_client has it, which is imported only where there are metrics.
+METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+
 
 def json_response(body: BaseModel, status: int = 200) -> HttpResponse:
     """Answer with one of the service's own bodies."""
@@ -317,3 +320,14 @@ class StartupView(StatusView):
         if self.registry.has_started:
             return json_response(StartupStatusResponse(startup_status=StartupStatus.STARTED))
         return json_response(StartupStatusResponse(startup_status=StartupStatus.NOT_STARTED), 503)
+
+
+class MetricsView(StatusView):
+    """Gives the metrics to Prometheus."""
+
+    schema = None  # type: ignore[assignment] # keeps it out of the document
+    write: Callable[[], bytes] = None  # type: ignore[assignment] # always given to as_view
+
+    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Give the metrics of all worker processes."""
+        return HttpResponse(self.write(), content_type=METRICS_CONTENT_TYPE)

@@ -33,7 +33,13 @@ def test_a_host_that_is_not_allowed_is_refused_each_time(
 @override_settings(ALLOWED_HOSTS=["a.example"])
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/api/health", 200), ("/api/health/ready", 200), ("/api/models", 400), ("/", 400)],
+    [
+        ("/api/health", 200),
+        ("/api/health/ready", 200),
+        ("/v2/models", 400),
+        ("/api/models", 400),
+        ("/", 400),
+    ],
 )
 def test_the_status_is_told_whatever_the_host(
     middleware: HostAndHeadersMiddleware, path: str, status: int
