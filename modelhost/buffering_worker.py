@@ -25,6 +25,7 @@ from django.apps import apps
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from modelhost.environment import number
+from modelhost.lanes import Lanes, maximum_in_hand
 from modelhost.listeners import STOPPING
 
 _TICK_SECONDS = 0.1
@@ -34,6 +35,7 @@ _DRAIN_SECONDS = 0.1
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 64 * 1024
+_SENT_AT_ONCE = 64 * 1024
 _ACCEPTED_AT_ONCE = 16
 _NEIGHBOUR_PATIENCE_SECONDS = 0.2
 """After which a connection that its own worker does not accept is anybody's."""
@@ -66,15 +68,18 @@ class ClientSocket:
         return b""
 
     def sendall(self, data: bytes) -> None:
-        """Send what the client takes, and keep the rest for the main loop."""
-        if self.unsent:
-            self.unsent += data
-            return
-        sent = 0
-        with contextlib.suppress(BlockingIOError):
-            sent = self._connection.send(data)
-        if sent < len(data):
-            self.unsent += memoryview(data)[sent:]
+        """Take it; it is sent together with what comes after it, if that is soon."""
+        self.unsent += data
+        if len(self.unsent) > _SENT_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what the client takes; the rest is the main loop's to send."""
+        while self.unsent:
+            try:
+                del self.unsent[: self._connection.send(self.unsent)]
+            except BlockingIOError:
+                return
 
     send = sendall
 
@@ -174,6 +179,8 @@ class Connection(TConn):
         """Tell a client to go on that waits for it, and gunicorn that it needn't."""
         if found := _EXPECTATION.search(head):
             self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            with contextlib.suppress(OSError):  # it will be seen soon enough
+                self.sock.flush()
             del self.received[found.start() : found.end()]
             if self._whole is not None and self._whole >= 0:
                 self._whole -= found.end() - found.start()
@@ -233,6 +240,10 @@ class BufferingWorker(ThreadWorker):
         super().check_config(cfg, log)
         if cfg.is_ssl:
             sys.exit("modelhost's worker speaks plain HTTP; for TLS add: --worker-class gthread")
+
+    def get_thread_pool(self) -> Lanes:
+        """Let nothing quick wait for predictions."""
+        return Lanes(self.cfg.threads, maximum_in_hand(self.cfg.threads))
 
     # The life of the worker
 
@@ -422,6 +433,16 @@ class BufferingWorker(ThreadWorker):
         self._buffered -= len(connection.received)
         self.enqueue_req(connection)
 
+    def handle(self, conn: Connection) -> bool:
+        """Answer a request, as far as the client takes it; called by a thread."""
+        is_kept = bool(super().handle(conn))
+        try:
+            conn.sock.flush()
+        except OSError:
+            conn.sock.unsent.clear()
+            return False
+        return is_kept
+
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
         """Write what is left of the answer, then wait for the next request or close."""
         try:
@@ -435,17 +456,13 @@ class BufferingWorker(ThreadWorker):
             self._after_answer(conn)
 
     def _write(self, connection: Connection) -> None:
-        unsent = connection.sock.unsent
         try:
-            sent = connection.client_socket.send(memoryview(unsent)[:_READ_BYTES])
-        except BlockingIOError:
-            return
+            connection.sock.flush()
         except OSError:
             self._drop(connection)
             return
-        del unsent[:sent]
         connection.deadline = time.monotonic() + self._client_seconds
-        if not unsent:
+        if not connection.sock.unsent:
             self._unwatch(connection)
             self._after_answer(connection)
 
@@ -507,6 +524,8 @@ class BufferingWorker(ThreadWorker):
             "Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
+        with contextlib.suppress(OSError):
+            connection.sock.flush()
         self._linger(connection)
 
     def _drop(self, connection: Connection) -> None:
