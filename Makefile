@@ -26,7 +26,7 @@ PYTEST_PARALLEL := --numprocesses $(TEST_WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test test-long coverage bench bench-quick lint format build schema clean clean-all
+.PHONY: help serve test test-long coverage bench bench-quick lint audit format build schema clean clean-all
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -90,6 +90,11 @@ lint: $(DEVELOPMENT) ## Check style, types and imports
 	echo "Checking which module imports which (import-linter) ..."; \
 	$(BIN)/lint-imports --no-logo || failed="$$failed import-linter"; \
 	if [ -n "$$failed" ]; then echo "Not clean:$$failed"; exit 1; fi
+
+# Says so, and passes, where no service that knows of vulnerabilities can be reached.
+audit: $(DEVELOPMENT) ## Look for known vulnerabilities in what users install (needs a network)
+	@echo "Looking up known vulnerabilities (up to a minute) ..."
+	@$(BIN)/python .ci/audit.py
 
 format: $(DEVELOPMENT) ## Format the code and mend what ruff can mend
 	@echo "Formatting ..."
