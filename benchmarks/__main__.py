@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charts, environments, load, machine, report
-from benchmarks.comparisons import COMPARISONS, Bench
+from benchmarks import charts, comparisons, environments, load, machine, report, tensors
+from benchmarks.comparisons import Bench
 from benchmarks.processes import ServerFailed
 from benchmarks.results import Results
 from benchmarks.rounds import Contest, Plan, Say
 from benchmarks.rows import MODELS
-from benchmarks.servers import GRANIAN, REPOSITORY, REST_MODEL_SERVICE, SERVERS
+from benchmarks.servers import GRANIAN, MLSERVER, REPOSITORY, REST_MODEL_SERVICE, SERVERS
 
+COMPARISONS = {**comparisons.COMPARISONS, **tensors.COMPARISONS}
 OUTPUT = REPOSITORY / "build" / "benchmarks"
 _DESCRIPTION = """\
 Measure this service beside its peers: the same models, rows and number of workers, servers taking
@@ -154,6 +155,8 @@ def _prepare(plan: Plan, compared: Sequence[str], results: Results, say: Say) ->
     wanted = {server.environment for server in plan.servers}
     if compared:
         wanted |= {GRANIAN.environment, REST_MODEL_SERVICE.environment}
+    if any(name.endswith("mlserver") for name in compared):
+        wanted.add(MLSERVER.environment)
     ready = {}
     for name in sorted(wanted):
         try:

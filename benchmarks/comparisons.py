@@ -26,19 +26,27 @@ class Bench:
     def __init__(self, plan: Plan, environments: dict[str, Path], say: Say) -> None:
         self.plan = plan
         self.say = say
-        self._environments = environments
+        self.environments = environments
 
     def serve(
-        self, server: Server, models: Sequence[dict[str, Any]], *asked: str, workers: int
+        self,
+        server: Server,
+        models: Sequence[dict[str, Any]],
+        *asked: str,
+        workers: int,
+        **keys: Any,
     ) -> RunningServer:
-        """Return a server of these entries of the YAML; `asked` names the models to wait for."""
+        """Return a server of these entries of the YAML; `asked` names the models to wait for.
+
+        `keys` are further ones of the YAML.
+        """
         configuration = self.plan.logs / f"{server.name}-{asked[-1]}.yaml"
         configuration.parent.mkdir(parents=True, exist_ok=True)
         # JSON is YAML too.
-        configuration.write_text(json.dumps({"models": list(models)}), encoding="utf-8")
+        configuration.write_text(json.dumps({"models": list(models), **keys}), encoding="utf-8")
         return RunningServer(
             replace(server, variables={**server.variables, "REST_CONFIG": str(configuration)}),
-            self._environments[server.environment],
+            self.environments[server.environment],
             configuration.with_suffix(".log"),
             models=asked,
             workers=workers,
@@ -60,12 +68,12 @@ def batching_latency(bench: Bench) -> Comparison:
         _entry("UnbatchedModel"),
     ]
     with bench.serve(TUNED, models, "logistic_regression", "unbatched", workers=1) as running:
-        off, on = _by_turns(
+        off, on = by_turns(
             lambda: bench.load(running, "unbatched", 1).p50_ms,
             lambda: bench.load(running, "logistic_regression", 1).p50_ms,
             turns=2 * _TURNS,
         )
-    return _comparison(
+    return comparison(
         "p50 of one connection, batching on / off", off, on, "at most 1.03", "{:.3f} ms"
     )
 
@@ -82,11 +90,11 @@ def many_models(bench: Bench) -> Comparison:
     ):
         bench.load(one, "constant_0", WARM_UP_CONNECTIONS)
         bench.load(many, last, WARM_UP_CONNECTIONS)
-        alone, among_many = _by_turns(
+        alone, among_many = by_turns(
             lambda: bench.load(one, "constant_0", WARM_UP_CONNECTIONS).per_second,
             lambda: bench.load(many, last, WARM_UP_CONNECTIONS).per_second,
         )
-    return _comparison(
+    return comparison(
         f"right/s of the last of {_MANY_MODELS} models / an only one",
         alone,
         among_many,
@@ -104,8 +112,8 @@ def shared_memory(bench: Bench) -> Comparison:
             bench.load(running, "large", WARM_UP_CONNECTIONS)
             return running.memory_bytes() / 1e6
 
-    one, four = _by_turns(lambda: megabytes(1), lambda: megabytes(4), turns=3)
-    return _comparison(
+    one, four = by_turns(lambda: megabytes(1), lambda: megabytes(4), turns=3)
+    return comparison(
         "memory of 4 workers / 1, with weights of 400 MB", one, four, "at most 1.25", "{:.0f} MB"
     )
 
@@ -120,8 +128,8 @@ def start_up(bench: Bench) -> Comparison:
         with bench.serve(server, models, "iris", workers=bench.plan.workers) as running:
             return running.seconds_to_first_prediction
 
-    theirs, ours = _by_turns(lambda: seconds(REST_MODEL_SERVICE), lambda: seconds(TUNED))
-    return _comparison(
+    theirs, ours = by_turns(lambda: seconds(REST_MODEL_SERVICE), lambda: seconds(TUNED))
+    return comparison(
         f"start to first prediction / that of {REST_MODEL_SERVICE.name}",
         theirs,
         ours,
@@ -142,16 +150,18 @@ def _entry(name: str) -> dict[str, Any]:
     return {"class_path": f"benchmarks.models.{name}"}
 
 
-def _by_turns(
+def by_turns(
     first: Callable[[], float], second: Callable[[], float], turns: int = _TURNS
 ) -> tuple[list[float], list[float]]:
+    """Measure two things by turns, and return what was found of each."""
     pairs = [(first(), second()) for _ in range(turns)]
     return [one for one, _ in pairs], [two for _, two in pairs]
 
 
-def _comparison(
+def comparison(
     name: str, first: list[float], second: list[float], wanted: str, form: str
 ) -> Comparison:
+    """Compare what was measured by turns: the ratio is that of the second to the first."""
     ratio = median(two / one for one, two in zip(first, second, strict=True))
     detail = f"{form.format(median(second))} / {form.format(median(first))}"
     return Comparison(name, ratio, wanted, detail)

@@ -53,6 +53,12 @@ def predict_command(
     return [*_wrk("predict.lua", threads, connections, seconds), url, "--", *arguments]
 
 
+def tensor_command(url: str, arguments: list[str], connections: int, seconds: int) -> list[str]:
+    """Return the command that posts what is in a file: see wrk/tensors.lua for the arguments."""
+    command = _wrk("tensors.lua", min(2, connections), connections, seconds)
+    return [*command, url, "--", *arguments]
+
+
 def health_command(url: str, seconds: int) -> list[str]:
     """Return the command that asks after the server's health now and then."""
     return [*_wrk("health.lua", 1, 1, seconds), url]

@@ -131,8 +131,9 @@ class LiveView(OpenInferenceView, StatusView):
         )
 
     def get(self, request: Request, **kwargs: Any) -> HttpResponse:
-        """Say that the server answers, whatever its models do."""
-        return json_response(OpenInferenceLive(live=True))
+        """Say that the server answers, whatever its models do, unless one of them hangs."""
+        is_live = not self.registry.admission.is_hung
+        return json_response(OpenInferenceLive(live=is_live), 200 if is_live else 503)
 
 
 class ReadyView(OpenInferenceView, StatusView):
@@ -154,7 +155,8 @@ class ReadyView(OpenInferenceView, StatusView):
         """Say whether every model is loaded."""
         is_ready = self.registry.is_ready
         return json_response(
-            OpenInferenceReady(live=True, ready=is_ready), 200 if is_ready else 503
+            OpenInferenceReady(live=not self.registry.admission.is_hung, ready=is_ready),
+            200 if is_ready else 503,
         )
 
 
