@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TextIO
 
 SERVER_PID_VARIABLE = "MODELHOST_SERVER_PID"
 """Environment variable by which a server tells its workers which process it is."""
@@ -35,7 +34,7 @@ class ServerDirectory:
     def __init__(self, base: Path, server_pid: int) -> None:
         self.path = base / f"{_PREFIX}{server_pid}-{_start_time(server_pid)}"
         self._server_pid = server_pid
-        self._members: TextIO | None = None
+        self._members: int | None = None
 
     def join(self) -> Path:
         """Make the directory unless it is there, and keep it until this process has ended.
@@ -45,7 +44,8 @@ class ServerDirectory:
         """
         if self._members is None:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._members = (self.path / _MEMBERS).open("a", encoding="utf-8")
+            # For as long as the process lives, whoever forgets this object.
+            self._members = os.open(self.path / _MEMBERS, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._members, fcntl.LOCK_SH)
             _remove_abandoned(self.path.parent)
         return self.path

@@ -60,6 +60,7 @@ class SharedValues:
         self.on_open: Callable[[], None] = _do_nothing
         """Called once in each process that comes to write, with nothing written yet."""
         self._layout: dict[Key, tuple[int, int]] = {}
+        self._end = 0
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._leave_to_parent)
@@ -70,9 +71,9 @@ class SharedValues:
         with self.lock:
             self._open()
             if key not in self._layout:
-                first = self._end()
-                self._make_room(first + size)
-                self._layout[key] = first, size
+                self._make_room(self._end + size)
+                self._layout[key] = self._end, size
+                self._end += size
                 self._write_keys([key])
             return self._layout[key][0]
 
@@ -81,12 +82,13 @@ class SharedValues:
         with self.lock:
             self._open()
             live = [self._own_records()]
-        try:
-            with _locked(self._path.parent / _LOCK):
-                departed = self._absorb_departed(live)
-        except OSError:
-            logger.exception("Only the metrics of this process can be read")
-            departed = _Departed()
+        departed = _Departed()
+        if self._file is not None:
+            try:
+                with _locked(self._path.parent / _LOCK):
+                    departed = self._absorb_departed(live)
+            except OSError:
+                logger.exception("Only the metrics of this process can be read")
         sums = {key: numbers.copy() for key, numbers in departed.records.items()}
         for records in live:
             _add(sums, records)
@@ -125,7 +127,7 @@ class SharedValues:
                 except OSError:
                     logger.exception("The metrics of this process are its own: no file for them")
                     self._file = self._keys = None
-                self._map(max(_FIRST_BYTES, self._end() * _BYTES))
+                self._map(max(_FIRST_BYTES, self._end * _BYTES))
                 self._write_keys(self._layout)
                 self.on_open()
             assert not isinstance(self.values, _Unopened)  # noqa: S101 (for the type checker)
@@ -139,9 +141,6 @@ class SharedValues:
             self._file = self._path.with_suffix(_VALUES).open("w+b", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX)
             self._keys = self._path.with_suffix(_KEYS).open("wb", buffering=0)
-
-    def _end(self) -> int:
-        return max((first + size for first, size in self._layout.values()), default=0)
 
     def _make_room(self, end: int) -> None:
         size = len(self._open()) * _BYTES
