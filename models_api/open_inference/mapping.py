@@ -15,7 +15,7 @@ import numpy
 from pydantic_core import from_json, to_json
 
 from models_api.exceptions import InputProblem, InvalidInput, TensorError
-from models_api.open_inference.columns import Column, Columns
+from models_api.open_inference.columns import ANY_LENGTH, Column, Columns
 from models_api.open_inference.datatypes import Array
 from models_api.open_inference.tensors import Tensor
 from models_api.yaml_document import key_path
@@ -118,8 +118,9 @@ def _fields(tensors: Sequence[Tensor], columns: Columns) -> list[tuple[Column, T
 
 
 def _column(tensor: Tensor, columns: Columns) -> Column:
-    # A field that the model does not name takes whatever the datatype says.
-    return columns.by_name.get(tensor.name) or Column(tensor.name, tensor.datatype)
+    # A field that the model does not name takes whatever the datatype and the shape say.
+    unnamed = Column(tensor.name, tensor.datatype, tensor.shape[1:])
+    return columns.by_name.get(tensor.name) or unnamed
 
 
 def _slice(tensor: Tensor, index: int) -> Tensor:
@@ -153,10 +154,24 @@ def _values(tensor: Tensor, column: Column, content_type: Any) -> list[Any]:
     # MLServer's clients send a column as a table of one column.
     if data.shape[1:] == (1,) and (column.is_scalar or decode is _from_json):
         data = data[:, 0]
+    if column.content_type != "json" and decode is not _from_json:
+        _require_shape(tensor, data.shape, column)
     if decode is not None:
         data = _decoded(tensor.name, data, decode)
     values: list[Any] = data.tolist()
     return values
+
+
+def _require_shape(tensor: Tensor, shape: tuple[int, ...], column: Column) -> None:
+    """Refuse other lists than the field takes, before what holds them takes much memory."""
+    expected = (ANY_LENGTH, *column.dimensions)
+    if len(shape) != len(expected) or any(
+        wanted not in (ANY_LENGTH, given) for wanted, given in zip(expected, shape, strict=True)
+    ):
+        raise TensorError(
+            f'Input "{tensor.name}": the shape {list(tensor.shape)} is not {list(expected)}, '
+            "where -1 is any length."
+        )
 
 
 def _decoder(tensor: Tensor, column: Column, content_type: Any) -> Callable[[bytes], Any]:

@@ -43,6 +43,7 @@ NOT_A_LENGTH = f"{LENGTH} should be a whole number."
 CONTENT_TYPES = (
     'Input "label": content_type should be one of np, pd, str, datetime, base64, json, pd_json.'
 )
+LARGE = 8_000_000
 FUZZED_REQUESTS = 20_000
 FUZZING_CLIENTS = 4
 FUZZING_MEBIBYTES = 64
@@ -142,15 +143,19 @@ UNFITTING = {
     ),
     "lists for a scalar": (
         echo(temperature={"shape": [1, 2], "data": [1.5, 2.5]}),
-        'Input "temperature", row 0: Input should be a valid number',
+        'Input "temperature": the shape [1, 2] is not [-1], where -1 is any length.',
     ),
     "lists too short": (
         echo(vector={"shape": [1, 2], "data": [1.0, 2.0]}),
-        'Input "vector", row 0: List should have at least 3 items after validation, not 2',
+        'Input "vector": the shape [1, 2] is not [-1, 3], where -1 is any length.',
+    ),
+    "lists of lists": (
+        echo(vector={"shape": [1, 3, 1]}),
+        'Input "vector": the shape [1, 3, 1] is not [-1, 3], where -1 is any length.',
     ),
     "a scalar for lists": (
         echo(vector={"shape": [1], "data": [1.0]}),
-        'Input "vector", row 0: Input should be a valid array',
+        'Input "vector": the shape [1] is not [-1, 3], where -1 is any length.',
     ),
     "lists of nothing": (
         echo(vector={"shape": [1, 10**6, 0], "data": []}),
@@ -257,6 +262,31 @@ def test_a_body_beyond_the_limit_is_refused(server: Server):
     response = infer(server, bytes(11_000_000), 5)
     error = "The body is larger than the limit of 10485760 bytes."
     assert (response.status_code, response.json()) == (413, {"error": error})
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "field"),
+    [
+        # One list for each byte, were they made.
+        ("INT8", [1, LARGE, 1], "vector"),
+        ("BOOL", [1, LARGE], "temperature"),
+        ("BF16", [1, LARGE // 2], "vector"),
+        ("BYTES", [1, LARGE // 4], "label"),
+    ],
+)
+def test_a_large_tensor_takes_a_small_multiple_of_its_size(
+    server: Server, datatype: str, shape: list[int], field: str
+):
+    infer(server, echo()).raise_for_status()
+    (worker,) = workers(server)
+    before = peak_mebibytes(worker)
+    sized = {"parameters": {"binary_data_size": LARGE}, "data": None}
+    body = echo(**{field: {"datatype": datatype, "shape": shape, **sized}})
+    response = infer(server, body + bytes(LARGE), len(body))
+    expected = [-1, 3] if field == "vector" else [-1]
+    error = f'Input "{field}": the shape {shape} is not {expected}, where -1 is any length.'
+    assert (response.status_code, response.json()) == (400, {"error": error})
+    assert peak_mebibytes(worker) - before < 10 * LARGE / 1024 / 1024
 
 
 @pytest.mark.long
