@@ -40,7 +40,7 @@ from models_api.configuration import (
 from tests.end_to_end.server import REPOSITORY, Server
 
 PAGES = [
-    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
 CONFIGURATION = REPOSITORY / "docs" / "configuration.md"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.end_to_end.container import Builder, Image, can_run_containers
 from tests.end_to_end.server import REPOSITORY, free_port
@@ -108,6 +109,38 @@ def test_the_container_predicts(container: Container) -> None:
     response = container.client.post("/api/models/rent/prediction", json=flat)
     assert (response.status_code, response.json()) == (200, {"euros_per_month": 770.0})
     assert container.client.get("/docs").status_code == 200
+
+
+def test_the_container_shows_metrics(container: Container) -> None:
+    response = container.client.get("/metrics")
+    assert response.status_code == 200
+    assert "http_requests_total" in response.text
+
+
+@pytest.mark.parametrize(
+    "name", ["kubernetes/base/deployment.yaml", "kserve/inference_service.yaml"]
+)
+def test_each_probe_of_the_manifests_finds_the_container_well(
+    container: Container, name: str
+) -> None:
+    spec = yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))["spec"]
+    [asked] = (spec.get("predictor") or spec["template"]["spec"])["containers"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        path = asked[probe]["httpGet"]["path"]
+        # By the pod's address, as the kubelet asks.
+        response = container.client.get(path, headers={"Host": "10.1.2.3:8000"})
+        assert response.status_code == 200, path
+
+
+def test_the_container_speaks_the_open_inference_protocol(container: Container) -> None:
+    inputs = [
+        {"name": "square_metres", "datatype": "FP64", "shape": [1], "data": [60]},
+        {"name": "rooms", "datatype": "INT64", "shape": [1], "data": [2]},
+    ]
+    response = container.client.post("/v2/models/rent/infer", json={"inputs": inputs})
+    assert response.status_code == 200
+    [output] = response.json()["outputs"]
+    assert (output["name"], output["data"]) == ("euros_per_month", [770.0])
 
 
 def test_what_runs_is_what_the_image_holds(container: Container) -> None:
