@@ -85,7 +85,10 @@ LOGGING: dict[str, Any] = {
         "request": {"()": "models_api.log_records.RequestFilter"},
     },
     "formatters": {
-        "text": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"},
+        "text": {
+            "()": "models_api.log_records.TextFormatter",
+            "fmt": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s",
+        },
         "json": {"()": "models_api.log_records.JSONFormatter"},
     },
     "handlers": {

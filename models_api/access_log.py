@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from models_api.request_context import RequestContext, current_request
+from models_api.request_context import current_request
 
 logger = logging.getLogger("models_api.access")
 
@@ -25,26 +24,23 @@ def log_access(request: HttpRequest, response: HttpResponseBase, seconds: float)
     level = logging.DEBUG if status < 400 and getattr(view, "is_probe", False) else logging.INFO
     if not logger.isEnabledFor(level):
         return
-    fields: dict[str, Any] = {
+    milliseconds = round(seconds * 1000, 3)
+    route = f"/{match.route}" if match else "-"
+    message = f"{request.method} {route} {status} {milliseconds:.1f} ms"
+    fields = {
         "method": request.method,
-        "route": f"/{match.route}" if match else "-",
+        "route": route,
         "status": status,
-        "milliseconds": round(seconds * 1000, 3),
+        "milliseconds": milliseconds,
     }
-    message = "{method} {route} {status} {milliseconds:.1f} ms".format_map(fields)
     context = current_request.get()
     if context is not None and context.model is not None:
-        known = _prediction(context)
-        message += "".join([f" {name}={value}" for name, value in known.items()])
-        fields |= known
-    logger.log(level, message, extra=fields)
-
-
-def _prediction(context: RequestContext) -> dict[str, Any]:
-    known = {
-        "model": context.model,
-        "version": context.version,
-        "rows": context.rows,
-        "batch_size": context.batch_size,
-    }
-    return {name: value for name, value in known.items() if value is not None}
+        for name in ("model", "version", "rows", "batch_size"):
+            value = getattr(context, name)
+            if value is not None:
+                fields[name] = value
+                message += f" {name}={value}"
+    # What logger.info(message, extra=fields) does, but for looking up who calls: half of its time.
+    record = logger.makeRecord(logger.name, level, __file__, 0, message, (), None)
+    vars(record).update(fields)
+    logger.handle(record)

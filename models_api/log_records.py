@@ -6,10 +6,12 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from models_api.request_context import current_request
 
+_encode = json.JSONEncoder(allow_nan=False, default=str).encode
 REQUEST_FILTER = "models_api.log_records.RequestFilter"
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
@@ -41,13 +43,29 @@ class RequestFilter(logging.Filter):
         return True
 
 
+@lru_cache(maxsize=2)
+def _utc(second: int) -> str:
+    # Most records share their second with the one before.
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+class TextFormatter(logging.Formatter):
+    """Writes a record as Python does, with the time of UTC, and faster."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Write the time of a record."""
+        if datefmt:
+            return super().formatTime(record, datefmt)
+        return f"{_utc(int(record.created))}.{int(record.msecs):03d}Z"
+
+
 class JSONFormatter(logging.Formatter):
     """Writes a record as one line of JSON, with what its `extra` held and its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
         entry: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": f"{_utc(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -69,6 +87,6 @@ class JSONFormatter(logging.Formatter):
 
 def _dump(entry: dict[str, Any]) -> str:
     try:
-        return json.dumps(entry, allow_nan=False, default=str)
+        return _encode(entry)
     except (TypeError, ValueError):  # NaN, a key that is no string, or a list that holds itself
         return json.dumps({name: str(value) for name, value in entry.items()})

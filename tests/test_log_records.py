@@ -14,7 +14,7 @@ from django.test import RequestFactory
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from models_api.log_records import JSONFormatter, RequestFilter
+from models_api.log_records import JSONFormatter, RequestFilter, TextFormatter
 from models_api.request_context import RequestContext, current_request, shared_context
 
 
@@ -138,13 +138,22 @@ def test_the_values_in_a_group_of_exceptions_are_not_quoted_either() -> None:
 
 def test_a_record_is_one_line_of_json() -> None:
     record = make_record("Hello %s", "w\xf6rld\n\ud800", level=logging.WARNING)
-    record.created = 1e9 + 0.0625
+    record.created, record.msecs = 1e9 + 0.0625, 62.5
     assert as_json(record) == {
-        "time": "2001-09-09T01:46:40.062+00:00",
+        "time": "2001-09-09T01:46:40.062Z",
         "level": "WARNING",
         "logger": "a.logger",
         "message": "Hello w\xf6rld\n\ud800",
     }
+
+
+def test_text_has_the_time_of_utc() -> None:
+    formatter = TextFormatter("%(asctime)s %(message)s")
+    record = make_record("Hello")
+    record.created, record.msecs = 1e9 + 0.0625, 62.5
+    assert formatter.format(record) == "2001-09-09T01:46:40.062Z Hello"
+    formatter.datefmt = "at %Y"
+    assert formatter.format(record) == "at 2001 Hello"
 
 
 def test_json_has_the_ids_of_the_request(context: RequestContext) -> None:
