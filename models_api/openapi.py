@@ -117,7 +117,7 @@ _BINARY_SCHEMA = {"type": "string", "format": "binary"}
 _HEADER_LENGTH = [
     OpenApiParameter(
         "Inference-Header-Content-Length",
-        OpenApiTypes.INT,
+        {"type": "integer", "minimum": 0},
         OpenApiParameter.HEADER,
         description="Bytes of the JSON, where the data of tensors follows it.",
         response=response,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field, NonNegativeInt, RootModel
 
 
 class HealthStatus(StrEnum):
@@ -106,6 +106,24 @@ class Error(BaseModel):
 # the extensions that Triton has for it. Named apart from whatever models call their own.
 
 
+OpenInferenceDatatype = Literal[
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "FP32",
+    "FP64",
+    "BF16",
+    "BYTES",
+]
+
+
 class OpenInferenceServer(BaseModel):
     """What the server says about itself."""
 
@@ -162,8 +180,8 @@ class OpenInferenceRequestInput(BaseModel):
     """A tensor with its elements."""
 
     name: str = Field(description="Name of the input.")
-    shape: list[int] = Field(description="Dimensions, rows first.")
-    datatype: str = Field(description="Type of the elements.")
+    shape: list[NonNegativeInt] = Field(description="Dimensions, rows first.")
+    datatype: OpenInferenceDatatype = Field(description="Type of the elements.")
     parameters: dict[str, Any] | None = Field(
         default=None,
         description="`content_type` of BYTES: `str`, `datetime`, `base64` or `json`; or "
@@ -192,7 +210,9 @@ class OpenInferenceRequest(BaseModel):
         description="`binary_data_output`: whether all outputs should be behind the JSON; "
         "`content_type` of all inputs.",
     )
-    inputs: list[OpenInferenceRequestInput] = Field(description="The tensors that the model takes.")
+    inputs: list[OpenInferenceRequestInput] = Field(
+        min_length=1, description="The tensors that the model takes."
+    )
     outputs: list[OpenInferenceRequestOutput] | None = Field(
         default=None, description="The outputs that are wanted; all, if this is missing."
     )
@@ -202,8 +222,8 @@ class OpenInferenceResponseOutput(BaseModel):
     """An output with its elements."""
 
     name: str = Field(description="Name of the output.")
-    shape: list[int] = Field(description="Dimensions, rows first.")
-    datatype: str = Field(description="Type of the elements.")
+    shape: list[NonNegativeInt] = Field(description="Dimensions, rows first.")
+    datatype: OpenInferenceDatatype = Field(description="Type of the elements.")
     parameters: dict[str, Any] | None = Field(
         default=None, description="`content_type` of BYTES; `binary_data_size`."
     )
