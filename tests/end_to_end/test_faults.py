@@ -204,6 +204,7 @@ RELOADED = "Reloading: new workers take over from the former ones"
 NOT_RELOADED = "Not reloaded: what was loaded before goes on serving"
 
 
+@pytest.mark.long
 def test_sighup_reads_the_configuration_and_loads_the_models_anew(reloads: Reloads) -> None:
     server = reloads.server
     master = server.process.pid
