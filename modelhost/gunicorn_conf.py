@@ -23,6 +23,7 @@ from typing import Any
 
 from modelhost.cpus import available_cpus
 from modelhost.environment import flag, number, text
+from modelhost.lanes import limit_predictions
 from modelhost.listeners import assign, share_out
 from modelhost.metrics import begin_server, begin_worker, end_server, forget_worker
 from modelhost.reload import handle_signals, prepare, take_over
@@ -39,7 +40,7 @@ keepalive = 75
 # The heartbeat of a worker must not wait for a disk.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108
     worker_tmp_dir = "/dev/shm"  # noqa: S108
-# Gunicorn believes whoever comes from this machine that a request had TLS, unless it is told not to.
+# Gunicorn believes whoever comes from this machine that a request had TLS, unless told not to.
 # MODELHOST_TRUST_PROXY_TLS says whether to believe it.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "")
 control_socket_disable = True
@@ -70,8 +71,9 @@ def when_ready(_server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Count the worker, and where that is wanted keep it on one processor."""
+    """Count the worker, bound what it takes on, and where wanted keep it on one processor."""
     begin_worker()
+    limit_predictions(worker)
     if flag("CPU_AFFINITY", default=False):
         _keep_on_one_processor(worker)
 

@@ -7,13 +7,25 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Generic, ParamSpec, TypeVar
 
-from models_api.exceptions import Overloaded
+from models_api.exceptions import DeadlineExceeded, Overloaded
 from models_api.request_context import RequestContext, current_request
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_refuses: ContextVar[bool] = ContextVar("refuses", default=False)
+
+
+def refuse_on_this_thread() -> None:
+    """Refuse whatever this thread, or its context, asks for from now on.
+
+    For servers that hold too many requests already, and have a thread to say so.
+    """
+    _refuses.set(True)
 
 
 class Slot:
@@ -78,6 +90,8 @@ class Admission:
         Raises:
             Overloaded: there is none left.
         """
+        if _refuses.get():
+            raise self._overloaded()
         try:
             # Atomic, and so exact without a lock.
             return self._free.pop()
@@ -102,11 +116,14 @@ class Admission:
 
     def _another_slot(self) -> Slot:
         if self._maximum is not None:
-            predictions = "one prediction" if self._maximum == 1 else f"{self._maximum} predictions"
-            raise Overloaded(f"The service is busy with {predictions} already.")
+            raise self._overloaded()
         slot = Slot(self._free)
         self._slots.append(slot)
         return slot
+
+    def _overloaded(self) -> Overloaded:
+        predictions = "one prediction" if self._maximum == 1 else f"{self._maximum} predictions"
+        return Overloaded(f"The service is busy with {predictions} already.")
 
 
 class Admitted(Generic[P, T]):
@@ -118,8 +135,12 @@ class Admitted(Generic[P, T]):
         admission: Admission,
         model: str,
         timeout_seconds: float | None = None,
+        *,
+        turns: AbstractContextManager[None] | None = None,
     ) -> None:
+        """Make it; `turns` says, by letting it wait, when a prediction may begin to compute."""
         self._predict = predict
+        self._turns = turns
         self._admission = admission
         self._model = model
         self._timeout_seconds = timeout_seconds
@@ -129,6 +150,7 @@ class Admitted(Generic[P, T]):
 
         Raises:
             Overloaded: the process has as many predictions in hand as it may have.
+            DeadlineExceeded: it had to wait for its turn for too long.
             Exception: whatever the predictor raises.
         """
         if self._admission.unwatched:
@@ -139,10 +161,22 @@ class Admitted(Generic[P, T]):
         slot.thread = threading.get_ident()
         slot.began = time.monotonic()
         try:
-            return self._predict(*args, **kwargs)
+            if self._turns is None:
+                return self._predict(*args, **kwargs)
+            with self._turns:
+                self._check_deadline(slot)
+                return self._predict(*args, **kwargs)
         finally:
             slot.began = slot.request = None
             slot.free.append(slot)
+
+    def _check_deadline(self, slot: Slot) -> None:
+        """Spare a prediction that nobody waits for any more."""
+        timeout_seconds = self._timeout_seconds
+        if timeout_seconds is None or slot.began is None:
+            return
+        if time.monotonic() - slot.began > timeout_seconds:
+            raise DeadlineExceeded(timeout_seconds)
 
 
 def _call(function: Callable[[], None] | None) -> None:

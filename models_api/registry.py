@@ -27,6 +27,7 @@ from models_api.exceptions import (
 )
 from models_api.loading import ModelStack, one_line, read_names, read_schemas
 from models_api.schemas import ModelDetails
+from models_api.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -287,6 +288,8 @@ class ModelRegistry:
         self._follows_forks = False
         self.admission = Admission()
         """The predictions of all models that this process has in hand."""
+        self.turns = Turns()
+        """When each of them may begin to compute."""
 
     def __iter__(self) -> Iterator[HostedModel]:
         return iter(self._models)

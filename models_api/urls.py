@@ -97,7 +97,12 @@ def _guarded(predict: PredictBody, model: HostedModel, registry: ModelRegistry) 
     """Put around a predictor whatever every prediction goes through, in whichever protocol."""
     timeout_seconds = model.configuration.timeout_seconds
     guarded: PredictBody = Admitted(
-        predict, registry.admission, model.qualified_name, timeout_seconds
+        predict,
+        registry.admission,
+        model.qualified_name,
+        timeout_seconds,
+        # With batching there is one call at a time, and those that wait for it compute nothing.
+        turns=None if model.configuration.batching else registry.turns,
     )
     if timeout_seconds is not None:
         # Around the slot, which a late prediction keeps.
