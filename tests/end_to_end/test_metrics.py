@@ -1,0 +1,239 @@
+"""The metrics of real servers, whose worker processes each know a part of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.end_to_end.server import Server, free_port
+
+BATCHING = {"class_path": "tests.fakes.batching.BatchingModel", "batching": {}}
+MEASURED = {"class_path": "tests.fakes.measured.MeasuredModel"}
+CONFIGURATION: dict[str, Any] = {"models": [BATCHING, MEASURED], "metrics": {"enabled": True}}
+PREDICTION = "/api/models/batching/prediction"
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def gunicorn(**environment: str) -> Server:
+    return Server(
+        CONFIGURATION,
+        *("--config", "python:modelhost.gunicorn_conf"),
+        environment={"MODELHOST_WORKERS": "2", **environment},
+        port=free_port(),
+    )
+
+
+def bare_gunicorn() -> Server:
+    return Server(CONFIGURATION, "--workers", "2", "--threads", "4", "--worker-class", "gthread")
+
+
+def granian() -> Server:
+    return Server(
+        CONFIGURATION,
+        *("--workers", "2", "--blocking-threads", "16", "--interface", "wsgi"),
+        application="modelhost.wsgi:application",
+        command=(sys.executable, "-m", "granian"),
+        bind="--host 127.0.0.1 --port {port}",
+        port=free_port(),
+    )
+
+
+def samples(server: Server) -> Samples:
+    response = server.client.get("/metrics")
+    assert response.status_code == 200
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    """The sum of the samples of that name with these labels, whatever other labels they have."""
+    wanted = set(labels.items())
+    return sum(
+        number for (each, given), number in found.items() if each == name and wanted <= given
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def starts_seen(server: Server) -> float | None:
+    """Workers started so far; None if the one that was asked was killed."""
+    try:
+        return value(samples(server), "modelhost_worker_starts_total")
+    except httpx.TransportError:
+        return None
+
+
+def predict(server: Server, number: int, path: str = PREDICTION) -> tuple[int, int]:
+    """The status of the answer, and the process that gave it."""
+    response = server.client.post(path, json={"value": number})
+    return response.status_code, response.json().get("process", 0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with gunicorn() as started:
+        yield started
+
+
+SERVERS = [
+    pytest.param(bare_gunicorn, id="bare gunicorn", marks=pytest.mark.long),
+    pytest.param(lambda: gunicorn(MODELHOST_PRELOAD="0"), id="gunicorn", marks=pytest.mark.long),
+    pytest.param(
+        granian,
+        id="granian",
+        marks=[
+            pytest.mark.long,
+            pytest.mark.skipif(
+                importlib.util.find_spec("granian") is None, reason="granian is not installed"
+            ),
+        ],
+    ),
+]
+
+
+def check_sums(server: Server) -> None:
+    before = samples(server)
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: predict(server, number), [1] * 150 + [5000] * 50))
+        own = list(pool.map(lambda number: predict(server, number, MODEL_OWN), [1] * 100))
+    assert Counter(status for status, _ in answers) == {200: 150, 400: 50}
+    assert len({process for _, process in answers if process}) == 2
+    after = samples(server)
+
+    def added(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    batching = {"model": "batching", "version": "1.0.0"}
+    assert added("model_predictions_total", outcome="success", **batching) == 150
+    assert added("model_predictions_total", outcome="invalid_input", **batching) == 50
+    assert added("model_prediction_duration_seconds_count", **batching) == 200
+    assert added("model_batch_size_sum", **batching) == 150
+    assert added("http_requests_total", handler=PREDICTION, status="2xx", method="POST") == 150
+    assert added("http_requests_total", handler=PREDICTION, status="4xx", method="POST") == 50
+    assert added("http_request_duration_seconds_count", handler=PREDICTION) == 200
+    assert added("http_request_size_bytes_sum", handler=PREDICTION) == 150 * 11 + 50 * 14
+    assert value(after, "model_in_flight", **batching) == 0
+    assert value(after, "model_queue_depth", **batching) == 0
+    assert value(after, "model_ready", **batching) == 1
+    assert value(after, "model_load_seconds", **batching) > 0
+    assert value(after, "modelhost_workers") == 2
+    # What the model's code counts by itself.
+    assert len({process for _, process in own}) == 2
+    assert added("measured_by_the_model_total") == 100
+
+
+MODEL_OWN = "/api/models/measured/prediction"
+
+
+def test_what_the_workers_measured_is_added_up(server: Server) -> None:
+    check_sums(server)
+
+
+@pytest.mark.parametrize("start", SERVERS)
+def test_it_is_with_every_server(start: Callable[[], Server]) -> None:
+    with start() as server:
+        check_sums(server)
+
+
+def test_a_killed_worker_takes_nothing_with_it_but_its_state(server: Server) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: predict(server, number), [1] * 50))
+    before = samples(server)
+    victim = answers[0][1]
+    starts = value(before, "modelhost_worker_starts_total")
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: starts_seen(server) == starts + 1)
+    after = samples(server)
+    assert value(after, "modelhost_workers") == 2
+    assert value(after, "modelhost_worker_deaths_total") == 1
+    for name in ("model_predictions_total", "model_batch_size_sum", "measured_by_the_model_total"):
+        assert value(after, name) == value(before, name)
+    assert value(after, "http_requests_total", handler=PREDICTION) == value(
+        before, "http_requests_total", handler=PREDICTION
+    )
+    assert value(after, "model_ready", model="batching") == 1
+    # It keeps a gauge of each live process.
+    assert value(after, "measured_by_the_model_alive") <= 2
+
+
+def test_labels_are_bounded_whatever_clients_send(server: Server) -> None:
+    for number in range(20):
+        server.client.get(f"/nothing/{number}")
+        server.client.request(f"METHOD{number}", "/api/models")
+        server.client.get(f"/api/models/unknown{number}/metadata")
+        server.client.post(f"/api/models/unknown{number}/prediction", json={})
+    labels = [dict(given) for name, given in samples(server) if name == "http_requests_total"]
+    assert {each["method"] for each in labels} <= {"GET", "POST", "OTHER"}
+    assert not [each for each in labels if any(digit in each["handler"] for digit in "0123456789")]
+    assert {
+        "none",
+        "/api/models",
+        "/metrics",
+        PREDICTION,
+        "/api/models/{qualified_name}/metadata",
+        "/api/models/{qualified_name}/prediction",
+    } <= {each["handler"] for each in labels}
+
+
+def test_the_metrics_are_given_to_any_host_and_not_documented(server: Server) -> None:
+    response = server.client.get("/metrics", headers={"Host": "10.0.0.7:8000"})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/plain; version=1.0.0; charset=utf-8"
+    assert "/metrics" not in server.client.get("/openapi.json").json()["paths"]
+
+
+def _shared() -> set[Path]:
+    memory = Path("/dev/shm")
+    return {path for path in memory.glob("modelhost-*") if path.is_dir()}
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to share")
+def test_a_server_that_ends_leaves_nothing_behind() -> None:
+    with gunicorn() as server:
+        pid = server.process.pid
+        assert [path for path in _shared() if path.name.startswith(f"modelhost-{pid}-")]
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+    assert not [path for path in _shared() if path.name.startswith(f"modelhost-{pid}-")]
+
+
+@pytest.mark.long
+def test_a_directory_that_is_given_is_used_and_emptied_first(tmp_path: Path) -> None:
+    stale = tmp_path / "counter_1.db"
+    stale.write_bytes(b"left by an earlier server")
+    with gunicorn(PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+        assert predict(server, 1, MODEL_OWN)[0] == 200
+        assert not stale.exists()
+        assert list(tmp_path.glob("counter_*.db"))
+        assert value(samples(server), "measured_by_the_model_total") == 1
+
+
+@pytest.mark.long
+def test_a_worker_that_ends_in_peace_is_no_death() -> None:
+    with gunicorn() as server:
+        before = value(samples(server), "modelhost_worker_starts_total")
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: (starts_seen(server) or 0) >= before + 2)
+        wait_for(lambda: value(samples(server), "modelhost_workers") == 2)
+        assert value(samples(server), "modelhost_worker_deaths_total") == 0
