@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -192,9 +193,9 @@ def test_beyond_the_queue_requests_are_refused_and_those_in_it_give_up_in_time(
         return server.client.post(ROW.format("slow"), json={"value": value})
 
     with ThreadPoolExecutor(8) as pool:
-        responses = list(pool.map(predict, range(8)))
+        responses = list(pool.map(predict, [1] * 8))
     outcomes = {response.status_code: response for response in responses}
-    assert set(outcomes) == {200, 503, 504}
+    assert set(outcomes) == {503, 504}
     assert outcomes[503].json()["type"] == "Overloaded"
     assert outcomes[503].json()["messages"] == [
         "The model is busy, and 1 requests are waiting for it already."
@@ -204,7 +205,10 @@ def test_beyond_the_queue_requests_are_refused_and_those_in_it_give_up_in_time(
         "type": "DeadlineExceeded",
         "messages": ["The model was busy for more than 0.2 s."],
     }
-    assert predict(4).json()["value"] == 8
+    deadline = time.monotonic() + 30
+    while (response := predict(4)).status_code != 200 and time.monotonic() < deadline:
+        time.sleep(0.1)  # nobody can stop the model before its second is over
+    assert response.json()["value"] == 8
 
 
 def test_a_batch_for_an_unknown_model_is_not_found(server: Server) -> None:
