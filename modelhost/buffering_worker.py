@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import selectors
 import signal
@@ -25,7 +26,7 @@ from django.apps import apps
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from modelhost.environment import number
-from modelhost.lanes import Lanes, maximum_in_hand
+from modelhost.lanes import Lanes
 from modelhost.listeners import STOPPING
 
 _TICK_SECONDS = 0.1
@@ -39,6 +40,8 @@ _SENT_AT_ONCE = 64 * 1024
 _ACCEPTED_AT_ONCE = 16
 _NEIGHBOUR_PATIENCE_SECONDS = 0.2
 """After which a connection that its own worker does not accept is anybody's."""
+_BORROWED_SECONDS = 2.0
+"""After which such a connection is given back: its client makes another, for its own worker."""
 _UNREADY_PATIENCE_SECONDS = 1.0
 """The same for a worker whose models are not loaded: after those that can do better."""
 
@@ -114,6 +117,7 @@ class Connection(TConn):
         self.is_cut = False
         """Whether the thread gets less than the client announced."""
         self.discarded = 0
+        self.borrowed_until = math.inf
         self._searched = 0
         self._whole: int | None = None
         """Bytes of the request, or -1 if it is chunked; None before the head has come."""
@@ -243,7 +247,7 @@ class BufferingWorker(ThreadWorker):
 
     def get_thread_pool(self) -> Lanes:
         """Let nothing quick wait for predictions."""
-        return Lanes(self.cfg.threads, maximum_in_hand(self.cfg.threads))
+        return Lanes(self.cfg.threads, number("MAX_CONCURRENT_PREDICTIONS", 0))
 
     # The life of the worker
 
@@ -342,13 +346,14 @@ class BufferingWorker(ThreadWorker):
     def _accept_some(self, listener: Any, _file: Any) -> None:
         self._accept_all(listener, _ACCEPTED_AT_ONCE)
 
-    def _accept_all(self, listener: Any, most: int) -> None:
+    def _accept_all(self, listener: Any, most: int, borrowed_until: float = math.inf) -> None:
         for _ in range(min(most, max(1, self.worker_connections - self.nr_conns))):
             try:
                 client, address = listener.accept()
             except OSError:  # none is left, or the client has left
                 return
             connection = Connection(self.cfg, client, address, listener.getsockname())
+            connection.borrowed_until = borrowed_until
             self.nr_conns += 1
             self._wait(connection, self._client_seconds)
             self._read(connection)
@@ -365,7 +370,7 @@ class BufferingWorker(ThreadWorker):
             if listener not in readable:
                 self._unaccepted_since.pop(listener, None)
             elif now - self._unaccepted_since.setdefault(listener, now) > patience:
-                self._accept_all(listener, _ACCEPTED_AT_ONCE)
+                self._accept_all(listener, _ACCEPTED_AT_ONCE, now + _BORROWED_SECONDS)
 
     # One connection
 
@@ -442,6 +447,12 @@ class BufferingWorker(ThreadWorker):
             conn.sock.unsent.clear()
             return False
         return is_kept
+
+    def handle_request(self, req: Any, conn: Connection) -> Any:
+        """Run the application; called by a thread."""
+        if time.monotonic() > conn.borrowed_until:
+            req.force_close()
+        return super().handle_request(req, conn)
 
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
         """Write what is left of the answer, then wait for the next request or close."""

@@ -46,9 +46,12 @@ def slow_chunks(path: str) -> Iterator[bytes]:
 
 
 def never_reading(_path: str) -> Iterator[bytes]:
-    """A request for much that is never read."""
+    """A request for much that is never read.
+
+    Such a client cannot know whether the server has given it up, so it goes by itself, some time.
+    """
     yield large_requests()
-    yield from itertools.repeat(b"")
+    yield from itertools.repeat(b"", 200)
 
 
 def silent(_path: str) -> Iterator[bytes]:
@@ -75,7 +78,7 @@ class SlowClients:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.thrown_out: Counter[str] = Counter()
-        """How often clients of each kind were."""
+        """How often clients of each kind were, or had enough."""
         self.connected = threading.Event()
 
     def __enter__(self) -> Self:
@@ -99,7 +102,7 @@ class SlowClients:
         while not self._stopped.is_set():
             for number, kind in enumerate(self._kinds):
                 connection, pieces = clients[number]
-                if self._is_over(connection, next(pieces), kind):
+                if self._is_over(connection, next(pieces, None), kind):
                     self.thrown_out[kind.__name__] += 1
                     connection.close()
                     clients[number] = self._connect(kind)
@@ -120,24 +123,19 @@ class SlowClients:
     def _is_over(
         self,
         connection: socket.socket,
-        piece: bytes,
+        piece: bytes | None,
         kind: Callable[[str], Iterator[bytes]],
     ) -> bool:
+        if piece is None:
+            return True
         try:
             connection.sendall(piece)
-            if kind is never_reading:
-                return _is_hung_up(connection)
-            return _is_readable(connection)
         except OSError:
             return True
+        return kind is not never_reading and _is_readable(connection)
 
 
 def _is_readable(connection: socket.socket) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ)
         return bool(selector.select(0))
-
-
-def _is_hung_up(connection: socket.socket) -> bool:
-    """Whether the server has closed a connection of which nothing was read."""
-    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
