@@ -138,9 +138,41 @@ def start_up(bench: Bench) -> Comparison:
     )
 
 
+def metrics(bench: Bench) -> Comparison:
+    """What it costs gunicorn to count and time each request and prediction."""
+    return _metrics(bench, TUNED)
+
+
+def metrics_granian(bench: Bench) -> Comparison:
+    """What it costs granian."""
+    return _metrics(bench, GRANIAN)
+
+
+def _metrics(bench: Bench, server: Server) -> Comparison:
+    models, workers = [_entry("ConstantModel")], bench.plan.workers
+    measured = replace(server, name=f"{server.name}-metrics")
+    enabled = {"enabled": True}
+    with (
+        bench.serve(server, models, "constant", workers=workers) as plain,
+        bench.serve(measured, models, "constant", workers=workers, metrics=enabled) as metered,
+    ):
+        for running in (plain, metered):
+            bench.load(running, "constant", WARM_UP_CONNECTIONS)
+        off, on = by_turns(
+            lambda: bench.load(plain, "constant", WARM_UP_CONNECTIONS).per_second,
+            lambda: bench.load(metered, "constant", WARM_UP_CONNECTIONS).per_second,
+            turns=2 * _TURNS,
+        )
+    return comparison(
+        f"right/s of {server.name}, metrics on / off", off, on, "at least 0.95", "{:.0f}/s"
+    )
+
+
 COMPARISONS: dict[str, Callable[[Bench], Comparison]] = {
     "batching-latency": batching_latency,
     "many-models": many_models,
+    "metrics": metrics,
+    "metrics-granian": metrics_granian,
     "shared-memory": shared_memory,
     "start-up": start_up,
 }

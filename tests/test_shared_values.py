@@ -126,7 +126,9 @@ def test_there_is_room_for_any_number_of_records(tmp_path: Path, shared: SharedV
         shared.values[place] = number
     other = SharedValues(lambda: tmp_path)
     totals = other.read()
-    assert [totals.sums["many", (str(number),)][0] for number in range(5000)] == list(range(5000))
+    assert [totals.sums[Key("many", (str(number),))][0] for number in range(5000)] == list(
+        range(5000)
+    )
     other.close()
 
 
