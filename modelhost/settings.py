@@ -47,11 +47,11 @@ X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.
 SECURE_SSL_REDIRECT = flag("SSL_REDIRECT", default=False)
 # Orchestrators and Prometheus ask from within, without TLS.
-SECURE_REDIRECT_EXEMPT = [r"^api/health", r"^metrics$"]
+SECURE_REDIRECT_EXEMPT = [r"^api/health", r"^v2/health", r"^metrics$"]
 SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = flag("HSTS_SUBDOMAINS", default=False)
 if SECURE_SSL_REDIRECT or SECURE_HSTS_SECONDS:
-    MIDDLEWARE.insert(-1, "django.middleware.security.SecurityMiddleware")
+    MIDDLEWARE.append("django.middleware.security.SecurityMiddleware")
 if flag("TRUST_PROXY_TLS", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [

@@ -15,7 +15,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.middleware.security import SecurityMiddleware
-from django.test import RequestFactory, override_settings
+from django.test import Client, RequestFactory, override_settings
 
 from modelhost import settings as settings_module
 
@@ -173,6 +173,9 @@ def test_the_deployment_check_says_what_production_lacks(configuration: Path) ->
         ("/api/health", 200),
         ("/api/health/ready", 200),
         ("/api/health/startup", 200),
+        ("/v2/health/live", 200),
+        ("/v2/health/ready", 200),
+        ("/metrics", 200),
         ("/api/models", 301),
         ("/docs", 301),
     ],
@@ -183,6 +186,25 @@ def test_only_orchestrators_may_ask_without_tls_where_there_is_tls(path: str, st
         response = middleware(RequestFactory().get(path))
     assert isinstance(response, HttpResponse)
     assert response.status_code == status
+
+
+def test_the_redirect_to_tls_has_the_headers_of_every_answer(load: Any) -> None:
+    names = ("ALLOWED_HOSTS", "MIDDLEWARE", "SECURE_HSTS_SECONDS", "SECURE_SSL_REDIRECT")
+    settings = load(ALLOWED_HOSTS="models.example", SSL_REDIRECT="1", HSTS_SECONDS="60")
+    with override_settings(**{name: settings[name] for name in names}):
+        redirected = Client().get("/api/models", headers={"Host": "models.example"})
+        refused = Client().get("/api/models", headers={"Host": "evil.example"})
+        secure = Client().get("/api/models", headers={"Host": "models.example"}, secure=True)
+    assert (redirected.status_code, redirected["Location"]) == (
+        301,
+        "https://models.example/api/models",
+    )
+    assert (refused.status_code, secure.status_code) == (400, 200)
+    for response in (redirected, refused, secure):
+        assert response["X-Frame-Options"] == "DENY"
+        assert response["X-Content-Type-Options"] == "nosniff"
+        assert response["Content-Length"] == str(len(response.content))
+    assert secure["Strict-Transport-Security"] == "max-age=60"
 
 
 def test_only_errors_with_a_traceback_of_djangos_own_are_logged() -> None:
