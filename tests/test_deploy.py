@@ -111,8 +111,10 @@ def test_what_the_compose_file_names_is_there() -> None:
         if volume.startswith(".")
     ]
     assert len(mounts) == 3
-    for path in [build["context"], f"{build['context']}/{build['dockerfile']}", *mounts[:2]]:
+    for path in [build["context"], f"{build['context']}/{build['dockerfile']}", *mounts]:
         assert (DEPLOY / path).exists(), path
+    for name in read("prometheus/prometheus.yaml")["rule_files"]:
+        assert (DEPLOY / "prometheus" / name).exists(), name
 
 
 def test_the_service_of_the_compose_file_has_no_rights() -> None:
@@ -136,6 +138,12 @@ def test_prometheus_and_grafana_find_what_they_ask() -> None:
     assert scraped["static_configs"] == [{"targets": [f"modelhost:{PORT}"]}]
     [source] = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
     assert source["url"] == "http://prometheus:9090"
+    assert source["isDefault"] is True
+    dashboard = json.loads((DEPLOY / "grafana/dashboard.json").read_text(encoding="utf-8"))
+    asked = dashboard["templating"]["list"][0]
+    assert (asked["type"], asked["query"]) == ("datasource", source["type"])
+    alerts = (DEPLOY / "prometheus/alerts.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r'job="(\w+)"', alerts)) == {scraped["job_name"]}
 
 
 # Kubernetes
