@@ -43,7 +43,7 @@ NOT_A_LENGTH = f"{LENGTH} should be a whole number."
 CONTENT_TYPES = (
     'Input "label": content_type should be one of np, pd, str, datetime, base64, json, pd_json.'
 )
-LARGE = 8_000_000
+LARGE = 4_000_000
 FUZZED_REQUESTS = 20_000
 FUZZING_CLIENTS = 4
 FUZZING_MEBIBYTES = 64
@@ -90,10 +90,6 @@ def as_bytes(*elements: str, content_type: Any = None) -> dict[str, Any]:
 
 UNFITTING = {
     "a missing input": (echo(count=None), 'Input "count" is missing.'),
-    "several missing inputs": (
-        echo(count=None, active=None),
-        'Input "count" is missing.; Input "active" is missing.',
-    ),
     "an unknown input": (
         echo(other=INPUTS["count"]),
         f'Input "other": the model has none of this name; it has {NAMES}.',

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from tests.end_to_end.example_predictions import predictions
 from tests.end_to_end.server import Server
 
 CONFIGURATION = {
@@ -23,7 +22,7 @@ CONFIGURATION = {
     "models": [
         {"class_path": "examples.iris.IrisModel"},
         {"class_path": "examples.diabetes.DiabetesModel"},
-        {"class_path": "examples.digits.DigitsModel"},
+        {"class_path": "examples.digits.DigitsModel", "configuration": {"trees": 3}},
         {"class_path": "tests.fakes.tensors.EchoModel"},
     ],
     "open_inference": {"enabled": True},
@@ -34,6 +33,31 @@ ROWS: dict[str, list[Any]] = {
     "active": [True, False],
     "label": ["é雪", ""],
     "vector": [[1.0, 2.0, 3.0], [0.1, 0.2, 0.3]],
+}
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "iris": [
+        {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
+        {"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5},
+    ],
+    "diabetes": [
+        {
+            "age": age,
+            "sex": 2,
+            "body_mass_index": 32.1,
+            "blood_pressure": 101.0,
+            "total_cholesterol": 157.0,
+            "ldl": 93.2,
+            "hdl": 38.0,
+            "cholesterol_ratio": 4.0,
+            "log_triglycerides": 4.8598,
+            "glucose": 87.0,
+        }
+        for age in (59, 23)
+    ],
+    "digits": [
+        {"image": [[float((row + column) % limit) for column in range(8)] for row in range(8)]}
+        for limit in (17, 3)
+    ],
 }
 TYPES = {str: numpy.object_, bool: numpy.bool_, int: numpy.int64, float: numpy.float64}
 FORMATS = pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
@@ -178,21 +202,22 @@ def test_statistics_count_requests_and_their_rows(client: InferenceServerClient)
 
 @FORMATS
 @pytest.mark.parametrize("name", ["iris", "diabetes", "digits"])
-def test_the_examples_predict(client: InferenceServerClient, name: str, binary: bool):
-    body, answer = predictions()[name]
-    rows = given({key: [value] * 3 for key, value in body.items()}, binary)
-    result = client.infer(name, rows, outputs=wanted(*answer, binary=binary))
-    for key, value in answer.items():
-        assert (
-            values(result, key) == [pytest.approx(value) if isinstance(value, float) else value] * 3
-        )
+def test_the_examples_predict_as_they_do_elsewhere(
+    server: Server, client: InferenceServerClient, name: str, binary: bool
+):
+    rows = EXAMPLES[name]
+    path = f"/api/models/{name}/prediction/batch"
+    expected = server.client.post(path, json={"inputs": rows}).json()["predictions"]
+    columns = {field: [row[field] for row in rows] for field in rows[0]}
+    result = client.infer(name, given(columns, binary), outputs=wanted(*expected[0], binary=binary))
+    for field in expected[0]:
+        assert values(result, field) == [row[field] for row in expected]
 
 
 def test_one_tensor_holds_the_fields_in_their_order(client: InferenceServerClient):
-    body, answer = predictions()["iris"]
-    features = numpy.array([list(body.values())] * 2, dtype=numpy.float32)
+    features = numpy.array([list(row.values()) for row in EXAMPLES["iris"]], dtype=numpy.float32)
     result = client.infer("iris", [from_array("features", features)])
-    assert values(result, "species") == [answer["species"]] * 2
+    assert values(result, "species") == ["setosa", "virginica"]
 
 
 @FORMATS
