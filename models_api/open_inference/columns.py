@@ -141,7 +141,7 @@ class _Reader:
         return _of_type(node.get("type"), node.get("format"))
 
     def _of_choices(self, choices: Sequence[JSONSchema]) -> Column:
-        others = [each for each in choices if self.resolved(each).get("type") != "null"]
+        others = [each for each in choices if not _is_null(self.resolved(each))]
         column = self._common([self._column(each) for each in others])
         return replace(column, is_nullable=True) if len(others) < len(choices) else column
 
@@ -178,6 +178,10 @@ def _written(column: Column) -> Column:
     """Make room for null, which is NaN among FP64, and among others takes JSON."""
     is_lossless = not column.is_nullable or (column.datatype == "FP64" and not column.dimensions)
     return column if is_lossless else replace(_JSON, is_nullable=True)
+
+
+def _is_null(node: JSONSchema) -> bool:
+    return node.get("type") == "null" or ("const" in node and node["const"] is None)
 
 
 def _of_type(name: Any, format_: Any) -> Column:

@@ -78,7 +78,8 @@ def tensor_error(error: InvalidInput, columns: Columns) -> TensorError:
     if len(messages) > _MAXIMUM_PROBLEMS:
         more = len(messages) - _MAXIMUM_PROBLEMS
         messages = [*messages[:_MAXIMUM_PROBLEMS], f"and {more} more"]
-    return TensorError("; ".join(messages))
+    *others, last = messages
+    return TensorError("; ".join([*(each.removesuffix(".") for each in others), last]))
 
 
 def _message(problem: InputProblem, whole: str | None) -> str:
@@ -152,7 +153,8 @@ def _values(tensor: Tensor, column: Column, content_type: Any) -> list[Any]:
         decode = _decoder(tensor, column, tensor.parameters.get("content_type", content_type))
     data = tensor.data
     # MLServer's clients send a column as a table of one column.
-    if data.shape[1:] == (1,) and (column.is_scalar or decode is _from_json):
+    holds_values = column.is_scalar or decode is _from_json
+    if data.shape[1:] == (1,) and (holds_values or (decode and not column.dimensions)):
         data = data[:, 0]
     if column.content_type != "json" and decode is not _from_json:
         _require_shape(tensor, data.shape, column)

@@ -1,0 +1,265 @@
+"""From tensors to rows, and from predictions to tensors."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any
+
+import numpy
+import pytest
+from pydantic import BaseModel, RootModel, create_model
+
+from models_api.exceptions import InputProblem, InvalidInput, TensorError
+from models_api.open_inference.columns import columns
+from models_api.open_inference.mapping import (
+    rows_from_tensors,
+    tensor_error,
+    tensor_from_predictions,
+)
+from models_api.open_inference.tensors import Tensor
+
+
+def tensor(name: str, datatype: str, values: Any, **parameters: Any) -> Tensor:
+    kinds = {"FP64": "f8", "FP32": "f4", "INT64": "i8", "UINT8": "u1", "BOOL": "?", "BYTES": "O"}
+    data = numpy.array(values, dtype=kinds[datatype])
+    return Tensor(name, datatype, data.shape, data, parameters)
+
+
+def rows(
+    fields: dict[str, Any], *tensors: Tensor, content_type: str | None = None, maximum: int = 10
+) -> Any:
+    found = columns(create_model("Schema", **fields), "validation")
+    written, count = rows_from_tensors(tensors, found, content_type, maximum)
+    parsed = json.loads(written)
+    assert len(parsed) == count
+    return parsed
+
+
+def refusal(fields: dict[str, Any], *tensors: Tensor, maximum: int = 10) -> str:
+    with pytest.raises(TensorError) as caught:
+        rows(fields, *tensors, maximum=maximum)
+    return str(caught.value)
+
+
+NUMBERS = {"a": (float, ...), "b": (int, ...)}
+
+
+def test_each_tensor_is_a_field_and_its_first_dimension_the_rows() -> None:
+    given = tensor("a", "FP64", [1.5, 2.5]), tensor("b", "INT64", [1, 2])
+    assert rows(NUMBERS, *given) == [{"a": 1.5, "b": 1}, {"a": 2.5, "b": 2}]
+
+
+def test_columns_may_be_tables_of_one_column() -> None:
+    given = tensor("a", "FP32", [[1.5], [2.5]]), tensor("b", "UINT8", [[1], [2]])
+    assert rows(NUMBERS, *given) == [{"a": 1.5, "b": 1}, {"a": 2.5, "b": 2}]
+
+
+def test_lists_keep_their_dimensions() -> None:
+    given = tensor("a", "FP64", [[[1, 2], [3, 4]]])
+    assert rows({"a": (list[list[float]], ...)}, given) == [{"a": [[1, 2], [3, 4]]}]
+    assert rows({"a": (list[float], ...)}, tensor("a", "FP64", [[1], [2]])) == [
+        {"a": [1]},
+        {"a": [2]},
+    ]
+
+
+def test_one_tensor_with_another_name_holds_the_fields_in_their_order() -> None:
+    given = tensor("input-0", "FP64", [[1.5, 1], [2.5, 2]])
+    assert rows(NUMBERS, given) == [{"a": 1.5, "b": 1}, {"a": 2.5, "b": 2}]
+    texts = tensor("x", "BYTES", [[b"1", b"2"]])
+    assert rows({"a": (str, ...), "b": (str, ...)}, texts) == [{"a": "1", "b": "2"}]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "element", "content_type", "value"),
+    [
+        (str, "é".encode(), None, "é"),
+        (str, b"[1]", "str", "[1]"),
+        (str, base64.b64encode("é".encode()), "base64", "é"),
+        (str, b'"text"', "json", "text"),
+        (str | None, b"null", "json", None),
+        (dict[str, int], b'{"x": 1}', None, {"x": 1}),
+        (dict[str, int], b'{"x": 1}', "pd_json", {"x": 1}),
+        (Any, b"text", "str", "text"),
+        (list[float], b"[1, 2]", "json", [1, 2]),
+        (float, b"1.5", "np", "1.5"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(1,), (1, 1)], ids=str)
+def test_bytes_are_what_the_content_type_and_the_field_say(
+    annotation: Any, element: bytes, content_type: str | None, value: Any, shape: tuple[int, ...]
+) -> None:
+    fields: dict[str, Any] = {"a": (annotation, ...)}
+    parameters = {} if content_type is None else {"content_type": content_type}
+    given = tensor("a", "BYTES", numpy.array([element], dtype=object).reshape(shape), **parameters)
+    assert rows(fields, given) == [{"a": value}]
+    bare = tensor("a", "BYTES", [element])
+    assert rows(fields, bare, content_type=content_type) == [{"a": value}]
+
+
+def test_a_schema_without_fields_takes_one_tensor_of_any_name() -> None:
+    found = columns(RootModel[list[float]], "validation")
+    for name in ("input", "x"):
+        given = tensor(name, "FP64", [[1, 2], [3, 4]])
+        assert rows_from_tensors([given], found, None, 10) == (b"[[1.0,2.0],[3.0,4.0]]", 2)
+
+
+def test_no_rows_are_no_rows() -> None:
+    assert rows(NUMBERS, tensor("a", "FP64", []), tensor("b", "INT64", [])) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            [tensor("a", "FP64", [1.0]), tensor("c", "FP64", [1.0])],
+            'Input "c": the model has none of this name; it has a, b.',
+        ),
+        (
+            [tensor("x", "FP64", [1.0])],
+            'Input "x": the model has none of this name, and the shape [1] is not that of rows '
+            "with one element for each of a, b.",
+        ),
+        (
+            [tensor("x", "FP64", [[1.0, 2.0, 3.0]])],
+            'Input "x": the model has none of this name, and the shape [1, 3] is not that of rows '
+            "with one element for each of a, b.",
+        ),
+        (
+            [tensor("a", "FP64", 1.0), tensor("b", "INT64", [1])],
+            'Input "a": the first dimension should be that of rows.',
+        ),
+        (
+            [tensor("a", "FP64", [1.0]), tensor("b", "INT64", [1, 2])],
+            'Input "b" has 2 rows, but input "a" has 1.',
+        ),
+        (
+            [tensor("a", "FP64", [0.0] * 11), tensor("b", "INT64", [0] * 11)],
+            "There are 11 rows; a request may have at most 10.",
+        ),
+        (
+            [tensor("a", "BYTES", [b"\xff"])],
+            'Input "a": data[0] is not UTF-8.',
+        ),
+        (
+            [tensor("a", "BYTES", [b"1", b"!"], content_type="base64")],
+            'Input "a": data[0] is not base64.',
+        ),
+        (
+            [tensor("a", "BYTES", [b"1", b"{"], content_type="json")],
+            'Input "a": data[1] is not JSON: EOF while parsing an object at line 1 column 1',
+        ),
+        (
+            [tensor("a", "BYTES", [b"1"], content_type="csv")],
+            'Input "a": content_type should be one of np, pd, str, datetime, base64, json, '
+            "pd_json.",
+        ),
+    ],
+)
+def test_what_has_no_place_is_refused_with_the_reason(given: list[Tensor], message: str) -> None:
+    assert refusal(NUMBERS, *given) == message
+
+
+def test_problems_of_the_schema_are_told_by_tensor_and_row() -> None:
+    found = columns(create_model("Schema", **NUMBERS), "validation")  # type: ignore[call-overload]
+    problems = [
+        InputProblem(("inputs", 0, "a"), "missing", "Field required"),
+        InputProblem(("inputs", 1, "a"), "missing", "Field required"),
+        InputProblem(("inputs", 1, "b", 2, "x"), "int_type", "Input should be a valid integer"),
+        InputProblem(("inputs", 3), "value_error", "Value error, too much"),
+        InputProblem((), "too_many_problems", "There are too many problems to list them all."),
+    ]
+    assert str(tensor_error(InvalidInput(problems), found)) == (
+        'Input "a" is missing; Input "b", row 1: [2].x: Input should be a valid integer; '
+        "Row 3: Value error, too much; There are too many problems to list them all."
+    )
+
+
+def test_problems_of_a_whole_value_are_told_by_its_only_tensor() -> None:
+    problem = InputProblem(("inputs", 2, 0), "float_type", "Input should be a valid number")
+    error = tensor_error(InvalidInput([problem]), columns(RootModel[list[float]], "validation"))
+    assert str(error) == 'Input "input", row 2: [0]: Input should be a valid number'
+
+
+def test_only_some_problems_are_told() -> None:
+    found = columns(create_model("Schema", **NUMBERS), "validation")  # type: ignore[call-overload]
+    problems = [InputProblem(("inputs", row, "a"), "x", "Bad") for row in range(12)]
+    text = str(tensor_error(InvalidInput(problems), found))
+    assert text.startswith('Input "a", row 0: Bad; Input "a", row 1: Bad; ')
+    assert text.endswith('Input "a", row 9: Bad; and 2 more')
+
+
+class Output(BaseModel):
+    """What a model gives, a field of each kind."""
+
+    number: float
+    count: int
+    flag: bool
+    text: str
+    vector: list[float]
+    words: list[str]
+    perhaps: int | None
+    anything: Any
+
+
+def output(name: str, *values: Any) -> Tensor:
+    found = columns(Output, "serialization")
+    return tensor_from_predictions([{name: value} for value in values], found.by_name[name], found)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "datatype", "shape", "data"),
+    [
+        ("number", [1, 2.5], "FP64", (2,), [1.0, 2.5]),
+        ("count", [1, -(2**63)], "INT64", (2,), [1, -(2**63)]),
+        ("flag", [True, False], "BOOL", (2,), [True, False]),
+        ("text", ["é", ""], "BYTES", (2,), ["é".encode(), b""]),
+        ("vector", [[1, 2], [3, 4]], "FP64", (2, 2), [[1, 2], [3, 4]]),
+        ("vector", [[], []], "FP64", (2, 0), [[], []]),
+        ("words", [["a", "b"]], "BYTES", (1, 2), [[b"a", b"b"]]),
+        ("perhaps", [None, 1], "BYTES", (2,), [b"null", b"1"]),
+        ("anything", [[1], {"a": "é"}], "BYTES", (2,), [b"[1]", '{"a":"é"}'.encode()]),
+        ("number", [], "FP64", (0,), []),
+        ("vector", [], "FP64", (0, 0), []),
+        ("text", [], "BYTES", (0,), []),
+    ],
+)
+def test_predictions_are_a_tensor_of_the_fields_type(
+    name: str, values: list[Any], datatype: str, shape: tuple[int, ...], data: Any
+) -> None:
+    made = output(name, *values)
+    assert (made.name, made.datatype, made.shape) == (name, datatype, shape)
+    assert made.data.shape == shape
+    assert made.data.tolist() == data
+
+
+def test_null_in_place_of_a_number_is_nan() -> None:
+    first, second = output("number", None, 1.0).data.tolist()
+    assert math.isnan(first)
+    assert second == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "datatype"),
+    [
+        ("vector", [[1.0], [1.0, 2.0]], "FP64"),
+        ("words", [["a"], ["a", "b"]], "BYTES"),
+        ("count", [2**63], "INT64"),
+        ("count", [-1, 2**63], "INT64"),
+        ("count", [-(2**64)], "INT64"),
+        ("count", [1.5], "INT64"),
+        ("flag", [1], "BOOL"),
+        ("text", [None], "BYTES"),
+        ("number", ["text"], "FP64"),
+    ],
+)
+def test_what_fits_into_no_tensor_is_refused(name: str, values: list[Any], datatype: str) -> None:
+    with pytest.raises(TensorError) as caught:
+        output(name, *values)
+    assert str(caught.value) == (
+        f'Output "{name}": these predictions do not fit into one tensor of {datatype}, because '
+        "lists differ in length or a number is too large; ask for one row at a time, or for other "
+        "outputs."
+    )
