@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -103,7 +104,11 @@ class RunningServer:
 
     def memory_bytes(self) -> int:
         """Return the proportional set size of the whole process tree."""
-        return sum(proportional_bytes(pid) for pid in process_tree(self._process.pid))
+        return sum(memory["Pss"] for memory in self.memory())
+
+    def memory(self) -> list[Counter[str]]:
+        """Return the memory of each process of the tree, that of the first to start first."""
+        return [memory_of(pid) for pid in process_tree(self._process.pid)]
 
     def _process_environment(self) -> dict[str, str]:
         scripts = str(self._environment / "bin")
@@ -187,12 +192,14 @@ def process_tree(root: int) -> list[int]:
     return tree
 
 
-def proportional_bytes(pid: int) -> int:
-    """Return a process's memory, with what it shares divided by those who share it."""
+def memory_of(pid: int) -> Counter[str]:
+    """Return the memory of a process in bytes, by the kinds of Linux's smaps_rollup.
+
+    Pss is that of the whole process, with what it shares divided by those who share it.
+    """
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except OSError:
-        return 0
-    return sum(
-        int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")
-    )
+        return Counter()
+    kinds = (line.split() for line in rollup.splitlines() if line.endswith(" kB"))
+    return Counter({name.rstrip(":"): int(kilobytes) * 1024 for name, kilobytes, _ in kinds})

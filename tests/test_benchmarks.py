@@ -14,17 +14,24 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import load
+from benchmarks import load, memory, memory_models
 from benchmarks.charts import charts
 from benchmarks.classifiers import CLASSIFIERS
 from benchmarks.environments import REQUIREMENTS, requirements_digest
 from benchmarks.models import ClassifierModel, ConstantModel, Flower
-from benchmarks.processes import process_tree, proportional_bytes
+from benchmarks.processes import memory_of, process_tree
 from benchmarks.publish import BEGIN, END, publish
 from benchmarks.report import markdown_report, peer_wins, text_report
 from benchmarks.results import Comparison, Measurement, Results, Start, summaries
 from benchmarks.rows import MODELS, ROWS, Row, expected_text
-from benchmarks.servers import GRANIAN, LITSERVE, MLSERVER, REST_MODEL_SERVICE, SERVERS
+from benchmarks.servers import (
+    GRANIAN,
+    LITSERVE,
+    MLSERVER,
+    REPOSITORY,
+    REST_MODEL_SERVICE,
+    SERVERS,
+)
 from models_api.configuration import ConfigurationFile
 
 WRK_OUTPUT = """\
@@ -214,11 +221,11 @@ def test_memory_is_that_of_the_process_and_its_descendants() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
             assert child.pid in process_tree(os.getpid())
-            assert proportional_bytes(os.getpid()) > proportional_bytes(child.pid) > 0
+            assert memory_of(os.getpid())["Pss"] > memory_of(child.pid)["Pss"] > 0
         finally:
             child.kill()
     assert process_tree(child.pid) == []
-    assert proportional_bytes(child.pid) == 0
+    assert memory_of(child.pid) == {}
 
 
 def test_rounds_are_summed_up_by_medians_and_troubles_by_sums(results: Results) -> None:
@@ -288,3 +295,26 @@ def test_publishing_replaces_only_what_is_between_the_marks(
     assert markdown_report(results) in once
     assert "old" not in once
     assert (tmp_path / "benchmarks" / "throughput.svg").exists()
+
+
+def test_weighings_are_a_table_of_megabytes() -> None:
+    fresh, used = memory.Weight(total=417.4, private=20.1), memory.Weight(total=418, private=20.6)
+    array = memory.Weighing("array", preload=True, workers=4, fresh=fresh, used=used)
+    *_, row = memory.table([array]).splitlines()
+    assert row == "| a numpy array of 200 MB | yes | 4 | 417 | 418 | 20 | 21 |"
+
+
+def test_the_published_weighings_are_those_that_are_measured() -> None:
+    page = (REPOSITORY / "docs" / "memory.md").read_text(encoding="utf-8")
+    header, rule = memory.table([]).splitlines()
+    measured = page.partition(f"{header}\n{rule}\n")[2].partition("\n\n")[0].splitlines()
+    cells = [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in measured]
+    asked = [("yes", str(workers)) for workers in memory.WORKERS] + [("no", "4")]
+    assert cells == [(held, *one) for held in memory.HELD.values() for one in asked]
+
+
+@pytest.mark.parametrize("held", memory.HELD)
+def test_there_is_a_model_that_holds_what_is_weighed(held: str) -> None:
+    model = getattr(memory_models, held.capitalize())
+    assert model.qualified_name == f"constant_{held}"
+    assert model.__doc__
