@@ -6,7 +6,7 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,9 +20,9 @@ CONFIGURATION: dict[str, Any] = {
 }
 
 
-def tuned(**environment: str) -> Server:
+def tuned(configuration: Mapping[str, object] = CONFIGURATION, **environment: str) -> Server:
     return Server(
-        CONFIGURATION,
+        configuration,
         "--config",
         "python:modelhost.gunicorn_conf",
         environment={"MODELHOST_WORKERS": "2", **environment},
@@ -65,6 +65,13 @@ def test_two_workers_share_the_requests_and_answer_them_right(start: Callable[[]
             bodies = list(pool.map(lambda value: predict(server, value), range(200)))
         assert [body["value"] for body in bodies] == [2 * value for value in range(200)]
         assert len({body["process"] for body in bodies}) == 2
+
+
+def test_a_model_that_used_openmp_before_the_fork_predicts_after_it() -> None:
+    models = {"models": [{"class_path": "tests.fakes.openmp.ClustersModel"}]}
+    with tuned(models) as server:
+        response = server.client.post("/api/models/clusters/prediction", json={"x": 9})
+    assert response.json() == {"centre": 10.0}
 
 
 def test_gunicorn_loads_the_models_once_before_the_fork() -> None:
