@@ -40,7 +40,10 @@ from models_api.configuration import (
 from tests.end_to_end.server import REPOSITORY, Server
 
 PAGES = [
-    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *(
+        REPOSITORY / name
+        for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+    ),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
 CONFIGURATION = REPOSITORY / "docs" / "configuration.md"
@@ -365,6 +368,16 @@ def test_the_requests_for_open_inference_are_answered_as_shown(tmp_path: Path) -
         ExitStack() as servers,
     ):
         Walkthrough(tmp_path, servers, server).run(*blocks(page))
+        script = (tmp_path / "triton_client.py").read_text(encoding="utf-8")
+        assert "127.0.0.1:8000" in script
+        printed = subprocess.run(
+            [sys.executable, "-c", script.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")],
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    assert printed.stdout == "['setosa', 'virginica']\n"
 
 
 def test_the_clients_predict(example_server: Server, tmp_path: Path) -> None:
