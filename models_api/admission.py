@@ -17,6 +17,7 @@ from models_api.request_context import RequestContext, current_request
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_BUSY = "The service is busy with other predictions already."
 _refuses: ContextVar[bool] = ContextVar("refuses", default=False)
 
 
@@ -91,7 +92,7 @@ class Admission:
             Overloaded: there is none left.
         """
         if _refuses.get():
-            raise self._overloaded()
+            raise Overloaded(_BUSY)
         try:
             # Atomic, and so exact without a lock.
             return self._free.pop()
@@ -116,14 +117,10 @@ class Admission:
 
     def _another_slot(self) -> Slot:
         if self._maximum is not None:
-            raise self._overloaded()
+            raise Overloaded(_BUSY)
         slot = Slot(self._free)
         self._slots.append(slot)
         return slot
-
-    def _overloaded(self) -> Overloaded:
-        predictions = "one prediction" if self._maximum == 1 else f"{self._maximum} predictions"
-        return Overloaded(f"The service is busy with {predictions} already.")
 
 
 class Admitted(Generic[P, T]):

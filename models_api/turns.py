@@ -6,15 +6,16 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 
 _FEW = 2
 _FIRST_PAUSE_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.05
-_FOLLOWERS = 3
+_FOLLOWERS = 1
 """How many may begin on the word of one that woke up in time."""
-_LATE_SECONDS = 0.004
-"""Less than the 5 ms that a thread may keep the interpreter to itself."""
+_LATE_SECONDS = 0.0005
+"""Far less than the 5 ms for which a thread may keep the interpreter to itself."""
 
 
 class Turns:
@@ -38,12 +39,15 @@ class Turns:
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._waiting and self._is_room():
+            if not self._queue and self._is_room():
                 self._running += 1
                 return
-            self._waiting += 1
-        with self._first:
-            self._wait()
+            is_first = threading.Lock()
+            if self._queue:
+                is_first.acquire()
+            self._queue.append(is_first)
+        is_first.acquire()
+        self._wait()
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
@@ -55,10 +59,9 @@ class Turns:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._running = 0
-        self._waiting = 0
+        self._queue: deque[threading.Lock] = deque()
+        """A lock for each that waits, released when it is the first."""
         self._followers = 0
-        self._first = threading.Lock()
-        """Held by the first in the queue."""
         self._is_awaited = False
         self._ended = threading.Lock()
         self._ended.acquire()
@@ -87,7 +90,9 @@ class Turns:
             self._is_awaited = not self._is_room()
             if not self._is_awaited:
                 self._running += 1
-                self._waiting -= 1
+                self._queue.popleft()
+                if self._queue:
+                    self._queue[0].release()
             return not self._is_awaited
 
 

@@ -46,7 +46,7 @@ def test_what_is_above_the_maximum_is_refused_until_a_prediction_ends() -> None:
         held.wait_for(2)
         with pytest.raises(Overloaded) as refused:
             predict(b"c")
-        assert str(refused.value) == "The service is busy with 2 predictions already."
+        assert str(refused.value) == "The service is busy with other predictions already."
         assert refused.value.retry_after_seconds == 1
         held.let_go()
         assert [future.result(60) for future in futures] == [b"A", b"B"]
@@ -58,7 +58,7 @@ def test_models_share_the_slots() -> None:
     with ThreadPoolExecutor(1) as threads:
         threads.submit(Admitted(held, admission, "one"), b"")
         held.wait_for(1)
-        with pytest.raises(Overloaded, match=r"busy with one prediction already\."):
+        with pytest.raises(Overloaded, match=r"busy with other predictions already\."):
             Admitted(echo, admission, "other")(b"")
         held.let_go()
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from modelhost.lanes import Lanes, maximum_in_hand
+from modelhost import lanes
+from modelhost.lanes import Lanes
 from models_api.admission import Admission, Admitted
 from models_api.exceptions import Overloaded
 
@@ -37,9 +39,7 @@ class Workshop:
         self.lanes = Lanes(threads=2, maximum=3)
         self.begun = threading.Semaphore(0)
         self.end = threading.Event()
-        admission = Admission()
-        admission.limit(3)
-        self._predict = Admitted(self._hold, admission, "model")
+        self._predict = Admitted(self._hold, Admission(), "model")
         self._connections: list[Connection] = []
 
     def ask(self, request: bytes) -> Future[Any]:
@@ -88,7 +88,7 @@ def test_predictions_above_the_maximum_are_refused_until_one_ends(workshop: Work
     for _ in range(2):
         assert workshop.begun.acquire(timeout=60)
     for _ in range(5):
-        with pytest.raises(Overloaded, match=r"busy with 3 predictions already\."):
+        with pytest.raises(Overloaded, match=r"busy with other predictions already\."):
             workshop.ask(b"POST more").result(60)
     workshop.end.set()
     for future in first:
@@ -97,19 +97,64 @@ def test_predictions_above_the_maximum_are_refused_until_one_ends(workshop: Work
 
 
 def test_a_request_that_fails_gives_its_place_back() -> None:
-    lanes = Lanes(threads=1, maximum=1)
+    pool = Lanes(threads=1, maximum=1)
     for _ in range(3):
         connection = Connection(b"POST")
         with pytest.raises(ZeroDivisionError):
-            lanes.submit(lambda _: 1 // 0, connection).result(60)
+            pool.submit(lambda _: 1 // 0, connection).result(60)
         connection.close()
-    lanes.shutdown()
+    pool.shutdown()
 
 
-def test_a_worker_has_four_predictions_in_hand_for_each_thread_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
+class Queue:
+    """Lanes without a maximum, whose predictions wait for one thread."""
+
+    def __init__(self) -> None:
+        self.lanes = Lanes(threads=1)
+        self._begun, self._end = threading.Event(), threading.Event()
+        self._connections: list[Connection] = []
+
+    def ask(self) -> Future[Any]:
+        connection = Connection(b"POST")
+        self._connections.append(connection)
+        return self.lanes.submit(self._handle, connection)
+
+    def close(self) -> None:
+        self._end.set()
+        self.lanes.shutdown()
+        for connection in self._connections:
+            connection.close()
+
+    def _handle(self, _: Any) -> str:
+        if threading.current_thread().name.startswith("refusals"):
+            return "refused"
+        self._begun.set()
+        assert self._end.wait(60)
+        return "predicted"
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue]:
+    queue = Queue()
+    yield queue
+    queue.close()
+
+
+def test_without_a_maximum_a_queue_may_grow_while_it_moves(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MODELHOST_MAX_CONCURRENT_PREDICTIONS", raising=False)
-    assert maximum_in_hand(16) == 64
-    monkeypatch.setenv("MODELHOST_MAX_CONCURRENT_PREDICTIONS", "10")
-    assert maximum_in_hand(16) == 10
+    monkeypatch.setattr(lanes, "_PATIENCE_SECONDS", 3600)
+    asked = [queue.ask() for _ in range(16)]
+    refused = [queue.ask() for _ in range(3)]
+    assert [future.result(60) for future in refused] == ["refused"] * 3
+    assert not any(future.done() for future in asked)
+
+
+def test_without_a_maximum_a_queue_that_does_not_move_grows_no_more(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "_PATIENCE_SECONDS", 0)
+    asked = [queue.ask() for _ in range(2)]
+    time.sleep(0.001)
+    assert queue.ask().result(60) == "refused"
+    assert not any(future.done() for future in asked)

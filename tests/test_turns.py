@@ -56,7 +56,7 @@ def test_predictions_that_compute_run_few_at_a_time_and_each_gets_its_turn(
 
     assert sum(threads.map(predict, range(800))) == 800
     assert 1 <= most <= 2
-    assert (some_turns._running, some_turns._waiting) == (0, 0)
+    assert (some_turns._running, len(some_turns._queue)) == (0, 0)
 
 
 @pytest.mark.usefixtures("busy")
@@ -72,7 +72,7 @@ def test_the_first_in_the_queue_is_told_of_an_end(threads: ThreadPoolExecutor) -
     futures: list[Future[None]] = []
     for number in range(3):
         futures.append(threads.submit(predict, number))
-        while len(begun) < min(2, number + 1) or (number == 2 and not some_turns._waiting):
+        while len(begun) < min(2, number + 1) or (number == 2 and not some_turns._queue):
             time.sleep(0.001)
     assert begun == [0, 1]
     ends[1].set()
@@ -94,7 +94,7 @@ def test_a_prediction_that_fails_gives_its_turn_back(threads: ThreadPoolExecutor
     for future in [threads.submit(predict) for _ in range(50)]:
         with pytest.raises(ValueError, match="bad"):
             future.result(60)
-    assert (some_turns._running, some_turns._waiting) == (0, 0)
+    assert (some_turns._running, len(some_turns._queue)) == (0, 0)
 
 
 def test_whatever_comes_none_is_forgotten(
@@ -111,4 +111,4 @@ def test_whatever_comes_none_is_forgotten(
 
     for _ in threads.map(predict, range(1500)):
         pass
-    assert (some_turns._running, some_turns._waiting) == (0, 0)
+    assert (some_turns._running, len(some_turns._queue)) == (0, 0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import random
 import threading
 import time
 from collections import Counter
@@ -193,6 +194,8 @@ class Load:
     connections: int = 16
     rate: float | None = None
     """Requests a second; each waits for a free connection, and that counts as its time."""
+    is_random: bool = False
+    """Whether the moments when requests are due follow chance, as those of many clients do."""
     requests: int | None = None
     """Stop by itself after that many."""
     patience: float = 30.0
@@ -208,6 +211,7 @@ class Load:
     def __post_init__(self) -> None:
         self._encoded = [(ask, ask.encoded()) for ask in self.asks]
         self._begun = 0
+        self._due = 0.0
         self._stopped = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._open: set[_Connection] = set()
@@ -293,6 +297,9 @@ class Load:
         if self.rate is None:
             return time.monotonic()
         due = self._start + number / self.rate
+        if self.is_random:
+            self._due += random.expovariate(self.rate)
+            due = self._start + self._due
         if (wait := due - time.monotonic()) > 0:
             await asyncio.sleep(wait)
         return due
