@@ -28,6 +28,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from modelhost.environment import number
 from modelhost.lanes import Lanes
 from modelhost.listeners import STOPPING
+from models_api.exceptions import ConfigurationError
 
 _TICK_SECONDS = 0.1
 _IDLE_SECONDS_WHEN_STOPPING = 2.0
@@ -221,6 +222,8 @@ class Chunks:
 class BufferingWorker(ThreadWorker):
     """See the module. All of it runs on the main thread, but for `handle`."""
 
+    relieves_when_ready = True
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cfg.set("sendfile", False)  # it would wait for the client
@@ -321,9 +324,13 @@ class BufferingWorker(ThreadWorker):
             self._relieved_until = 0.0
 
     def _can_predict(self) -> bool:
-        if not apps.is_installed("models_api"):
+        if not (apps.ready and apps.is_installed("models_api")):
             return True
-        registry: Any = apps.get_app_config("models_api").registry  # type: ignore[attr-defined]
+        try:
+            registry: Any = apps.get_app_config("models_api").registry  # type: ignore[attr-defined]
+        except ConfigurationError:
+            return True  # a project may have other pages to serve
+        registry.start_loading()  # as the first request would, which is not let in before
         return bool(registry.has_started)
 
     @property

@@ -26,7 +26,7 @@ from modelhost.environment import flag, number, text
 from modelhost.lanes import limit_predictions
 from modelhost.listeners import assign, share_out
 from modelhost.metrics import begin_server, begin_worker, end_server, forget_worker
-from modelhost.reload import handle_signals, prepare, take_over
+from modelhost.reload import handle_signals, prepare, relieve, take_over
 
 bind = text("BIND", "127.0.0.1:8000")
 workers = number("WORKERS", available_cpus())
@@ -71,9 +71,10 @@ def when_ready(_server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Count the worker, bound what it takes on, and where wanted keep it on one processor."""
+    """Count the worker, bound what it takes on, let it relieve another, and pin it if wanted."""
     begin_worker()
     limit_predictions(worker)
+    relieve(worker)
     if flag("CPU_AFFINITY", default=False):
         _keep_on_one_processor(worker)
 

@@ -58,7 +58,8 @@ def take_over(server: Any) -> None:
     if process != str(os.getpid()):
         return
     listeners, formers = (part.split(",") for part in inherited.split(";"))
-    server.LISTENERS = sock.create_sockets(server.cfg, server.log, [int(fd) for fd in listeners])
+    if descriptors := [int(fd) for fd in listeners if fd]:
+        server.LISTENERS = sock.create_sockets(server.cfg, server.log, descriptors)
     for pid in formers:
         with contextlib.suppress(ValueError, ProcessLookupError):
             server.formers.append(Former(int(pid), os.pidfd_open(int(pid))))
@@ -84,6 +85,13 @@ def prepare(server: Any, worker: Any) -> None:
     """Tell a new worker whom it relieves, and whether somebody serves until it can."""
     worker.relieves = server.formers[worker.place :: max(server.num_workers, 1)]
     worker.is_first = worker.age <= server.cfg.workers and not server.formers
+
+
+def relieve(worker: Any) -> None:
+    """Let a new worker stop the former ones, unless it does so when it is ready."""
+    if not getattr(worker, "relieves_when_ready", False):
+        for former in worker.relieves:
+            former.signal(signal.SIGTERM)
 
 
 class Reloading:

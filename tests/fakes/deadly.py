@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+import numpy as np
 from ml_base import MLModel
 from pydantic import BaseModel
 
@@ -60,4 +61,4 @@ class DeadlyModel(MLModel):
     def _exhaust_memory(self) -> None:
         hoard = []
         while True:
-            hoard.append(bytearray(64 * 1024 * 1024))
+            hoard.append(np.empty(64 * 1024 * 1024, dtype=np.uint8))  # never written to
