@@ -12,6 +12,7 @@ from typing import Any
 from django.core.management.utils import get_random_secret_key
 
 from modelhost.environment import flag, items, log_format, log_level, number, text
+from models_api.conf import makes_traces
 
 DEBUG = flag("DEBUG", default=False)
 # Nothing is signed with the key yet, so one made at each start does; Django insists on having one.
@@ -28,6 +29,8 @@ MIDDLEWARE = [
     "modelhost.middleware.JSONErrorMiddleware",
     "modelhost.security.HostAndHeadersMiddleware",
 ]
+if makes_traces():
+    MIDDLEWARE.insert(1, "models_api.tracing.TracingMiddleware")
 # Commands such as migrate want a database; this one is empty, and never opened while serving.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
@@ -74,6 +77,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "DEFAULT_GENERATOR_CLASS": "models_api.openapi.ModelsAPISchemaGenerator",
 }
 
+_IDS = "%(request_id)s %(trace_id)s" if makes_traces() else "%(request_id)s"
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -87,7 +91,7 @@ LOGGING: dict[str, Any] = {
     "formatters": {
         "text": {
             "()": "models_api.log_records.TextFormatter",
-            "fmt": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s",
+            "fmt": f"%(asctime)s %(levelname)-7s %(name)s [{_IDS}]: %(message)s",
         },
         "json": {"()": "models_api.log_records.JSONFormatter"},
     },

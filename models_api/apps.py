@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from django.utils.autoreload import BaseReloader, autoreload_started
 from models_api.access_log import log_access
 from models_api.assembly import build_registry
 from models_api.conf import (
+    asks_for_traces,
     configuration_path,
     hung_prediction_seconds,
+    makes_traces,
     maximum_concurrent_predictions,
     writes_access_log,
 )
@@ -30,6 +33,8 @@ from models_api.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from models_api.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 RequestObserver = Callable[[HttpRequest, HttpResponseBase, float], None]
 
@@ -48,6 +53,11 @@ class ModelsAPIConfig(AppConfig):
         """Called by RequestMiddleware with the request, its response and the seconds it took."""
         self.configuration_file = ConfigurationFile(configuration_path())
         self.configuration_file.apply_logging()
+        if asks_for_traces() and not makes_traces():
+            logger.warning(
+                "There are no traces, which OpenTelemetry's environment variables ask for: "
+                'install "modelhost[tracing]"'
+            )
         autoreload_started.connect(self._watch_configuration)
 
     def _watch_configuration(self, sender: BaseReloader, **_kwargs: Any) -> None:
@@ -104,4 +114,10 @@ class ModelsAPIConfig(AppConfig):
             registry.admission.watch(Watchdog(registry.admission, patience_seconds).start)
         if self.metrics is not None:
             self.metrics.models.watch(registry)
+        if makes_traces():
+            # Late, because not every service has OpenTelemetry.
+            from models_api.tracing import traced_stages  # noqa: PLC0415
+
+            for model in registry:
+                model.stages = traced_stages(model.stages)
         return registry

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from django.conf import settings
+
+_OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def configuration_path() -> Path:
@@ -21,6 +24,26 @@ def maximum_batch_rows() -> int:
     """Rows that one request for a batch of predictions may hold."""
     limit: int = getattr(settings, "MODELS_API_MAX_BATCH_ROWS", 1000)
     return limit
+
+
+def asks_for_traces() -> bool:
+    """Whether OpenTelemetry's environment variables ask for traces."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip()
+    if exporter:
+        return exporter != "none"
+    return any(os.environ.get(name) for name in _OTLP_ENDPOINTS)
+
+
+def makes_traces() -> bool:
+    """Whether there are traces: they are asked for, and OpenTelemetry is installed."""
+    if not asks_for_traces():
+        return False
+    try:
+        return find_spec("opentelemetry.sdk") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def writes_access_log() -> bool:

@@ -27,6 +27,7 @@ from models_api.exceptions import (
 )
 from models_api.loading import ModelStack, one_line, read_names, read_schemas
 from models_api.schemas import ModelDetails
+from models_api.stages import Stages
 from models_api.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class HostedModel:
         self.model: MLModel | None = None
         """The decorated instance; None unless the state is READY."""
         self.observer: ModelObserver | None = None
+        self.stages = Stages()
         self._stack = stack
         self._lock = threading.RLock()
         self._in_background = False

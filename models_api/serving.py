@@ -19,9 +19,8 @@ from models_api.exceptions import (
     PredictionFailed,
     SchemaRejected,
 )
-from models_api.json_codec import parse, serialise, serialise_together
 from models_api.registry import HostedModel
-from models_api.request_context import note_batch, note_rows
+from models_api.request_context import note_rows
 
 
 class Predictor:
@@ -42,10 +41,11 @@ class Predictor:
         """
         model = self._hosted_model.ready_model()
         input_schema, output_schema = self._hosted_model.schemas
-        data = parse(body, input_schema)
+        stages = self._hosted_model.stages
+        data = stages.parse(body, input_schema)
         note_rows(1)
         try:
-            return serialise(model.predict(data), output_schema)
+            return stages.serialise(stages.predict(model, data), output_schema)
         except (Exception, SystemExit) as error:
             raise _domain_error(self._hosted_model.qualified_name, error) from error
 
@@ -68,7 +68,7 @@ class BatchPredictor:
         hosted_model.ready_model()
         input_schema, output_schema = hosted_model.schemas
         batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
-        rows = parse(body, batch_schema).inputs  # type: ignore[attr-defined]
+        rows = hosted_model.stages.parse(body, batch_schema).inputs  # type: ignore[attr-defined]
         written = predict_rows(hosted_model, rows, "inputs[{}]: ")
         return b'{"predictions":' + written + b"}"
 
@@ -102,19 +102,20 @@ def _predict_chunk(
     hosted_model: HostedModel, model: MLModel, rows: list[Any], start: int, place: str
 ) -> bytes:
     _, schema = hosted_model.schemas
+    stages = hosted_model.stages
     predictions = None
     if len(rows) > 1:
         if hosted_model.observer is not None:
             hosted_model.observer.observe_batch(len(rows))
-        predictions = _predict_together(model, rows)
-    together = serialise_together(predictions, schema) if predictions else None
+        predictions = stages.predict_together(model, rows)
+    together = stages.serialise_together(predictions, schema) if predictions else None
     if together is not None:
         return together[1:-1]
     written = []
     for index, row in enumerate(rows):
         try:
-            prediction = predictions[index] if predictions else model.predict(row)
-            written.append(serialise(prediction, schema))
+            prediction = predictions[index] if predictions else stages.predict(model, row)
+            written.append(stages.serialise(prediction, schema))
         except (Exception, SystemExit) as error:
             where = place.format(start + index)
             raise _domain_error(hosted_model.qualified_name, error, where) from error
@@ -139,19 +140,6 @@ def _inputs(schema: type[BaseModel], maximum_rows: int) -> type[BaseModel]:
 def _predictions(schema: type[BaseModel]) -> type[BaseModel]:
     predictions = Field(description="The prediction for each row, in the same order.")
     return create_model(f"{schema.__name__}Batch", predictions=(list[schema], predictions))  # type: ignore[valid-type]
-
-
-def _predict_together(model: MLModel, rows: list[Any]) -> list[Any] | None:
-    """Predict in one call; None if the model has no such call, or failed in it."""
-    # Decorators forward unknown attributes, so that an instance would skip those around the model.
-    if not hasattr(type(model), "predict_batch"):
-        return None
-    try:
-        predictions = list(model.predict_batch(rows))
-    except (Exception, SystemExit):  # noqa: BLE001 (each row alone will tell which it was, and why)
-        return None
-    note_batch(len(rows))
-    return predictions if len(predictions) == len(rows) else None
 
 
 def _domain_error(qualified_name: str, error: BaseException, row: str = "") -> ModelsAPIError:

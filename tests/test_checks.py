@@ -7,9 +7,10 @@ import pytest
 from django.apps import apps
 from django.core import checks
 from django.core.checks.registry import registry
+from drf_spectacular.settings import spectacular_settings
 
 from models_api.apps import ModelsAPIConfig
-from models_api.checks import check_configuration
+from models_api.checks import check_configuration, check_openapi_version
 from models_api.configuration import ConfigurationFile
 
 
@@ -65,3 +66,31 @@ def test_no_model_is_loaded_by_the_check(configure: Any, app_config: ModelsAPICo
     )
     assert check_configuration(None) == []
     assert {model.state.value for model in app_config.registry} == {"not loaded"}
+
+
+@pytest.mark.parametrize("version", ["3.0.3", "3.0"])
+def test_a_document_of_openapi_3_0_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(spectacular_settings, "OAS_VERSION", version)
+    assert check_openapi_version(None) == [
+        checks.Warning(
+            f"OpenAPI {version} cannot express the schemas of the models",
+            hint='Set "OAS_VERSION": "3.1.0" in SPECTACULAR_SETTINGS.',
+            id="models_api.W001",
+        )
+    ]
+    assert check_openapi_version([apps.get_app_config("rest_framework")]) == []
+    assert len(check_openapi_version([apps.get_app_config("models_api")])) == 1
+
+
+def test_a_document_of_openapi_3_1_is_fine() -> None:
+    assert check_openapi_version(None) == []
+
+
+def test_a_project_that_makes_no_document_may_have_any_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spectacular_settings, "OAS_VERSION", "3.0.3")
+    monkeypatch.setattr(apps, "is_installed", lambda name: name != "drf_spectacular")
+    assert check_openapi_version(None) == []

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from pydantic_core import from_json
 
 from models_api.exceptions import InvalidInput, TensorError
-from models_api.json_codec import parse
 from models_api.open_inference.columns import Column, Columns, columns
 from models_api.open_inference.mapping import (
     rows_from_tensors,
@@ -67,7 +66,7 @@ class InferencePredictor:
             )
             batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
             try:
-                data = parse(b'{"inputs":' + rows + b"}", batch_schema)
+                data = hosted_model.stages.parse(b'{"inputs":' + rows + b"}", batch_schema)
             except InvalidInput as error:
                 raise tensor_error(error, taken) from None
             written = predict_rows(hosted_model, data.inputs, "Row {}: ")  # type: ignore[attr-defined]
