@@ -168,7 +168,46 @@ def _metrics(bench: Bench, server: Server) -> Comparison:
     )
 
 
+def access_log(bench: Bench) -> Comparison:
+    """What it costs gunicorn to give each request an id, and a line in the log."""
+    return _access_log(bench, "text")
+
+
+def access_log_json(bench: Bench) -> Comparison:
+    """What it costs if the line is JSON."""
+    return _access_log(bench, "json")
+
+
+def _access_log(bench: Bench, form: str) -> Comparison:
+    models, workers = [_entry("ConstantModel")], bench.plan.workers
+    logging = replace(
+        TUNED,
+        name=f"{TUNED.name}-{form}-log",
+        variables={**TUNED.variables, "MODELHOST_LOG_FORMAT": form, "MODELHOST_ACCESS_LOG": "1"},
+    )
+    silent = replace(
+        TUNED,
+        name=f"{TUNED.name}-silent",
+        command=(*TUNED.command[:-1], "benchmarks.services.without_request_ids"),
+    )
+    with (
+        bench.serve(silent, models, "constant", workers=workers) as without,
+        bench.serve(logging, models, "constant", workers=workers) as logged,
+    ):
+        for running in (without, logged):
+            bench.load(running, "constant", WARM_UP_CONNECTIONS)
+        off, on = by_turns(
+            lambda: bench.load(without, "constant", WARM_UP_CONNECTIONS).per_second,
+            lambda: bench.load(logged, "constant", WARM_UP_CONNECTIONS).per_second,
+            turns=2 * _TURNS,
+        )
+    name = f"right/s of {TUNED.name}, request ids and access log as {form} on / off"
+    return comparison(name, off, on, "at least 0.9", "{:.0f}/s")
+
+
 COMPARISONS: dict[str, Callable[[Bench], Comparison]] = {
+    "access-log": access_log,
+    "access-log-json": access_log_json,
     "batching-latency": batching_latency,
     "many-models": many_models,
     "metrics": metrics,
