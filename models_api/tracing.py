@@ -161,13 +161,17 @@ def _with_queue(predict: Callable[..., T]) -> Callable[..., T]:
         context = current_request.get()
         if context is None:
             return predict(*arguments)
-        begun, context.queue_seconds = time.time_ns(), None
+        begun = time.time_ns()
+        context.queue_seconds = None
         try:
             return predict(*arguments)
         finally:
-            if context.queue_seconds is not None:
-                # Whoever predicted the batch knows how long it was.
-                waiting = _tracer.start_span("queue", start_time=begun)
-                waiting.end(begun + round(context.queue_seconds * 1e9))
+            _trace_queue(begun, context.queue_seconds)
 
     return run
+
+
+def _trace_queue(begun: int, seconds: float | None) -> None:
+    # Afterwards: only whoever predicted the batch knew how long the row had waited.
+    if seconds is not None:
+        _tracer.start_span("queue", start_time=begun).end(begun + round(seconds * 1e9))

@@ -117,7 +117,8 @@ def make_requests(server: Server) -> dict[str, httpx.Response]:
             ("refused", {"text": [MARKER]}, {}),
         )
     }
-    url, rows = f"{TALKATIVE}/batch", {"inputs": 2 * [{}]}
+    rows: dict[str, Any] = {"inputs": 2 * [{}]}
+    url = f"{TALKATIVE}/batch"
     answers["rows"] = server.client.post(url, json=rows, headers={"X-Request-ID": "rows"})
     # So many at once that some have to wait, and both workers have something to do.
     with ThreadPoolExecutor(8) as pool:
