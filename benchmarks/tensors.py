@@ -14,7 +14,7 @@ from benchmarks.processes import RunningServer
 from benchmarks.results import Comparison
 from benchmarks.rounds import WARM_UP_CONNECTIONS
 from benchmarks.rows import ROWS, expected_text
-from benchmarks.servers import MLSERVER, TUNED, Server
+from benchmarks.servers import GRANIAN, MLSERVER, TUNED, Server
 
 _MODEL = "logistic_regression"
 _ENTRY = {
@@ -24,7 +24,7 @@ _ENTRY = {
 _ROWS = 1000
 _CONNECTIONS = 4
 _OPEN_INFERENCE = {"open_inference": {"enabled": True}}
-_TENSORS = replace(TUNED, name="modelhost-tensors", path=MLSERVER.path, body=MLSERVER.body)
+_TENSORS = replace(GRANIAN, name="modelhost-tensors", path=MLSERVER.path, body=MLSERVER.body)
 
 
 def one_row(bench: Bench) -> Comparison:

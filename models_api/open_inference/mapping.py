@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -42,12 +42,19 @@ def rows_from_tensors(
     """
     fields = _fields(tensors, columns)
     count = _count_rows(tensors, maximum_rows)
+    if len(fields) > len(tensors) and tensors[0].datatype != "BYTES":
+        # The columns of one tensor: its rows are there already.
+        return _objects_of([column.name for column, _ in fields], tensors[0].data.tolist()), count
     if columns.is_whole:
         ((column, tensor),) = fields
         return to_json(_values(tensor, column, content_type)), count
     names = [column.name for column, _ in fields]
     values = [_values(tensor, column, content_type) for column, tensor in fields]
-    return to_json([dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]), count
+    return _objects_of(names, zip(*values, strict=True)), count
+
+
+def _objects_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    return to_json([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def tensor_from_predictions(predictions: Sequence[Any], column: Column, columns: Columns) -> Tensor:
