@@ -19,6 +19,9 @@ from tests.end_to_end.load import CONNECTING, Ask, Load, Outcome
 from tests.end_to_end.raw_http import head
 from tests.end_to_end.server import Server
 
+# Several servers start in some of these tests, and each waits for much.
+pytestmark = pytest.mark.timeout(400)
+
 DEADLY = "tests.fakes.deadly.DeadlyModel"
 CONFIGURATION: dict[str, Any] = {"models": [{"class_path": DEADLY}], "metrics": {"enabled": True}}
 PREDICTION = "/api/models/deadly/prediction"
