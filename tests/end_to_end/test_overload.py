@@ -51,7 +51,12 @@ def server(gates: Path) -> Iterator[Server]:
         {"class_path": f"{FAKES}.PatientModel"},
         {"class_path": f"{FAKES}.HurriedModel", "timeout_seconds": 0.2},
     ]
-    with start({"models": models}, MODELHOST_WORKERS="1", OVERLOAD_GATES=str(gates)) as server:
+    with start(
+        {"models": models},
+        MODELHOST_WORKERS="1",
+        MODELHOST_MAX_CONCURRENT_PREDICTIONS=str(IN_HAND),
+        OVERLOAD_GATES=str(gates),
+    ) as server:
         yield server
 
 
