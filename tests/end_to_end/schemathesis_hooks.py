@@ -7,6 +7,7 @@ about the same request, tells that from a fault of the service or its document.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -56,8 +57,26 @@ def response_is_as_documented(_context: CheckContext, response: Response, case: 
 
 
 @schemathesis.hook
+def map_path_parameters(
+    context: HookContext, path_parameters: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Name a model that there is in half of the paths, where chance would never."""
+    if context.operation is None or not path_parameters:
+        return path_parameters
+    names = _names(context.operation.schema.raw_schema["paths"])
+    number = len(str(path_parameters.get("qualified_name", "")))
+    if number % 2:
+        known = {"qualified_name": names[number % len(names)], "version": "1.0.0"}
+        return {name: known.get(name, value) for name, value in path_parameters.items()}
+    return path_parameters
+
+
+@schemathesis.hook
 def filter_failure(_context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
     """Drop the failures that are none."""
+    if case.operation.path.endswith("/infer") and isinstance(failure, RejectedPositiveData):
+        # The document says what a tensor is, and metadata which of them the model takes.
+        return response.status_code != 400
     schema = _input_schema(case.operation.path)
     if schema is None:
         return True
@@ -67,6 +86,10 @@ def filter_failure(_context: HookContext, failure: Failure, case: Case, response
     if isinstance(failure, RejectedPositiveData):
         return not _is_decimal_out_of_bounds(json.loads(body), response.json())
     return True
+
+
+def _names(paths: Iterable[str]) -> list[str]:
+    return [path.split("/")[3] for path in paths if path.endswith("/prediction")]
 
 
 def _input_schema(path: str) -> type[BaseModel] | None:

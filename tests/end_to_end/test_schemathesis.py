@@ -18,13 +18,19 @@ import pytest
 from tests.end_to_end.server import REPOSITORY, Server
 from tests.fakes.awkward import Echo, configuration
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 """The same each time, unless somebody goes looking for more."""
-EXAMPLES = [
-    {"class_path": "examples.iris.IrisModel", "batching": {}},
-    {"class_path": "examples.diabetes.DiabetesModel"},
-    {"class_path": "examples.digits.DigitsModel", "configuration": {"trees": 3}},
-]
+EXAMPLES = {
+    "models": [
+        {"class_path": "examples.iris.IrisModel", "batching": {}},
+        {"class_path": "examples.diabetes.DiabetesModel"},
+        {"class_path": "examples.digits.DigitsModel", "configuration": {"trees": 3}},
+    ],
+    "metrics": {"enabled": True},
+    "open_inference": {"enabled": True},
+}
 
 
 def awkward(part: slice) -> Mapping[str, object]:
@@ -40,7 +46,7 @@ def schemathesis(server: Server, folder: Path, *arguments: str) -> dict[str, Any
             *("--checks", "all", "--exclude-checks", "response_schema_conformance"),
             *("--seed", SEED, "--generation-database", "none"),
             *("--continue-on-failure", "--no-shrink", "--no-color"),
-            *("--suppress-health-check", "all"),
+            *("--suppress-health-check", "all", "--request-timeout", "60"),
             *("--report", "json", "--report-json-path", str(report)),
             *arguments,
         ],
@@ -60,29 +66,26 @@ def schemathesis(server: Server, folder: Path, *arguments: str) -> dict[str, Any
     return result
 
 
-@pytest.mark.long
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("models", "least"),
+    ("served", "examples", "least"),
     [
-        pytest.param(awkward(slice(0, 16)), 6000, id="awkward models, first third"),
-        pytest.param(awkward(slice(16, 32)), 6000, id="awkward models, second third"),
-        pytest.param(awkward(slice(32, None)), 6000, id="awkward models, last third"),
-        pytest.param({"models": EXAMPLES}, 2000, id="examples"),
+        pytest.param(awkward(slice(0, 16)), 130, 6000, id="awkward models, first third"),
+        pytest.param(awkward(slice(16, 32)), 130, 6000, id="awkward models, second third"),
+        pytest.param(awkward(slice(32, None)), 130, 6000, id="awkward models, last third"),
+        pytest.param(EXAMPLES, 80, 2000, id="examples, with all that there is"),
     ],
 )
 def test_whatever_is_sent_the_answer_is_as_documented(
-    models: Mapping[str, object], least: int, tmp_path: Path
+    served: Mapping[str, object], examples: int, least: int, tmp_path: Path
 ) -> None:
-    with Server(models, "--threads", "2") as server:
-        result = schemathesis(server, tmp_path, "--max-examples", "130")
+    with Server(served, "--threads", "2") as server:
+        result = schemathesis(server, tmp_path, "--max-examples", str(examples))
     assert (result["failures"], result["errors"]) == ([], []), result["output"]
     assert result["complete"]
     assert result["operations"]["tested"] == result["operations"]["total"] > 5
     assert result["test_cases"]["generated"] >= least
 
 
-@pytest.mark.long
 def test_a_model_that_does_not_keep_what_it_documents_is_found(tmp_path: Path) -> None:
     models = {"models": [{"class_path": "tests.fakes.misdocumented.MisdocumentedModel"}]}
     with Server(models) as server:
