@@ -43,6 +43,7 @@ def test_every_key_has_the_documented_default() -> None:
         "models": [],
         "logging": None,
         "metrics": None,
+        "open_inference": None,
     }
     assert ModelConfiguration(class_path="a.B").model_dump() == {
         "class_path": "a.B",
