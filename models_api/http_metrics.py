@@ -178,12 +178,12 @@ class HTTPMetrics:
             "Number of HTTP requests in progress.",
             labels=("method", "handler") if has_labels else (),
         )
-        numbers: dict[tuple[str, ...], float] = {} if has_labels else {(): 0.0}
+        sums: dict[tuple[str, ...], float] = {} if has_labels else {(): 0.0}
         for records in live:
-            for key, (number,) in records.items():
+            for key, numbers in records.items():
                 if key.kind == _IN_PROGRESS:
-                    numbers[key.labels] = numbers.get(key.labels, 0.0) + number
-        for labels, number in numbers.items():
+                    sums[key.labels] = sums.get(key.labels, 0.0) + numbers[0]
+        for labels, number in sums.items():
             family.add_metric(labels, number)
         return family
 

@@ -182,6 +182,7 @@ def test_streams_are_measured_for_body_handlers(
 def test_requests_in_progress_are_counted_on_request(tmp_path: Path) -> None:
     measured = Measured(tmp_path, should_instrument_requests_inprogress=True)
     assert measured.lines("http_requests_inprogress") == ["http_requests_inprogress 0.0"]
+    measured.ask()
     request = RequestFactory().get("/api/health")
     measured.http.add_in_progress(request, 1)
     measured.http.add_in_progress(request, 1)
