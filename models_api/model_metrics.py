@@ -21,6 +21,7 @@ from models_api.exceptions import (
     ModelNotReady,
     Overloaded,
     SchemaRejected,
+    TensorError,
 )
 from models_api.histogram import cumulative
 from models_api.registry import HostedModel, LoadState, ModelRegistry
@@ -29,6 +30,7 @@ from models_api.shared_values import Records, SharedValues, Totals
 SUCCESS, FAILURE = "success", "failure"
 OUTCOMES: dict[type[BaseException], str] = {
     InvalidInput: "invalid_input",
+    TensorError: "invalid_input",
     SchemaRejected: "invalid_input",
     ModelNotReady: "not_ready",
     Overloaded: "overloaded",

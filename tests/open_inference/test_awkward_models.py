@@ -90,7 +90,7 @@ def assert_same(name: str, body: Any) -> None:
 
 # Making the inputs takes longer than all else.
 @pytest.mark.long
-@settings(MANY, max_examples=100)
+@settings(MANY, max_examples=30)
 @given(data=st.data())
 @pytest.mark.parametrize("name", MODELS)
 def test_a_row_as_tensors_gets_what_it_gets_as_an_object(name: str, data: st.DataObject) -> None:
