@@ -101,14 +101,20 @@ class GroupCommit:
             Exception: whatever the model raises for this row.
         """
         with self._lock:
-            if self._busy:
-                row = self._enqueue(data)
-            else:
-                self._busy = True
-                row = _Row(data)
-        if row.turn is not None and not self._wait(row):
-            return row.outcome()
-        return self._lead(row)
+            row = self._enqueue(data) if self._busy else None
+            self._busy = True
+        if row is not None:
+            return self._lead(row) if self._wait(row) else row.outcome()
+        _yield_processor()
+        if self._queue or self._max_wait_seconds:
+            return self._lead(_Row(data))
+        # The way of a caller that is alone: nothing here that only a batch needs.
+        if self.observer is not None:
+            self.observer.observe_batch(1)
+        try:
+            return self._predict(data)
+        finally:
+            self._hand_over()
 
     @property
     def queue_depth(self) -> int:
@@ -123,8 +129,10 @@ class GroupCommit:
 
     def _enqueue(self, data: Any) -> _Row:
         if len(self._queue) >= self._max_queue_size:
-            waiting = f"{len(self._queue)} requests are waiting for it already"
-            raise Overloaded(f"The model is busy, and {waiting}.")
+            waiting = len(self._queue)
+            raise Overloaded(
+                f"The model is busy, and {waiting} requests are waiting for it already."
+            )
         turn = threading.Lock()
         turn.acquire()
         row = _Row(data, turn)
