@@ -40,7 +40,7 @@ class Measured:
         status: int = 200,
         seconds: float = 0.001,
         response: HttpResponseBase | None = None,
-        **headers: str,
+        **headers: Any,
     ) -> HttpResponseBase:
         request = RequestFactory().generic(method, path, **headers)
         if status != 404:
@@ -174,7 +174,7 @@ def test_streams_are_measured_for_body_handlers(
     measured = Measured(tmp_path, body_handlers=handlers)
     response = StreamingHttpResponse([b"some", b"how"])
     measured.ask(response=response)
-    assert b"".join(response) == b"somehow"  # type: ignore[arg-type]
+    assert b"".join(response) == b"somehow"
     (line,) = measured.lines("http_response_size_bytes_sum")
     assert line == f'http_response_size_bytes_sum{{handler="/api/health"}} {counted:.1f}'
 

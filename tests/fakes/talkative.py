@@ -54,7 +54,8 @@ class TalkativeModel(MLModel):
         return {"letters": data.text}
 
     def _unwritable(self, data: Words) -> Any:
-        return Number.model_construct(letters=data.text)
+        letters: Any = data.text
+        return Number.model_construct(letters=letters)
 
     def _thread(self, data: Words) -> Any:
         for target in (logger.info, copy_context().run):
