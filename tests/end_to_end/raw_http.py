@@ -106,6 +106,8 @@ def _response(received: io.BytesIO, method: str) -> RawResponse | None:
 def _body(received: io.BytesIO, headers: Mapping[str, str]) -> bytes:
     if headers.get("transfer-encoding") == "chunked":
         return b"".join(_chunks(received))
+    if headers.get("connection") == "close" and "content-length" not in headers:
+        return received.read()
     length = int(headers["content-length"])
     body = received.read(length)
     assert len(body) == length, "the response breaks off"
