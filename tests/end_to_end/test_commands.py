@@ -119,6 +119,7 @@ def test_a_folder_without_a_configuration_gets_told_what_to_write(
     assert "Traceback" not in output
 
 
+@pytest.mark.long
 def test_the_development_server_starts_once_its_configuration_is_mended(tmp_path: Path) -> None:
     path = tmp_path / "rest_config.yaml"
     path.write_text("models: [{class_pat: tests.fakes.life_cycle.Quick}]", encoding="utf-8")

@@ -106,6 +106,7 @@ def predictions_counted(server: Server) -> float:
 
 
 @pytest.mark.parametrize("preload", MODES)
+@pytest.mark.long
 def test_a_killed_worker_takes_only_its_own_requests_with_it(preload: str) -> None:
     with start(preload=preload) as server:
         with (
@@ -132,6 +133,7 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(preload: str) -> No
 
 
 @pytest.mark.parametrize("preload", MODES)
+@pytest.mark.long
 def test_sigterm_under_load_loses_no_request_and_resets_no_connection(preload: str) -> None:
     with start(preload=preload) as server:
         with (

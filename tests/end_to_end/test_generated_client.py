@@ -151,6 +151,7 @@ def test_a_client_of_the_examples_predicts_with_each_of_them(
     assert run("program.py", server.url, folder=examples_client) == "all predicted\n"
 
 
+@pytest.mark.long
 def test_a_client_of_awkward_schemas_is_complete(tmp_path: Path) -> None:
     document = tmp_path / "openapi.yaml"
     # The generator knows no recursion but that of objects.

@@ -209,6 +209,7 @@ def _shared() -> set[Path]:
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to share")
+@pytest.mark.long
 def test_a_server_that_ends_leaves_nothing_behind() -> None:
     with gunicorn() as server:
         pid = server.process.pid

@@ -56,6 +56,7 @@ def test_the_golden_document_is_valid() -> None:
     OpenAPIV31SpecValidator(yaml.safe_load(GOLDEN.read_text(encoding="utf-8"))).validate()
 
 
+@pytest.mark.long
 def test_the_document_of_awkward_schemas_is_valid_and_the_same_at_each_run(
     awkward_file: Path,
 ) -> None:

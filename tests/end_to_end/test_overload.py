@@ -124,6 +124,7 @@ def test_a_client_gets_its_answer_in_time_and_the_prediction_goes_on(
     assert in_time.status_code in (200, 504)
 
 
+@pytest.mark.long
 def test_a_worker_whose_prediction_never_ends_is_replaced_and_the_others_serve_on() -> None:
     models = [
         {"class_path": f"{FAKES}.PatientModel"},

@@ -349,6 +349,7 @@ def test_the_docs_page_fits_a_telephone(server: Server, open_page: OpenPage) -> 
 
 @pytest.mark.parametrize("base_url", ["under a prefix"], indirect=True)
 @pytest.mark.parametrize("has_token", [True, False])
+@pytest.mark.long
 def test_requests_carry_the_csrf_token_if_the_project_gave_one(
     has_token: bool, base_url: str, open_page: OpenPage
 ) -> None:
