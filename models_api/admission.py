@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Generic, ParamSpec, TypeVar
 
 from models_api.exceptions import DeadlineExceeded, Overloaded
+from models_api.fork import call_after_fork
 from models_api.request_context import RequestContext, current_request
 
 P = ParamSpec("P")
@@ -60,8 +59,7 @@ class Admission:
         self.unwatched: list[Callable[[], None]] = []
         """What is to be called at the first prediction of this process; empty afterwards."""
         # The threads that were predicting are not in a forked child.
-        begin = weakref.WeakMethod(self._begin_in_child)
-        os.register_at_fork(after_in_child=lambda: _call(begin()))
+        call_after_fork(self._begin_in_child)
 
     @property
     def maximum(self) -> int | None:
@@ -174,8 +172,3 @@ class Admitted(Generic[P, T]):
             return
         if time.monotonic() - slot.began > timeout_seconds:
             raise DeadlineExceeded(timeout_seconds)
-
-
-def _call(function: Callable[[], None] | None) -> None:
-    if function is not None:
-        function()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration import BatchingConfiguration
 from models_api.exceptions import DeadlineExceeded, Overloaded
+from models_api.fork import call_after_fork
 from models_api.request_context import RequestContext, current_request, shared_context
 
 # Tens of microseconds less than time.sleep(0), where the system has it.
@@ -89,8 +89,7 @@ class GroupCommit:
         self.observer: BatchObserver | None = None
         self._begin_idle()
         # A forked child has none of the threads that were predicting.
-        begin_idle = weakref.WeakMethod(self._begin_idle)
-        os.register_at_fork(after_in_child=lambda: _call(begin_idle()))
+        call_after_fork(self._begin_idle)
 
     def predict(self, data: Any) -> Any:
         """Predict for one row, together with those of other threads if there are any.
@@ -275,8 +274,3 @@ def group_commit(model: MLModel) -> GroupCommit | None:
             return found
         model = model.__dict__.get("_model")
     return None
-
-
-def _call(function: Callable[[], None] | None) -> None:
-    if function is not None:
-        function()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from models_api.exceptions import DeadlineExceeded
+from models_api.fork import call_after_fork
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,8 +27,7 @@ class WithDeadline(Generic[P, T]):
         self._timeout_seconds = timeout_seconds
         self._idle: list[_Thread] = []
         # A forked child has none of the threads.
-        forget = weakref.WeakMethod(self._forget_threads)
-        os.register_at_fork(after_in_child=lambda: _call(forget()))
+        call_after_fork(self._forget_threads)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Predict.
@@ -102,8 +100,3 @@ class _Thread:
             self._idle.append(self)
             call.ended.release()
             del call
-
-
-def _call(function: Callable[[], None] | None) -> None:
-    if function is not None:
-        function()

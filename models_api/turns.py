@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable
+
+from models_api.fork import call_after_fork
 
 _FEW = 2
 _FIRST_PAUSE_SECONDS = 0.001
@@ -34,8 +33,7 @@ class Turns:
     def __init__(self) -> None:
         self._begin()
         # The threads that were predicting are not in a forked child.
-        begin = weakref.WeakMethod(self._begin)
-        os.register_at_fork(after_in_child=lambda: _call(begin()))
+        call_after_fork(self._begin)
 
     def __enter__(self) -> None:
         with self._lock:
@@ -94,8 +92,3 @@ class Turns:
                 if self._queue:
                     self._queue[0].release()
             return not self._is_awaited
-
-
-def _call(function: Callable[[], None] | None) -> None:
-    if function is not None:
-        function()
