@@ -23,6 +23,7 @@ from models_api.open_inference.views import (
     ServerView,
     StatisticsView,
     UnknownInferView,
+    VersionInferView,
 )
 from models_api.registry import HostedModel, ModelRegistry
 from models_api.routing import LiteralRoutes
@@ -50,14 +51,14 @@ def open_inference_patterns(
             hosted_model=model, predictor=guard(predictor, model), registry=registry
         )
 
-    unknown = UnknownInferView.as_view(view_of=infer, **given)
+    unknown = {"view_of": infer, **given}
     server = {"title": title, "version": version, **given}
     counted = {"statistics_of": statistics_of, **given}
     index = RepositoryIndexView.as_view(**given)
     return [
         LiteralRoutes([_infer_pattern(each, infer(each)) for each in registry.endpoints()]),
-        path(f"{_MODEL}/infer", unknown),
-        path(f"{_MODEL}/{_VERSION}/infer", unknown),
+        path(f"{_MODEL}/infer", UnknownInferView.as_view(**unknown)),
+        path(f"{_MODEL}/{_VERSION}/infer", VersionInferView.as_view(**unknown)),
         path("v2", ServerView.as_view(**server), name="open-inference"),
         path("v2/", ServerView.as_view(schema=None, **server)),
         path("v2/health/live", LiveView.as_view(**given), name="open-inference-live"),

@@ -17,7 +17,13 @@ from models_api.open_inference.descriptions import describe_config, describe_mod
 from models_api.open_inference.errors import respond_to_error
 from models_api.open_inference.inference import Payload
 from models_api.open_inference.statistics import Statistics
-from models_api.openapi import OPEN_INFERENCE_REQUEST, OPEN_INFERENCE_TAG, Operation, own_body
+from models_api.openapi import (
+    OPEN_INFERENCE_REQUEST,
+    OPEN_INFERENCE_TAG,
+    ModelsAPISchema,
+    Operation,
+    own_body,
+)
 from models_api.registry import HostedModel, LoadState
 from models_api.request_body import read_json_body, read_tensor_body
 from models_api.schemas import (
@@ -366,6 +372,30 @@ class UnknownInferView(OpenInferenceView, UnknownModelView):
         ModelsAPIView.initial(self, request, *args, **kwargs)
         model = self.hosted(kwargs["qualified_name"], kwargs.get("version"))
         UnknownModelView.initial(self, request, qualified_name=model.qualified_name)
+
+
+class VersionInferView(UnknownInferView):
+    """Predicts with the version that a model has."""
+
+    schema = ModelsAPISchema()
+    is_versioned = True
+
+    def operation(self) -> Operation:
+        """Describe the inference for whichever model."""
+        return self.model_operation(
+            "infer",
+            "Infer with a model",
+            description="The same as `/v2/models/{qualified_name}/infer`, which says for each "
+            "model which tensors it takes and gives.",
+            request=OPEN_INFERENCE_REQUEST,
+            response=own_body(OpenInferenceResponse),
+            errors=(400, 404, 411, 413, 415, 500, 503, 504),
+            is_binary=True,
+        )
+
+    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Stand for the model's own view in the document; no request comes past `initial`."""
+        raise NotImplementedError
 
 
 class NothingView(OpenInferenceView):

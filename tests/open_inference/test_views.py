@@ -433,8 +433,26 @@ def test_the_document_is_valid_and_has_every_route(document: Any) -> None:
             for model in (name, version)
             for end in ("", "/ready", "/config", "/stats")
         ),
-        *(f"/v2/models/{model}/infer" for model in ("echo", "failing", "late", "batching")),
+        *(
+            f"/v2/models/{model}/infer"
+            for model in ("echo", "failing", "late", "batching", version)
+        ),
     }
+    operations = [each for item in document["paths"].values() for each in item.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == 18
+
+
+def test_inference_with_a_version_is_documented_as_that_without(document: Any) -> None:
+    plain = document["paths"]["/v2/models/echo/infer"]["post"]
+    versioned = document["paths"]["/v2/models/{qualified_name}/versions/{version}/infer"]["post"]
+    assert versioned["operationId"] == "open_inference_infer_version"
+    assert versioned["requestBody"] == plain["requestBody"]
+    assert {**versioned["responses"], "404": None} == {**plain["responses"], "404": None}
+    assert [(each["name"], each["in"]) for each in versioned["parameters"]] == [
+        ("Inference-Header-Content-Length", "header"),
+        ("qualified_name", "path"),
+        ("version", "path"),
+    ]
 
 
 def test_the_document_says_that_tensors_may_be_binary_and_which_there_are(document: Any) -> None:
