@@ -6,6 +6,7 @@ for ever for a worker that takes SIGTERM for a hint.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -21,6 +22,16 @@ def reset_signals_in_children() -> None:
     os.register_at_fork(
         before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_reset_signals
     )
+
+
+def end_while_starting() -> None:
+    """Let SIGTERM end a worker of granian that has not set its own handler yet.
+
+    Until it has imported the application it has that of its parent, which takes the signal for its
+    own, and does nothing in the worker: and then waits for the worker for ever.
+    """
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _block_signals() -> None:

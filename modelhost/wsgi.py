@@ -21,7 +21,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, reset_queries
 
-from modelhost.forks import reset_signals_in_children
+from modelhost.forks import end_while_starting, reset_signals_in_children
 from modelhost.metrics import share_models_own_metrics
 from models_api.exceptions import ConfigurationError
 
@@ -32,6 +32,7 @@ _held: TextIO | None = None
 
 
 def _start() -> WSGIHandler:
+    end_while_starting()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelhost.settings")
     reset_signals_in_children()
     try:

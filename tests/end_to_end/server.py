@@ -36,9 +36,10 @@ class Server:
     """Runs `gunicorn modelhost.wsgi` while the `with` block lasts; `client` talks to it.
 
     `configuration` is a path, or a mapping that is written to a YAML file first. By default the
-    block begins once every model is loaded; with `wait_for="listening"` as soon as the socket is
-    there, and with `wait_for="exit"` when the process has ended by itself, as it does with a broken
-    configuration. A server that does not print where it listens has to be given a `port`.
+    block begins once every model is loaded; with `wait_for="nothing"` at once and without a client,
+    with `wait_for="listening"` as soon as the socket is there, and with `wait_for="exit"` when the
+    process has ended by itself, as it does with a broken configuration. A server that does not print
+    where it listens has to be given a `port`.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        if self._wait_for == "nothing":
+            return self
         try:
             if self._wait_for == "exit":
                 self.process.wait(self._timeout)

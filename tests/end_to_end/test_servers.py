@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,10 +31,13 @@ def tuned(configuration: Mapping[str, object] = CONFIGURATION, **environment: st
     )
 
 
-def granian() -> Server:
+def granian(
+    configuration: Mapping[str, object] = CONFIGURATION, *, wait_for: str = "ready"
+) -> Server:
     return Server(
-        CONFIGURATION,
+        configuration,
         *("--workers", "2", "--blocking-threads", "16", "--interface", "wsgi"),
+        wait_for=wait_for,
         application="modelhost.wsgi:application",
         command=(sys.executable, "-m", "granian"),
         bind="--host 127.0.0.1 --port {port}",
@@ -109,3 +113,14 @@ def test_sigterm_ends_the_server(start: Callable[[], Server]) -> None:
         predict(server, 1)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
+
+
+@has_granian
+def test_sigterm_ends_granian_while_its_workers_start() -> None:
+    models = {"models": [{"class_path": "tests.fakes.slow_import.SlowlyImportedModel"}]}
+    with granian(models, wait_for="nothing") as server:
+        deadline = time.monotonic() + 60
+        while server.log.count("Importing ...") < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0, server.log
