@@ -38,8 +38,8 @@ class Server:
     `configuration` is a path, or a mapping that is written to a YAML file first. By default the
     block begins once every model is loaded; with `wait_for="nothing"` at once and without a client,
     with `wait_for="listening"` as soon as the socket is there, and with `wait_for="exit"` when the
-    process has ended by itself, as it does with a broken configuration. A server that does not print
-    where it listens has to be given a `port`.
+    process has ended by itself, as it does with a broken configuration. A server that does not
+    print where it listens has to be given a `port`.
     """
 
     def __init__(
