@@ -5,10 +5,10 @@ Nothing here knows HTTP: every protocol is a thin layer on `Predictor` and `Batc
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
 from pydantic import BaseModel, Field, create_model
 
@@ -21,6 +21,10 @@ from models_api.exceptions import (
 )
 from models_api.registry import HostedModel
 from models_api.request_context import note_rows
+
+T = TypeVar("T")
+Gather = Callable[[Sequence[Any], type[BaseModel]], T | None]
+"""Makes something of many predictions of a schema; None if it cannot."""
 
 
 class Predictor:
@@ -87,20 +91,29 @@ def predict_rows(hosted_model: HostedModel, rows: list[Any], place: str) -> byte
     Raises:
         ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as Predictor.
     """
+    chunks = predict_chunks(hosted_model, rows, place, lambda *_: None)
+    return b"[" + b",".join(chunk[1:-1] for chunk in chunks) + b"]"
+
+
+def predict_chunks(
+    hosted_model: HostedModel, rows: list[Any], place: str, gather: Gather[T]
+) -> Iterator[T | bytes]:
+    """Predict as `predict_rows` does, a call of the model at a time.
+
+    Each time comes what `gather` makes of the predictions, or a JSON array where that is None, or
+    where rows had to be predicted one by one.
+    """
     note_rows(len(rows))
-    model = hosted_model.ready_model()
     batching = hosted_model.configuration.batching
-    chunk = batching.max_batch_size if batching else max(1, len(rows))
-    written = [
-        _predict_chunk(hosted_model, model, rows[start : start + chunk], start, place)
-        for start in range(0, len(rows), chunk)
-    ]
-    return b"[" + b",".join(written) + b"]"
+    size = batching.max_batch_size if batching else max(1, len(rows))
+    for start in range(0, len(rows), size):
+        yield _predict_chunk(hosted_model, rows[start : start + size], start, place, gather)
 
 
 def _predict_chunk(
-    hosted_model: HostedModel, model: MLModel, rows: list[Any], start: int, place: str
-) -> bytes:
+    hosted_model: HostedModel, rows: list[Any], start: int, place: str, gather: Gather[T]
+) -> T | bytes:
+    model = hosted_model.ready_model()
     _, schema = hosted_model.schemas
     stages = hosted_model.stages
     predictions = None
@@ -108,9 +121,13 @@ def _predict_chunk(
         if hosted_model.observer is not None:
             hosted_model.observer.observe_batch(len(rows))
         predictions = stages.predict_together(model, rows)
-    together = stages.serialise_together(predictions, schema) if predictions else None
-    if together is not None:
-        return together[1:-1]
+    if predictions:
+        gathered = gather(predictions, schema)
+        if gathered is not None:
+            return gathered
+        together = stages.serialise_together(predictions, schema)
+        if together is not None:
+            return together
     written = []
     for index, row in enumerate(rows):
         try:
@@ -119,7 +136,7 @@ def _predict_chunk(
         except (Exception, SystemExit) as error:
             where = place.format(start + index)
             raise _domain_error(hosted_model.qualified_name, error, where) from error
-    return b",".join(written)
+    return b"[" + b",".join(written) + b"]"
 
 
 def batch_schemas(

@@ -141,10 +141,12 @@ def traced_stages(stages: Stages) -> Stages:
     """Make a span of each stage of a prediction, and of the time that it waits in a queue."""
     return Stages(
         parse=_traced("parse", stages.parse),
+        validate_rows=_traced("parse", stages.validate_rows),
         predict=_traced("predict", _with_queue(stages.predict)),
         predict_together=_traced("predict", stages.predict_together),
         serialise=_traced("serialise", stages.serialise),
         serialise_together=_traced("serialise", stages.serialise_together),
+        gather_columns=_traced("serialise", stages.gather_columns),
     )
 
 

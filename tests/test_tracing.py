@@ -102,8 +102,11 @@ def test_each_stage_does_what_it_did_and_is_a_span(exporter: InMemorySpanExporte
     assert stages.serialise(prediction, Doubled) == b'{"value":6.0}'
     assert stages.predict_together(model, [row, row]) is None
     assert stages.serialise_together([prediction], Doubled) == b'[{"value":6.0}]'
+    assert stages.validate_rows([{"value": 3}], {"value": int}, Number) == [row]
+    assert stages.gather_columns([prediction], Doubled) == {"value": [6.0]}
     names = [span.name for span in exporter.get_finished_spans()]
-    assert names == ["parse", "predict", "serialise", "predict", "serialise"]
+    assert names[:5] == ["parse", "predict", "serialise", "predict", "serialise"]
+    assert names[5:] == ["parse", "serialise"]
 
 
 def test_the_time_in_the_queue_is_a_span_within_that_of_the_prediction(

@@ -5,21 +5,23 @@ Nothing here knows HTTP, as in `serving`, which does the predicting.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from models_api.exceptions import InvalidInput, TensorError
 from models_api.open_inference.columns import Column, Columns, columns
 from models_api.open_inference.mapping import (
+    Rows,
+    columns_from_predictions,
     rows_from_tensors,
     tensor_error,
-    tensor_from_predictions,
+    tensor_from_values,
 )
 from models_api.open_inference.statistics import Statistics
 from models_api.open_inference.tensors import InferRequest, read_infer_request, write_infer_response
 from models_api.registry import HostedModel
-from models_api.serving import batch_schemas, predict_rows
+from models_api.serving import batch_schemas, predict_chunks
 
 
 class Payload(NamedTuple):
@@ -61,23 +63,50 @@ class InferencePredictor:
             )
             request = read_infer_request(*payload)
             wanted = _wanted(request, given)
-            rows, inference.rows = rows_from_tensors(
+            rows = rows_from_tensors(
                 request.inputs, taken, request.parameters.get("content_type"), self._maximum_rows
             )
-            batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
-            try:
-                data = hosted_model.stages.parse(b'{"inputs":' + rows + b"}", batch_schema)
-            except InvalidInput as error:
-                raise tensor_error(error, taken) from None
-            written = predict_rows(hosted_model, data.inputs, "Row {}: ")  # type: ignore[attr-defined]
-            predictions = from_json(written)
-            outputs = [tensor_from_predictions(predictions, column, given) for column in wanted]
+            inference.rows = len(rows.values)
+            predictions = self._predictions(self._parsed(rows, taken), given)
+            outputs = [tensor_from_values(predictions[column.name], column) for column in wanted]
             details = hosted_model.details
             return Payload(
                 *write_infer_response(
                     details.qualified_name, details.version, request.id, outputs, request
                 )
             )
+
+    def _parsed(self, rows: Rows, taken: Columns) -> list[Any]:
+        """Make what the model takes, in the fast way if that says the same as the rows' JSON."""
+        stages, (input_schema, output_schema) = (
+            self._hosted_model.stages,
+            self._hosted_model.schemas,
+        )
+        parsed = stages.validate_rows(rows.values, rows.kinds, input_schema)
+        if parsed is not None:
+            return parsed
+        batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
+        try:
+            data = stages.parse(b'{"inputs":' + to_json(rows.values) + b"}", batch_schema)
+        except InvalidInput as error:
+            raise tensor_error(error, taken) from None
+        inputs: list[Any] = data.inputs  # type: ignore[attr-defined]
+        return inputs
+
+    def _predictions(self, rows: list[Any], given: Columns) -> dict[str, list[Any]]:
+        """List what the model gives, by column, as values that JSON has."""
+        hosted_model = self._hosted_model
+        found: dict[str, list[Any]] = {name: [] for name in given.by_name}
+        gather = hosted_model.stages.gather_columns
+        for chunk in predict_chunks(hosted_model, rows, "Row {}: ", gather):
+            gathered = (
+                columns_from_predictions(from_json(chunk), given)
+                if isinstance(chunk, bytes)
+                else chunk
+            )
+            for name, values in gathered.items():
+                found[name].extend(values)
+        return found
 
 
 def _wanted(request: InferRequest, given: Columns) -> list[Column]:

@@ -1,6 +1,7 @@
-"""Between tensors and the JSON of rows: what a client sends, and what a model gives.
+"""Between tensors and rows: what a client sends, and what a model gives.
 
-Rows go through JSON, so that a model's schema says the same of them as of any other request.
+Values are those that JSON has, so that a model's schema says the same of them as of any other
+request.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy
 from pydantic_core import from_json, to_json
@@ -21,15 +23,26 @@ from models_api.open_inference.tensors import Tensor
 from models_api.yaml_document import key_path
 
 _CONTENT_TYPES = ("np", "pd", "str", "datetime", "base64", "json", "pd_json")
+_KINDS: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float}
+"""Types of Python, by numpy's kinds."""
 _NUMPY_KINDS = {"BOOL": "b", "INT64": "i"}
 _NUMPY_TYPES = {"BOOL": "?", "INT64": "<i8", "FP64": "<f8", "BYTES": "O"}
 _MAXIMUM_PROBLEMS = 10
 
 
+class Rows(NamedTuple):
+    """What tensors hold, row by row."""
+
+    values: list[Any]
+    """Objects by the names of the fields, or whatever a model takes that is no object."""
+    kinds: dict[str, type | None]
+    """By name, the type of the elements; None where only their JSON can tell."""
+
+
 def rows_from_tensors(
     tensors: Sequence[Tensor], columns: Columns, content_type: Any, maximum_rows: int
-) -> tuple[bytes, int]:
-    """Write the rows that the tensors hold as a JSON array; return their number, too.
+) -> Rows:
+    """List the rows that the tensors hold.
 
     Args:
         tensors: At least one.
@@ -41,41 +54,48 @@ def rows_from_tensors(
         TensorError: a tensor is none of the model's, or its values have no place in the field.
     """
     fields = _fields(tensors, columns)
-    count = _count_rows(tensors, maximum_rows)
+    _check_rows(tensors, maximum_rows)
+    names = [column.name for column, _ in fields]
     if len(fields) > len(tensors) and tensors[0].datatype != "BYTES":
         # The columns of one tensor: its rows are there already.
-        return _objects_of([column.name for column, _ in fields], tensors[0].data.tolist()), count
+        kind = _kind(tensors[0].data)
+        return Rows(_objects_of(names, tensors[0].data.tolist()), dict.fromkeys(names, kind))
+    values, kinds = zip(
+        *(_values(tensor, column, content_type) for column, tensor in fields), strict=True
+    )
+    rows = values[0] if columns.is_whole else _objects_of(names, zip(*values, strict=True))
+    return Rows(rows, dict(zip(names, kinds, strict=True)))
+
+
+def _objects_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    # All in C: that is most of the work for a request of many rows.
+    return list(map(dict, map(zip, repeat(names), rows)))
+
+
+def columns_from_predictions(predictions: Sequence[Any], columns: Columns) -> dict[str, list[Any]]:
+    """List the values of each column, from predictions that were parsed from their JSON."""
     if columns.is_whole:
-        ((column, tensor),) = fields
-        return to_json(_values(tensor, column, content_type)), count
-    names = [column.name for column, _ in fields]
-    values = [_values(tensor, column, content_type) for column, tensor in fields]
-    return _objects_of(names, zip(*values, strict=True)), count
+        return {column.name: list(predictions) for column in columns}
+    return {name: [each.get(name) for each in predictions] for name in columns.by_name}
 
 
-def _objects_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    return to_json([dict(zip(names, row, strict=True)) for row in rows])
-
-
-def tensor_from_predictions(predictions: Sequence[Any], column: Column, columns: Columns) -> Tensor:
-    """Make the tensor of an output from predictions that were parsed from their JSON.
+def tensor_from_values(values: Sequence[Any], column: Column) -> Tensor:
+    """Make the tensor of an output from its values, as JSON has them.
 
     Raises:
         TensorError: no one tensor can hold them.
     """
-    name = column.name
-    values = predictions if columns.is_whole else [each.get(name) for each in predictions]
     array = None
     with suppress(ValueError, TypeError, OverflowError):
         array = _array(values, column)
     if array is None or array.ndim != 1 + len(column.dimensions):
         raise TensorError(
-            f'Output "{name}": these predictions do not fit into one tensor of {column.datatype}, '
-            "because lists differ in length or a number is too large; ask for one row at a time, "
-            "or for other outputs."
+            f'Output "{column.name}": these predictions do not fit into one tensor of '
+            f"{column.datatype}, because lists differ in length or a number is too large; ask for "
+            "one row at a time, or for other outputs."
         )
     parameters = {"content_type": column.content_type} if column.content_type else {}
-    return Tensor(name, column.datatype, array.shape, array, parameters)
+    return Tensor(column.name, column.datatype, array.shape, array, parameters)
 
 
 def tensor_error(error: InvalidInput, columns: Columns) -> TensorError:
@@ -136,7 +156,7 @@ def _slice(tensor: Tensor, index: int) -> Tensor:
     return Tensor(tensor.name, tensor.datatype, data.shape, data, tensor.parameters)
 
 
-def _count_rows(tensors: Sequence[Tensor], maximum: int) -> int:
+def _check_rows(tensors: Sequence[Tensor], maximum: int) -> None:
     first, *others = tensors
     for tensor in tensors:
         if not tensor.shape:
@@ -150,11 +170,15 @@ def _count_rows(tensors: Sequence[Tensor], maximum: int) -> int:
             )
     if count > maximum:
         raise TensorError(f"There are {count} rows; a request may have at most {maximum}.")
-    return count
 
 
-def _values(tensor: Tensor, column: Column, content_type: Any) -> list[Any]:
-    """List the value of each row."""
+def _kind(data: Array) -> type | None:
+    # Not every conversion takes integers beyond 63 bits to the same number.
+    return None if data.dtype == "<u8" else _KINDS.get(data.dtype.kind)
+
+
+def _values(tensor: Tensor, column: Column, content_type: Any) -> tuple[list[Any], type | None]:
+    """List the value of each row, and say of which type their elements are."""
     decode = None
     if tensor.datatype == "BYTES":
         decode = _decoder(tensor, column, tensor.parameters.get("content_type", content_type))
@@ -165,10 +189,11 @@ def _values(tensor: Tensor, column: Column, content_type: Any) -> list[Any]:
         data = data[:, 0]
     if column.content_type != "json" and decode is not _from_json:
         _require_shape(tensor, data.shape, column)
+    kind = _kind(data)
     if decode is not None:
         data = _decoded(tensor.name, data, decode)
-    values: list[Any] = data.tolist()
-    return values
+        kind = None if decode is _from_json else str
+    return data.tolist(), kind
 
 
 def _require_shape(tensor: Tensor, shape: tuple[int, ...], column: Column) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from typing import Any
 
@@ -14,9 +13,10 @@ from pydantic import BaseModel, RootModel, create_model
 from models_api.exceptions import InputProblem, InvalidInput, TensorError
 from models_api.open_inference.columns import columns
 from models_api.open_inference.mapping import (
+    columns_from_predictions,
     rows_from_tensors,
     tensor_error,
-    tensor_from_predictions,
+    tensor_from_values,
 )
 from models_api.open_inference.tensors import Tensor
 
@@ -31,10 +31,7 @@ def rows(
     fields: dict[str, Any], *tensors: Tensor, content_type: str | None = None, maximum: int = 10
 ) -> Any:
     found = columns(create_model("Schema", **fields), "validation")
-    written, count = rows_from_tensors(tensors, found, content_type, maximum)
-    parsed = json.loads(written)
-    assert len(parsed) == count
-    return parsed
+    return rows_from_tensors(tensors, found, content_type, maximum).values
 
 
 def refusal(fields: dict[str, Any], *tensors: Tensor, maximum: int = 10) -> str:
@@ -103,7 +100,7 @@ def test_a_schema_without_fields_takes_one_tensor_of_any_name() -> None:
     found = columns(RootModel[list[float]], "validation")
     for name in ("input", "x"):
         given = tensor(name, "FP64", [[1, 2], [3, 4]])
-        assert rows_from_tensors([given], found, None, 10) == (b"[[1.0,2.0],[3.0,4.0]]", 2)
+        assert rows_from_tensors([given], found, None, 10).values == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_no_rows_are_no_rows() -> None:
@@ -206,7 +203,8 @@ class Output(BaseModel):
 
 def output(name: str, *values: Any) -> Tensor:
     found = columns(Output, "serialization")
-    return tensor_from_predictions([{name: value} for value in values], found.by_name[name], found)
+    listed = columns_from_predictions([{name: value} for value in values], found)
+    return tensor_from_values(listed[name], found.by_name[name])
 
 
 @pytest.mark.parametrize(
