@@ -292,6 +292,8 @@ class ModelRegistry:
         """The predictions of all models that this process has in hand."""
         self.turns = Turns()
         """When each of them may begin to compute."""
+        self.after_loading: Callable[[], None] = _do_nothing
+        """Called on whichever thread has loaded all models, well or not."""
 
     def __iter__(self) -> Iterator[HostedModel]:
         return iter(self._models)
@@ -383,6 +385,7 @@ class ModelRegistry:
         """Load every model: first those without a name before, then those without schemas."""
         for model in sorted(self._models, key=_knowledge):
             model.load()
+        self.after_loading()
 
     def start_loading(self) -> None:
         """Begin to load every model in a thread, unless that was done before; returns at once.
@@ -419,6 +422,10 @@ class ModelRegistry:
             self._thread = None
             for model in self._models:
                 model.forget_unfinished_load()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _knowledge(model: HostedModel) -> tuple[bool, bool]:

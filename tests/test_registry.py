@@ -252,6 +252,21 @@ def test_a_service_without_models_is_ready() -> None:
     assert (registry.has_started, registry.is_ready, registry.has_failed) == (True, True, False)
 
 
+def test_whoever_wants_to_know_hears_when_loading_has_ended() -> None:
+    registry = ModelRegistry([host("DoublingModel"), host("FailingModel")])
+    states: list[str] = []
+    heard = threading.Event()
+
+    def after_loading() -> None:
+        states.extend(model.state.value for model in registry)
+        heard.set()
+
+    registry.after_loading = after_loading
+    registry.start_loading()
+    assert heard.wait(60)
+    assert states == ["ready", "failed"]
+
+
 def test_start_loading_returns_at_once_and_starts_one_thread(marker: Path) -> None:
     registry = ModelRegistry([host("SlowModel"), host("MarkingModel")])
     for _ in range(10):

@@ -52,6 +52,19 @@ def test_importing_it_loads_the_models(tmp_path: Path, model: str, state: str) -
     assert (done.returncode, done.stdout) == (0, f"WSGIHandler {state}\n"), done.stderr
 
 
+def test_what_is_loaded_is_left_out_of_garbage_collection(tmp_path: Path) -> None:
+    program = """
+import gc
+assert not gc.get_freeze_count()
+from modelhost.wsgi import application
+while not gc.get_freeze_count():
+    pass
+print(gc.is_tracked(application), any(each is application for each in gc.get_objects()))
+"""
+    done = run(tmp_path, MODEL % "ObedientModel", program)
+    assert (done.returncode, done.stdout) == (0, "True False\n"), done.stderr
+
+
 def test_it_does_not_wait_for_the_models(tmp_path: Path) -> None:
     program = "from modelhost.wsgi import application; print('imported')"
     done = run(tmp_path, MODEL % "SlowModel", program)
