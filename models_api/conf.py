@@ -26,6 +26,12 @@ def maximum_batch_rows() -> int:
     return limit
 
 
+def maximum_json_values() -> int | None:
+    """Values that the JSON of a request may hold; None for any number."""
+    limit: int | None = getattr(settings, "MODELS_API_MAX_JSON_VALUES", 1_500_000)
+    return limit
+
+
 def asks_for_traces() -> bool:
     """Whether OpenTelemetry's environment variables ask for traces."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":

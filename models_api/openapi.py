@@ -67,7 +67,7 @@ ERRORS = {
     403: "Whoever the request is from may not do this.",
     404: "There is no such model.",
     411: "The body is chunked, and the server cannot read that.",
-    413: "The body is larger than the service reads.",
+    413: "The body is larger, or holds more values, than the service reads.",
     415: "The body says that it is something else than JSON, or is compressed.",
     429: "Too many requests.",
     500: "The model or the service failed; the log has the reason under the request's id.",

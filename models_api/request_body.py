@@ -12,10 +12,12 @@ from django.http import HttpRequest
 from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
 
-from models_api.conf import maximum_body_bytes
+from models_api.conf import maximum_body_bytes, maximum_json_values
 
 _JSON_MEDIA_TYPE = re.compile(r"application/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
 _TENSOR_MEDIA_TYPES = ("application/json", "application/octet-stream")
+_BEGINNINGS = (b",", b"[", b"{")
+"""One of these stands before every value, but for a first one that is in nothing else."""
 _READ_BYTES = 65536
 _DISCARDED_BYTES = 64 * 1024 * 1024
 
@@ -29,13 +31,20 @@ class LengthRequired(APIException):
 
 
 class PayloadTooLarge(APIException):
-    """The body is larger than this service reads."""
+    """The body is larger, or holds more values, than this service reads."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "payload_too_large"
 
-    def __init__(self, limit: int | None) -> None:
-        super().__init__(f"The body is larger than the limit of {limit} bytes.")
+    @classmethod
+    def of_bytes(cls, limit: int | None) -> PayloadTooLarge:
+        """Name the limit of the body's size."""
+        return cls(f"The body is larger than the limit of {limit} bytes.")
+
+    @classmethod
+    def of_values(cls, limit: int) -> PayloadTooLarge:
+        """Name the limit of what its JSON holds."""
+        return cls(f"The body holds more than the limit of {limit} JSON values.")
 
 
 def read_json_body(request: HttpRequest) -> bytes:
@@ -43,24 +52,31 @@ def read_json_body(request: HttpRequest) -> bytes:
 
     Raises:
         UnsupportedMediaType: it is something else, or compressed.
-        PayloadTooLarge: it is larger than Django's DATA_UPLOAD_MAX_MEMORY_SIZE.
+        PayloadTooLarge: it is larger than Django's DATA_UPLOAD_MAX_MEMORY_SIZE, or holds more
+            values than MODELS_API_MAX_JSON_VALUES.
         LengthRequired: it is chunked, and the server leaves it to the application to find its end.
         ParseError: it breaks off, or its framing is wrong.
     """
     if request.META.get("CONTENT_TYPE") != "application/json":
         _require_json(request.META)
-    return _read_whole(request)
+    body = _read_whole(request)
+    _require_few_values(body, len(body))
+    return body
 
 
-def read_tensor_body(request: HttpRequest) -> bytes:
+def read_tensor_body(request: HttpRequest, json_length: int | None) -> bytes:
     """Read the whole body of a request that may say that it is binary, too.
+
+    Its JSON has so many bytes; None if it is all JSON.
 
     Raises:
         UnsupportedMediaType, PayloadTooLarge, LengthRequired, ParseError: as read_json_body.
     """
     if request.META.get("CONTENT_TYPE", "application/json") not in _TENSOR_MEDIA_TYPES:
         _require_json(request.META)
-    return _read_whole(request)
+    body = _read_whole(request)
+    _require_few_values(body, len(body) if json_length is None else json_length)
+    return body
 
 
 def discard_body(request: HttpRequest) -> None:
@@ -97,7 +113,7 @@ def _read_whole(request: HttpRequest) -> bytes:
     try:
         return _read(request)
     except RequestDataTooBig:
-        raise PayloadTooLarge(maximum_body_bytes()) from None
+        raise PayloadTooLarge.of_bytes(maximum_body_bytes()) from None
     except APIException:
         raise
     except Exception as error:
@@ -115,7 +131,7 @@ def _read(request: HttpRequest) -> bytes:
     for chunk in _chunks(request):
         body += chunk
         if limit is not None and len(body) > limit:
-            raise PayloadTooLarge(limit)
+            raise PayloadTooLarge.of_bytes(limit)
     return bytes(body)
 
 
@@ -125,6 +141,36 @@ def _read_sized(request: HttpRequest) -> bytes:
         # What came of it may well be whole JSON by itself.
         raise EOFError("The client left before it had sent the whole body.")
     return body
+
+
+def _require_few_values(body: bytes, json_length: int) -> None:
+    """Refuse JSON that would take hundreds of times its size while it is validated.
+
+    An empty list of two bytes takes half a kilobyte where it does not fit the schema.
+    """
+    limit = maximum_json_values()
+    # No JSON holds more values than it has bytes.
+    if limit is None or json_length <= limit:
+        return
+    json = body if json_length >= len(body) else body[:json_length]
+    # The first count is quick, but takes the content of strings for values, too.
+    if _beginnings(json) > limit and _beginnings_outside_strings(json) > limit:
+        raise PayloadTooLarge.of_values(limit)
+
+
+def _beginnings(json: bytes) -> int:
+    return sum(map(json.count, _BEGINNINGS))
+
+
+def _beginnings_outside_strings(json: bytes) -> int:
+    unescaped = json.replace(b"\\\\", b"").replace(b'\\"', b"")
+    count, is_in_string = 0, False
+    # A part at a time, because there may be millions of pieces.
+    for start in range(0, len(unescaped), _READ_BYTES):
+        pieces = unescaped[start : start + _READ_BYTES].split(b'"')
+        count += _beginnings(b"".join(pieces[is_in_string::2]))
+        is_in_string ^= len(pieces) % 2 == 0
+    return count
 
 
 def _is_chunked(request: HttpRequest) -> bool:

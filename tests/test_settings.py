@@ -74,6 +74,8 @@ def test_a_secret_key_is_made_anew_at_each_start(load: Any) -> None:
         ("ALLOWED_HOSTS", "a.example, .b.example,", "ALLOWED_HOSTS", ["a.example", ".b.example"]),
         ("ALLOWED_HOSTS", "*", "ALLOWED_HOSTS", ["*"]),
         ("MAX_BODY_BYTES", "1000", "DATA_UPLOAD_MAX_MEMORY_SIZE", 1000),
+        ("MAX_JSON_VALUES", "100", "MODELS_API_MAX_JSON_VALUES", 100),
+        ("MAX_JSON_VALUES", "0", "MODELS_API_MAX_JSON_VALUES", None),
         ("MAX_BATCH_ROWS", "7", "MODELS_API_MAX_BATCH_ROWS", 7),
         ("SSL_REDIRECT", "true", "SECURE_SSL_REDIRECT", True),
         ("HSTS_SECONDS", "60", "SECURE_HSTS_SECONDS", 60),
@@ -117,7 +119,7 @@ def test_the_log_is_for_people_or_for_programs(load: Any, given: str, formatter:
         ),
         *(
             (name, "10MB", f"MODELHOST_{name} is '10MB'; write a whole number.")
-            for name in ("MAX_BODY_BYTES", "MAX_BATCH_ROWS", "HSTS_SECONDS")
+            for name in ("MAX_BODY_BYTES", "MAX_JSON_VALUES", "MAX_BATCH_ROWS", "HSTS_SECONDS")
         ),
         ("LOG_FORMAT", "xml", "MODELHOST_LOG_FORMAT is 'xml'; write text or json."),
         ("LOG_LEVEL", "LOUD", "MODELHOST_LOG_LEVEL is 'LOUD'; write one of "),

@@ -345,7 +345,9 @@ class InferView(OpenInferenceView, PredictionView):
         """Predict for the rows in the body of a request."""
         length = request.META.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
         header_length = None if length is None else _header_length(length)
-        answer: Payload = predictor(Payload(read_tensor_body(request), header_length))
+        answer: Payload = predictor(
+            Payload(read_tensor_body(request, header_length), header_length)
+        )
         if answer.header_length is None:
             return HttpResponse(answer.body, content_type="application/json")
         headers = {_HEADER_LENGTH: str(answer.header_length)}
@@ -377,7 +379,7 @@ class UnknownInferView(OpenInferenceView, UnknownModelView):
 class VersionInferView(UnknownInferView):
     """Predicts with the version that a model has."""
 
-    schema = ModelsAPISchema()
+    schema = ModelsAPISchema()  # type: ignore[assignment] # back in the document
     is_versioned = True
 
     def operation(self) -> Operation:

@@ -311,6 +311,17 @@ FRAMING = [
 ]
 
 SIZES = [
+    Hostile(
+        "800 000 empty arrays, which take a hundred times that in memory",
+        (
+            [head("POST", PREDICTION, "Content-Length: 2400016"), b'{"anything": ['],
+            [b"[]," * 1000] * 800,
+            [b"]}"],
+        ),
+        413,
+        "PayloadTooLarge",
+        "The body holds more than the limit of 1500000 JSON values.",
+    ),
     Hostile("50 MB", large(PREDICTION), 413, "PayloadTooLarge", TOO_LARGE),
     Hostile(
         "50 MB in chunks",

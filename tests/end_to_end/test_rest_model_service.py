@@ -509,6 +509,18 @@ DIFFERENCES: tuple[Difference, ...] = (
         "A body has a limit, which MODELHOST_MAX_BODY_BYTES raises.",
     ),
     Difference(
+        ("plain: very many values",),
+        {"status": 200, "body": ANYTHING},
+        {
+            "status": 413,
+            "body": {
+                "type": "PayloadTooLarge",
+                "messages": ["The body holds more than the limit of 1500000 JSON values."],
+            },
+        },
+        "What is small as JSON must not take gigabytes; MODELHOST_MAX_JSON_VALUES is the limit.",
+    ),
+    Difference(
         ("plain: another host",),
         {"status": 200, "body": ANYTHING},
         {

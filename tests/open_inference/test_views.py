@@ -349,6 +349,25 @@ def test_an_index_that_nobody_can_make_is_refused(client: Client, given: bytes, 
     refused(response, 400, error)
 
 
+def test_a_request_with_too_many_values_is_refused_unless_they_are_binary(client: Client) -> None:
+    data = b"," * 400
+    tensor = {"name": "x", "shape": [400], "datatype": "UINT8"}
+    header = json.dumps(
+        {"inputs": [{**tensor, "parameters": {"binary_data_size": len(data)}}]}
+    ).encode()
+    with override_settings(MODELS_API_MAX_JSON_VALUES=300):
+        in_json = infer(client, {"inputs": [{**tensor, "data": [1] * 400}]})
+        binary = client.post(
+            "/v2/models/echo/infer",
+            header + data,
+            content_type="application/octet-stream",
+            headers={"Inference-Header-Content-Length": str(len(header))},
+        )
+    refused(in_json, 413, "The body holds more than the limit of 300 JSON values.")
+    assert binary.status_code == 400
+    assert body(binary)["error"].startswith('Input "x": the model has none of this name')
+
+
 def test_what_becomes_of_requests_is_counted_by_model() -> None:
     service = InProcessService(CONFIGURATION)
     with override_settings(ROOT_URLCONF=urlconf_of(service.registry)):

@@ -234,6 +234,9 @@ PLAIN: Mapping[str, Request] = {
     "chunked": post("echo", {"count": 1}, chunked=True),
     "chunked and malformed": post("echo", b"{not json", chunked=True),
     "eleven megabytes": echo(anything="x" * 11_000_000),
+    "very many values": post(
+        "echo", b'{"count": 1, "unknown": [%b]}' % b",".join([b"0"] * 1_500_001)
+    ),
     # strict schema
     "strict": post("strict-model.v2", {"number": 1.5}),
     "strict int for float": post("strict-model.v2", {"number": 1}),
