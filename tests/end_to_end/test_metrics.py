@@ -114,15 +114,26 @@ SERVERS = [
 
 def check_sums(server: Server) -> None:
     before = samples(server)
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda number: predict(server, number), [1] * 150 + [5000] * 50))
-        own = list(pool.map(lambda number: predict(server, number, MODEL_OWN), [1] * 100))
-    assert Counter(status for status, _ in answers) == {200: 150, 400: 50}
-    assert len({process for _, process in answers if process}) == 2
+    rounds = 0
+    processes: set[int] = set()
+    own_processes: set[int] = set()
+    # One worker may be ready long before the other.
+    deadline = time.monotonic() + 60
+    while len(processes) < 2 or len(own_processes) < 2:
+        assert time.monotonic() < deadline
+        with ThreadPoolExecutor(16) as pool:
+            numbers = [1] * 150 + [5000] * 50
+            answers = list(pool.map(lambda number: predict(server, number), numbers))
+            own = list(pool.map(lambda number: predict(server, number, MODEL_OWN), [1] * 100))
+        assert Counter(status for status, _ in answers) == {200: 150, 400: 50}
+        processes.update(process for _, process in answers if process)
+        own_processes.update(process for _, process in own)
+        rounds += 1
     after = samples(server)
 
     def added(name: str, **labels: str) -> float:
-        return value(after, name, **labels) - value(before, name, **labels)
+        """How much it has grown by in a round."""
+        return (value(after, name, **labels) - value(before, name, **labels)) / rounds
 
     batching = {"model": "batching", "version": "1.0.0"}
     assert added("model_predictions_total", outcome="success", **batching) == 150
@@ -139,7 +150,6 @@ def check_sums(server: Server) -> None:
     assert value(after, "model_load_seconds", **batching) > 0
     assert value(after, "modelhost_workers") == 2
     # What the model's code counts by itself.
-    assert len({process for _, process in own}) == 2
     assert added("measured_by_the_model_total") == 100
 
 
@@ -183,6 +193,8 @@ def test_labels_are_bounded_whatever_clients_send(server: Server) -> None:
         server.client.request(f"METHOD{number}", "/api/models")
         server.client.get(f"/api/models/unknown{number}/metadata")
         server.client.post(f"/api/models/unknown{number}/prediction", json={})
+    predict(server, 1)
+    server.client.get("/metrics")
     labels = [dict(given) for name, given in samples(server) if name == "http_requests_total"]
     assert {each["method"] for each in labels} <= {"GET", "POST", "OTHER"}
     assert not [each for each in labels if any(digit in each["handler"] for digit in "0123456789")]
