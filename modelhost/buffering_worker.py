@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 import selectors
 import signal
@@ -23,7 +24,7 @@ from functools import partial
 from typing import Any
 
 from django.apps import apps
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import PollableMethodQueue, TConn, ThreadWorker
 
 from modelhost.environment import number
 from modelhost.lanes import Lanes
@@ -119,6 +120,10 @@ class Connection(TConn):
         """Whether the thread gets less than the client announced."""
         self.discarded = 0
         self.borrowed_until = math.inf
+        self.watched_for = 0
+        """The event for which the poller watches it; 0 for none."""
+        self.on_event: Callable[[Connection], None]
+        """What is to be done at that event."""
         self._searched = 0
         self._whole: int | None = None
         """Bytes of the request, or -1 if it is chunked; None before the head has come."""
@@ -219,6 +224,28 @@ class Chunks:
         return len(received) - self.position > 8192  # no line of a chunk is that long
 
 
+class WakingOnce(PollableMethodQueue):
+    """Wakes the main loop once for all that is waiting for it, not once for each."""
+
+    _is_woken = False
+
+    def defer(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Let the main loop call that; called by threads."""
+        self._queue.put(partial(callback, *args))
+        if not self._is_woken:
+            self._is_woken = True
+            with contextlib.suppress(OSError):  # the worker has ended
+                os.write(self._write_fd, b"\0")
+
+    def run_callbacks(self, _file: Any) -> None:
+        """Call what is there."""
+        os.read(self._read_fd, 1)
+        # Before it is looked at what is there: what comes from now on wakes the loop again.
+        self._is_woken = False
+        for _ in range(self._queue.qsize()):
+            self._queue.get_nowait()()
+
+
 class BufferingWorker(ThreadWorker):
     """See the module. All of it runs on the main thread, but for `handle`."""
 
@@ -227,6 +254,7 @@ class BufferingWorker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cfg.set("sendfile", False)  # it would wait for the client
+        self.method_queue = WakingOnce()
         self._client_seconds = number("CLIENT_TIMEOUT_SECONDS", 30)
         self._limit = number("MAX_BODY_BYTES", 10 * 1024 * 1024)
         self._head_limit = self.cfg.limit_request_line + self.cfg.limit_request_fields * (
@@ -235,7 +263,7 @@ class BufferingWorker(ThreadWorker):
         self._buffer_limit = self.cfg.threads * (self._limit + self._head_limit)
         self._buffered = 0
         self._waiting: dict[Connection, None] = {}
-        """Those that the poller watches: longest first since their state last changed."""
+        """Those that no thread has: longest first since their state last changed."""
         self._listening = False
         self._unaccepted_since: dict[Any, float] = {}
         self._is_ready = False
@@ -257,16 +285,19 @@ class BufferingWorker(ThreadWorker):
     def run(self) -> None:
         """Serve until told to stop, then answer what was accepted."""
         self.poller.register(self.method_queue.fileno(), _READ, self.method_queue.run_callbacks)
-        while self.alive:
+        while self.alive and self.is_parent_alive():
             self.notify()
-            self._listen_if_able()
-            self.wait_for_and_dispatch_events(_TICK_SECONDS)
-            if not self.is_parent_alive():
-                break
+            self._serve(_TICK_SECONDS)
             self._close_late()
             self._look_after_neighbours()
             self._dismiss_late()
         self._stop()
+
+    def _serve(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self.alive and (left := until - time.monotonic()) > 0:
+            self._listen_if_able()
+            self.wait_for_and_dispatch_events(left)
 
     def _stop(self) -> None:
         self.alive = False
@@ -389,26 +420,35 @@ class BufferingWorker(ThreadWorker):
         callback: Callable[[Connection], None] | None = None,
     ) -> None:
         connection.deadline = time.monotonic() + seconds
+        connection.on_event = callback or self._read
+        self._waiting.pop(connection, None)
         self._waiting[connection] = None
-        on_event = partial(self._on_event, connection, callback or self._read)
-        self.poller.register(connection.client_socket, event, on_event)
+        self._watch(connection, event)
         if not self.alive:
             self._cap(connection)
 
-    def _on_event(
-        self, connection: Connection, callback: Callable[[Connection], None], _file: Any
-    ) -> None:
-        if connection in self._waiting:  # and not closed by what came just before
-            callback(connection)
+    def _watch(self, connection: Connection, event: int) -> None:
+        if connection.watched_for == event:
+            return
+        if connection.watched_for:
+            self.poller.unregister(connection.client_socket)
+        if event:
+            self.poller.register(connection.client_socket, event, partial(self._event, connection))
+        connection.watched_for = event
+
+    def _event(self, connection: Connection, _file: Any) -> None:
+        if connection in self._waiting:
+            connection.on_event(connection)
+        else:
+            # A thread has it, and its client sends on, or has left. That can wait; but to the
+            # poller it would be news again and again. It is rare, so until then it is watched:
+            # each call that is spared spares a change of threads.
+            self._watch(connection, 0)
 
     def _cap(self, connection: Connection) -> None:
         if connection.is_idle:
             soon = time.monotonic() + _IDLE_SECONDS_WHEN_STOPPING
             connection.deadline = min(connection.deadline, soon)
-
-    def _unwatch(self, connection: Connection) -> None:
-        del self._waiting[connection]
-        self.poller.unregister(connection.client_socket)
 
     def _read(self, connection: Connection) -> None:
         try:
@@ -441,7 +481,7 @@ class BufferingWorker(ThreadWorker):
             self._hand_over(connection)
 
     def _hand_over(self, connection: Connection) -> None:
-        self._unwatch(connection)
+        del self._waiting[connection]
         self._buffered -= len(connection.received)
         self.enqueue_req(connection)
 
@@ -481,7 +521,6 @@ class BufferingWorker(ThreadWorker):
             return
         connection.deadline = time.monotonic() + self._client_seconds
         if not connection.sock.unsent:
-            self._unwatch(connection)
             self._after_answer(connection)
 
     def _after_answer(self, connection: Connection) -> None:
@@ -532,7 +571,6 @@ class BufferingWorker(ThreadWorker):
                 self._refuse(connection, 408, "RequestTimeout", message)
 
     def _refuse(self, connection: Connection, status: int, type_: str, message: str) -> None:
-        self._unwatch(connection)
         self._buffered -= len(connection.received)
         body = json.dumps({"type": type_, "messages": [message]}, separators=(",", ":"))
         reason = {408: "Request Timeout", 503: "Service Unavailable"}[status]
@@ -547,11 +585,12 @@ class BufferingWorker(ThreadWorker):
         self._linger(connection)
 
     def _drop(self, connection: Connection) -> None:
-        self._unwatch(connection)
         self._buffered -= len(connection.received)
         self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
+        self._waiting.pop(connection, None)
+        self._watch(connection, 0)
         self.nr_conns -= 1
         connection.client_socket.close()
 
