@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 
+from modelhost.backlog import Backlog
 from modelhost.environment import number
 from models_api.admission import refuse_on_this_thread
 from models_api.exceptions import ConfigurationError
 
-_ALWAYS_IN_HAND_PER_THREAD = 2
-_NEVER_IN_HAND_PER_THREAD = 16
-_PATIENCE_SECONDS = 0.25
+if TYPE_CHECKING:
+    from models_api.registry import ModelRegistry
+
 _THREADS_FOR_REFUSALS = 2
 _THREADS_FOR_OTHERS = 2
 
@@ -33,24 +32,18 @@ def limit_predictions(worker: Any) -> None:
     has_lanes = isinstance(getattr(worker, "tpool", None), Lanes)
     if has_lanes or threads <= _THREADS_FOR_OTHERS or number("MAX_CONCURRENT_PREDICTIONS", 0):
         return
-    if not apps.is_installed("models_api"):
-        return
-    # A configuration with problems has no registry; a project that has other pages serves those.
-    with suppress(ConfigurationError):
-        app_config: Any = apps.get_app_config("models_api")
-        app_config.registry.admission.limit(threads - _THREADS_FOR_OTHERS)
+    registry = _registry()
+    if registry is not None:
+        registry.admission.limit(threads - _THREADS_FOR_OTHERS)
 
 
 class Lanes:
     """A pool of threads for gunicorn's threaded workers; gives each request to one of its lanes.
 
     Predictions, which is what is posted, wait for one of `threads`. What is too much is refused by
-    the application, on threads that do nothing else. All other requests, such as those of probes,
-    have threads of their own.
-
-    Too much is a prediction above `maximum`; without a maximum, one that comes while the first in
-    the queue has been waiting for a quarter of a second. Then requests come faster than they are
-    answered, and a longer queue would only make all of them late.
+    the application, on threads that do nothing else: above `maximum`, or without one when it makes
+    the others late (see modelhost.backlog). All other requests, such as those of probes, have
+    threads of their own.
     """
 
     def __init__(self, threads: int, maximum: int = 0) -> None:
@@ -59,26 +52,13 @@ class Lanes:
             _THREADS_FOR_REFUSALS, "refusals", initializer=refuse_on_this_thread
         )
         self._others = ThreadPoolExecutor(_THREADS_FOR_OTHERS, "others")
-        self._always = maximum or _ALWAYS_IN_HAND_PER_THREAD * threads
-        """So many may be in hand, however long they wait."""
-        self._never = maximum or _NEVER_IN_HAND_PER_THREAD * threads
-        """So many may not be in hand, however short they wait."""
-        self._lock = threading.Lock()
-        self._in_hand = 0
-        self._queue: deque[float] = deque()
-        """When those came that wait for a thread."""
+        self._backlog = Backlog(threads, maximum, _waiting_for_turns)
 
     def submit(self, handle: Callable[[Any], Any], connection: Any) -> Future[Any]:
         """Let a thread handle the request that the connection has received."""
         if not _is_posted(connection.sock):
             return self._others.submit(handle, connection)
-        now = time.monotonic()
-        with self._lock:
-            is_refused = self._is_too_much(now)
-            if not is_refused:
-                self._in_hand += 1
-                self._queue.append(now)
-        if is_refused:
+        if not self._backlog.take(time.monotonic()):
             return self._refusals.submit(handle, connection)
         return self._predictions.submit(self._predict, handle, connection)
 
@@ -87,22 +67,28 @@ class Lanes:
         for lane in (self._predictions, self._refusals, self._others):
             lane.shutdown(wait=wait)
 
-    def _is_too_much(self, now: float) -> bool:
-        if self._in_hand < self._always:
-            return False
-        if self._in_hand >= self._never:
-            return True
-        return bool(self._queue) and now - self._queue[0] > _PATIENCE_SECONDS
-
     def _predict(self, handle: Callable[[Any], Any], connection: Any) -> Any:
-        with self._lock:
-            self._queue.popleft()
         try:
             return handle(connection)
         finally:
-            with self._lock:
-                self._in_hand -= 1
+            self._backlog.end(time.monotonic())
 
 
 def _is_posted(connection: socket.socket) -> bool:
     return connection.recv(4, socket.MSG_PEEK) == b"POST"
+
+
+def _waiting_for_turns() -> int:
+    registry = _registry()
+    return registry.turns.waiting if registry is not None else 0
+
+
+def _registry() -> ModelRegistry | None:
+    if not (apps.ready and apps.is_installed("models_api")):
+        return None
+    app_config: Any = apps.get_app_config("models_api")
+    # A configuration with problems has no registry; a project that has other pages serves those.
+    with suppress(ConfigurationError):
+        registry: ModelRegistry = app_config.registry
+        return registry
+    return None

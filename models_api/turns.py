@@ -54,6 +54,11 @@ class Turns:
                 self._is_awaited = False
                 self._ended.release()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._queue)
+
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._running = 0

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from modelhost import lanes
 from modelhost.lanes import Lanes
 from models_api.admission import Admission, Admitted
 from models_api.exceptions import Overloaded
@@ -104,57 +102,3 @@ def test_a_request_that_fails_gives_its_place_back() -> None:
             pool.submit(lambda _: 1 // 0, connection).result(60)
         connection.close()
     pool.shutdown()
-
-
-class Queue:
-    """Lanes without a maximum, whose predictions wait for one thread."""
-
-    def __init__(self) -> None:
-        self.lanes = Lanes(threads=1)
-        self._begun, self._end = threading.Event(), threading.Event()
-        self._connections: list[Connection] = []
-
-    def ask(self) -> Future[Any]:
-        connection = Connection(b"POST")
-        self._connections.append(connection)
-        return self.lanes.submit(self._handle, connection)
-
-    def close(self) -> None:
-        self._end.set()
-        self.lanes.shutdown()
-        for connection in self._connections:
-            connection.close()
-
-    def _handle(self, _: Any) -> str:
-        if threading.current_thread().name.startswith("refusals"):
-            return "refused"
-        self._begun.set()
-        assert self._end.wait(60)
-        return "predicted"
-
-
-@pytest.fixture
-def queue() -> Iterator[Queue]:
-    queue = Queue()
-    yield queue
-    queue.close()
-
-
-def test_without_a_maximum_a_queue_may_grow_while_it_moves(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lanes, "_PATIENCE_SECONDS", 3600)
-    asked = [queue.ask() for _ in range(16)]
-    refused = [queue.ask() for _ in range(3)]
-    assert [future.result(60) for future in refused] == ["refused"] * 3
-    assert not any(future.done() for future in asked)
-
-
-def test_without_a_maximum_a_queue_that_does_not_move_grows_no_more(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lanes, "_PATIENCE_SECONDS", 0)
-    asked = [queue.ask() for _ in range(2)]
-    time.sleep(0.001)
-    assert queue.ask().result(60) == "refused"
-    assert not any(future.done() for future in asked)
