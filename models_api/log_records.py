@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import filterfalse
+from types import NoneType
 from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
 
 from models_api.request_context import current_request
 
@@ -17,6 +22,7 @@ REQUEST_FILTER = "models_api.log_records.RequestFilter"
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 # `request` is Django's: as text it has the query string.
 _LEFT_OUT = _STANDARD | {"message", "asctime", "taskName", "request_id", "trace_id", "request"}
+_SCALARS = frozenset((str, int, float, bool, NoneType))
 # Up to where no quotation mark follows, so that no value can pretend to end earlier.
 _INPUT_VALUE = re.compile(
     r"input_value=.*?, (?=input_type=[\w.<>\[\], ]+\]\)?$)", re.DOTALL | re.MULTILINE
@@ -34,17 +40,29 @@ class RequestFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add to the record, and let it pass."""
-        context = current_request.get()
-        record.trace_id = (context and context.trace_id) or "-"
-        record.request_id = ",".join((context.id, *context.others)) if context else "-"
+        record.request_id, record.trace_id = _ids()
         if isinstance(record.exc_info, tuple) and not record.exc_text:
             text = logging.Formatter().formatException(record.exc_info)
             record.exc_text = _INPUT_VALUE.sub("", text)
         return True
 
 
+def _ids() -> tuple[str, str]:
+    context = current_request.get()
+    if context is None:
+        return "-", "-"
+    others = context.others
+    id_ = ",".join((context.id, *others)) if others else context.id
+    return id_, context.trace_id or "-"
+
+
+def _utc(created: float) -> str:
+    second, part = divmod(created, 1)
+    return f"{_utc_second(int(second))}.{int(part * 1000):03d}Z"
+
+
 @lru_cache(maxsize=2)
-def _utc(second: int) -> str:
+def _utc_second(second: int) -> str:
     # Most records share their second with the one before.
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
@@ -52,41 +70,159 @@ def _utc(second: int) -> str:
 class TextFormatter(logging.Formatter):
     """Writes a record as Python does, with the time of UTC, and faster."""
 
+    def __init__(
+        self, fmt: str | None = None, datefmt: str | None = None, style: Any = "%", **more: Any
+    ) -> None:
+        super().__init__(fmt, datefmt, style, **more)
+        self._layout = fmt if _is_plain(fmt, datefmt, style) and not more else None
+
+    def line(self, logger: str, message: str, _fields: dict[str, Any]) -> str | None:
+        """Write what becomes of a record at INFO, without a record; None if that takes one."""
+        if self._layout is None:
+            return None
+        request_id, trace_id = _ids()
+        return self._layout % {
+            "asctime": _utc(time.time()),
+            "levelname": "INFO",
+            "name": logger,
+            "request_id": request_id,
+            "trace_id": trace_id,
+            "message": message,
+        }
+
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Write the time of a record."""
         if datefmt:
             return super().formatTime(record, datefmt)
-        return f"{_utc(int(record.created))}.{int(record.msecs):03d}Z"
+        return _utc(record.created)
+
+
+def _is_plain(fmt: str | None, datefmt: str | None, style: str) -> bool:
+    if fmt is None or datefmt is not None or style != "%":
+        return False
+    names = ("asctime", "levelname", "name", "request_id", "trace_id", "message")
+    try:
+        return bool(fmt % dict.fromkeys(names, "-"))
+    except (KeyError, TypeError, ValueError):  # it wants to know more of a record, or a number
+        return False
 
 
 class JSONFormatter(logging.Formatter):
     """Writes a record as one line of JSON, with what its `extra` held and its traceback."""
 
+    def line(self, logger: str, message: str, fields: dict[str, Any]) -> str:
+        """Write what becomes of a record at INFO with these fields as `extra`, without a record."""
+        entry = _entry(time.time(), "INFO", logger, message, _ids())
+        return _dump({**entry, **fields, **entry})
+
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
-        entry: dict[str, Any] = {
-            "time": f"{_utc(int(record.created))}.{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        for name in ("request_id", "trace_id"):
-            if (id_ := getattr(record, name, "-")) != "-":
-                entry[name] = id_
+        ids = (getattr(record, "request_id", "-"), getattr(record, "trace_id", "-"))
+        entry = _entry(record.created, record.levelname, record.name, record.getMessage(), ids)
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
             entry["traceback"] = record.exc_text
         if record.stack_info:
             entry["stack"] = self.formatStack(record.stack_info)
-        for name, value in vars(record).items():
-            if name not in _LEFT_OUT:
-                entry.setdefault(name, value)
+        values = vars(record)
+        for name in filterfalse(_LEFT_OUT.__contains__, values):
+            entry.setdefault(name, values[name])
         return _dump(entry)
 
 
+def _entry(
+    created: float, level: str, logger: str, message: str, ids: tuple[str, str]
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "time": _utc(created),
+        "level": level,
+        "logger": logger,
+        "message": message,
+    }
+    request_id, trace_id = ids
+    if request_id != "-":
+        entry["request_id"] = request_id
+    if trace_id != "-":
+        entry["trace_id"] = trace_id
+    return entry
+
+
 def _dump(entry: dict[str, Any]) -> str:
+    return _quick_dump(entry) or _slow_dump(entry)
+
+
+def _quick_dump(entry: dict[str, Any]) -> str | None:
+    """Write an entry of nothing but ASCII and numbers, as most are; return None for any other."""
+    if not _SCALARS.issuperset(map(type, entry.values())):
+        return None
+    try:
+        written = to_json(entry, inf_nan_mode="strings")
+    except PydanticSerializationError:  # a surrogate without its other half
+        return None
+    return written.decode() if written.isascii() else None
+
+
+def _slow_dump(entry: dict[str, Any]) -> str:
     try:
         return _encode(entry)
     except (TypeError, ValueError):  # NaN, a key that is no string, or a list that holds itself
         return json.dumps({name: str(value) for name, value in entry.items()})
+
+
+class LineWriter:
+    """Writes lines of a logger at INFO, at a third of what `logger.info` costs.
+
+    Where records would come to nothing but one stream, with the formatter and the filter of this
+    module, none is made. Any other configuration gets its records.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def write(self, message: str, fields: dict[str, Any]) -> None:
+        """Write a line that has these fields as its `extra`; INFO must be enabled."""
+        logger = self._logger
+        handler = _only_stream(logger)
+        if handler is None or not _write(handler, logger.name, message, fields):
+            logger.info(message, extra=fields)
+
+
+def _only_stream(logger: logging.Logger) -> logging.StreamHandler[Any] | None:
+    """Return the only handler that records come to, if it is one that needs none."""
+    if logger.filters or logging.getLogRecordFactory() is not logging.LogRecord:
+        return None
+    found: logging.Handler | None = None
+    current: logging.Logger | None = logger
+    while current is not None:
+        handlers = current.handlers
+        if handlers:
+            if found is not None or len(handlers) > 1:
+                return None
+            found = handlers[0]
+        current = current.parent if current.propagate else None
+    if type(found) is not logging.StreamHandler or found.level > logging.INFO:
+        return None
+    filters = found.filters
+    return found if len(filters) == 1 and type(filters[0]) is RequestFilter else None
+
+
+def _write(
+    handler: logging.StreamHandler[Any], logger: str, message: str, fields: dict[str, Any]
+) -> bool:
+    """Write the line, and return whether that was possible."""
+    formatter = handler.formatter
+    if type(formatter) is not JSONFormatter and type(formatter) is not TextFormatter:
+        return False
+    line = formatter.line(logger, message, fields)
+    if line is None:
+        return False
+    handler.acquire()
+    try:
+        handler.stream.write(line + handler.terminator)
+        handler.stream.flush()
+    except Exception:  # noqa: BLE001 (the logger deals with it in its own way)
+        return False
+    finally:
+        handler.release()
+    return True
