@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Callable
 from functools import cached_property
@@ -29,6 +30,8 @@ from models_api.configuration import (
 )
 from models_api.exceptions import ConfigurationError
 from models_api.registry import ModelRegistry
+from models_api.server_directory import server_directory
+from models_api.shared_values import SharedValues
 from models_api.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -77,6 +80,13 @@ class ModelsAPIConfig(AppConfig):
         return self.configuration_file.configuration
 
     @cached_property
+    def shared_values(self) -> SharedValues:
+        """What this process counts, and all others of the same server."""
+        directory = server_directory()
+        atexit.register(directory.remove)
+        return SharedValues(directory.join)
+
+    @cached_property
     def metrics(self) -> Metrics | None:
         """What measures this process; None unless the configuration asks for it."""
         section = self.metrics_section
@@ -85,7 +95,7 @@ class ModelsAPIConfig(AppConfig):
         # Late, because prometheus_client looks, once, whether it is to share with other processes.
         from models_api.metrics import Metrics  # noqa: PLC0415
 
-        return Metrics(section)
+        return Metrics(section, self.shared_values)
 
     @property
     def metrics_section(self) -> MetricsConfiguration | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from prometheus_client.registry import Collector
 from models_api.configuration import MetricsConfiguration
 from models_api.http_metrics import HTTPMetrics
 from models_api.model_metrics import ModelMetrics
-from models_api.server_directory import MULTIPROCESS_VARIABLE, server_directory
+from models_api.server_directory import MULTIPROCESS_VARIABLE
 from models_api.shared_values import Key, SharedValues, Totals
 
 logger = logging.getLogger(__name__)
@@ -28,10 +27,8 @@ _STARTED, _ENDED = range(2)
 class Metrics(Collector):
     """Measures requests and models in this process, and tells what all processes have measured."""
 
-    def __init__(self, configuration: MetricsConfiguration) -> None:
-        self._directory = server_directory()
-        atexit.register(self._directory.remove)
-        self.shared = SharedValues(self._directory.join)
+    def __init__(self, configuration: MetricsConfiguration, shared: SharedValues) -> None:
+        self.shared = shared
         self.http = HTTPMetrics(self.shared, configuration)
         self.models = ModelMetrics(self.shared)
         self.shared.on_open = self.models.publish

@@ -88,7 +88,7 @@ class SharedValues:
                 with _locked(self._path.parent / _LOCK):
                     departed = self._absorb_departed(live)
             except OSError:
-                logger.exception("Only the metrics of this process can be read")
+                logger.exception("Only what this process counts can be read")
         sums = {key: numbers.copy() for key, numbers in departed.records.items()}
         for records in live:
             _add(sums, records)
@@ -125,7 +125,7 @@ class SharedValues:
                 try:
                     self._open_files()
                 except OSError:
-                    logger.exception("The metrics of this process are its own: no file for them")
+                    logger.exception("What this process counts is its own: no file for it")
                     self._file = self._keys = None
                 self._map(max(_FIRST_BYTES, self._end * _BYTES))
                 self._write_keys(self._layout)
@@ -154,7 +154,7 @@ class SharedValues:
                 # Writing where a full disk has no room for it would kill the process.
                 os.posix_fallocate(self._file.fileno(), 0, size)
             except OSError:
-                logger.exception("The metrics of this process are its own: no room for more")
+                logger.exception("What this process counts is its own: no room for more")
                 self._file = self._keys = None
         self._memory = mmap.mmap(self._file.fileno() if self._file else -1, size)
         self.values = memoryview(self._memory).cast("d")

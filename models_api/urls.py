@@ -138,10 +138,10 @@ def open_inference_patterns(
 
     return routes.open_inference_patterns(
         registry,
-        title=configuration.service_title,
-        version=configuration.version,
+        configuration=configuration,
         maximum_rows=maximum_batch_rows(),
         guard=lambda predict, model: _guarded(predict, model, registry),
+        shared=cast(ModelsAPIConfig, apps.get_app_config("models_api")).shared_values,
     )
 
 

@@ -177,7 +177,7 @@ def test_without_a_directory_a_process_counts_for_itself(
         add(shared, 1)
     assert shared.read().sums == {REQUESTS: [0, 3]}
     messages = [record.getMessage() for record in caplog.records]
-    assert messages == ["The metrics of this process are its own: no file for them"]
+    assert messages == ["What this process counts is its own: no file for it"]
     shared.close()
 
 
@@ -192,6 +192,6 @@ def test_a_directory_that_vanishes_takes_only_what_others_counted(
     add(shared, 1)
     assert shared.read().sums == {REQUESTS: [0, 2]}
     assert [record.getMessage() for record in caplog.records] == [
-        "Only the metrics of this process can be read"
+        "Only what this process counts can be read"
     ]
     shared.close()

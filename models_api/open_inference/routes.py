@@ -8,6 +8,7 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, path
 
+from models_api.configuration import ServiceConfiguration
 from models_api.open_inference.inference import InferencePredictor
 from models_api.open_inference.statistics import Statistics
 from models_api.open_inference.views import (
@@ -27,6 +28,7 @@ from models_api.open_inference.views import (
 )
 from models_api.registry import HostedModel, ModelRegistry
 from models_api.routing import LiteralRoutes
+from models_api.shared_values import SharedValues
 
 Guard = Callable[[Any, HostedModel], Any]
 """Puts around a predictor whatever every prediction goes through, in whichever protocol."""
@@ -36,13 +38,18 @@ _VERSION = "versions/<str:version>"
 
 
 def open_inference_patterns(
-    registry: ModelRegistry, *, title: str, version: str, maximum_rows: int, guard: Guard
+    registry: ModelRegistry,
+    *,
+    configuration: ServiceConfiguration,
+    maximum_rows: int,
+    guard: Guard,
+    shared: SharedValues,
 ) -> list[URLPattern | URLResolver]:
     """Make the routes under v2."""
     given: dict[str, Any] = {"registry": registry}
     sized = {"maximum_rows": maximum_rows, **given}
     # One for each model, however many routes lead to it.
-    statistics_of = cache(lambda _model: Statistics())
+    statistics_of = cache(lambda model: Statistics(model, shared))
 
     @cache
     def infer(model: HostedModel) -> Any:
@@ -52,8 +59,12 @@ def open_inference_patterns(
         )
 
     unknown = {"view_of": infer, **given}
-    server = {"title": title, "version": version, **given}
-    counted = {"statistics_of": statistics_of, **given}
+    server = {
+        "title": configuration.service_title,
+        "version": configuration.version,
+        **given,
+    }
+    counted = {"statistics_of": statistics_of, "shared": shared, **given}
     index = RepositoryIndexView.as_view(**given)
     return [
         LiteralRoutes([_infer_pattern(each, infer(each)) for each in registry.endpoints()]),

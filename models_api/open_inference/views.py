@@ -42,6 +42,7 @@ from models_api.schemas import (
     OpenInferenceServer,
     OpenInferenceStatistics,
 )
+from models_api.shared_values import SharedValues, Totals
 from models_api.views import (
     ModelsAPIView,
     PredictionView,
@@ -241,14 +242,14 @@ class StatisticsView(OpenInferenceView):
     """Says what has become of inference requests."""
 
     statistics_of: Callable[[HostedModel], Statistics] = None  # type: ignore[assignment] # given
+    shared: SharedValues = None  # type: ignore[assignment] # likewise
     is_of_all = False
     """Whether the path names no model."""
 
     def operation(self) -> Operation:
         """Describe the statistics."""
         what: dict[str, Any] = {
-            "description": "What has become of inference requests in the process that answers; "
-            "there may be others.",
+            "description": "What has become of inference requests, in all worker processes.",
             "response": own_body(OpenInferenceStatistics),
             "errors": (404, 500, 503),
         }
@@ -275,21 +276,23 @@ class StatisticsView(OpenInferenceView):
             if qualified_name is None
             else [self.hosted(qualified_name, version)]
         )
-        statistics = [self._statistics(model) for model in models]
+        totals = self.shared.read()
+        statistics = [self._statistics(model, totals) for model in models]
         return json_response(OpenInferenceStatistics(model_stats=statistics))
 
-    def _statistics(self, model: HostedModel) -> OpenInferenceModelStatistics:
-        counts, details = self.statistics_of(model).counts(), model.details
+    def _statistics(self, model: HostedModel, totals: Totals) -> OpenInferenceModelStatistics:
+        details = model.details
+        counts = self.statistics_of(model).counts(totals)
         success, failure = counts.success, counts.failure
         return OpenInferenceModelStatistics(
             name=details.qualified_name,
             version=details.version,
             last_inference=counts.last_inference_milliseconds,
             inference_count=counts.rows,
-            execution_count=success.count,
+            execution_count=success.requests,
             inference_stats=OpenInferenceDurations(
-                success=OpenInferenceDuration(count=success.count, ns=success.nanoseconds),
-                fail=OpenInferenceDuration(count=failure.count, ns=failure.nanoseconds),
+                success=OpenInferenceDuration(count=success.requests, ns=success.nanoseconds),
+                fail=OpenInferenceDuration(count=failure.requests, ns=failure.nanoseconds),
             ),
         )
 

@@ -21,7 +21,11 @@ from tests.end_to_end.server import Server, free_port
 
 BATCHING = {"class_path": "tests.fakes.batching.BatchingModel", "batching": {}}
 MEASURED = {"class_path": "tests.fakes.measured.MeasuredModel"}
-CONFIGURATION: dict[str, Any] = {"models": [BATCHING, MEASURED], "metrics": {"enabled": True}}
+CONFIGURATION: dict[str, Any] = {
+    "models": [BATCHING, MEASURED],
+    "metrics": {"enabled": True},
+    "open_inference": {"enabled": True},
+}
 PREDICTION = "/api/models/batching/prediction"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -160,6 +164,36 @@ def test_what_the_workers_measured_is_added_up(server: Server) -> None:
     check_sums(server)
 
 
+def infer(server: Server) -> int:
+    """Infer for two rows on a connection of its own, and say which process did."""
+    tensor = {"name": "value", "shape": [2], "datatype": "INT64", "data": [1, 2]}
+    url = f"{server.url}/v2/models/batching/infer"
+    response = httpx.post(url, json={"inputs": [tensor]}, timeout=30)
+    outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
+    process: int = outputs["process"][0]
+    return process
+
+
+def inferences(server: Server) -> tuple[int, int]:
+    """Requests and rows that one of the workers, whichever, says were inferred."""
+    response = httpx.get(f"{server.url}/v2/models/batching/stats", timeout=30)
+    (statistics,) = response.json()["model_stats"]
+    return statistics["execution_count"], statistics["inference_count"]
+
+
+def test_statistics_of_open_inference_are_those_of_all_workers(server: Server) -> None:
+    requests, rows = inferences(server)
+    made = 0
+    processes: set[int] = set()
+    deadline = time.monotonic() + 60
+    while len(processes) < 2 or made < 10:
+        assert time.monotonic() < deadline
+        processes.add(infer(server))
+        made += 1
+    told = {inferences(server) for _ in range(10)}
+    assert told == {(requests + made, rows + 2 * made)}
+
+
 @pytest.mark.parametrize("start", SERVERS)
 def test_it_is_with_every_server(start: Callable[[], Server]) -> None:
     with start() as server:
@@ -197,7 +231,8 @@ def test_labels_are_bounded_whatever_clients_send(server: Server) -> None:
     server.client.get("/metrics")
     labels = [dict(given) for name, given in samples(server) if name == "http_requests_total"]
     assert {each["method"] for each in labels} <= {"GET", "POST", "OTHER"}
-    assert not [each for each in labels if any(digit in each["handler"] for digit in "0123456789")]
+    handlers = [each["handler"].removeprefix("/v2") for each in labels]
+    assert not [each for each in handlers if any(digit in each for digit in "0123456789")]
     assert {
         "none",
         "/api/models",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from django.apps import apps
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +45,9 @@ def a_tensor(name: str, value: Any) -> dict[str, Any]:
 
 
 def infer(name: str, inputs: list[dict[str, Any]]) -> Any:
-    predictor = InferencePredictor(service().registry[name], 10, Statistics())
+    model = service().registry[name]
+    app_config: Any = apps.get_app_config("models_api")
+    predictor = InferencePredictor(model, 10, Statistics(model, app_config.shared_values))
     answer = predictor(Payload(json.dumps({"inputs": inputs}).encode()))
     return {output["name"]: value_of(output) for output in json.loads(answer.body)["outputs"]}
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.test import Client, override_settings
 from django.urls import include, path
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -15,8 +18,10 @@ from rest_framework.permissions import AllowAny, IsAuthenticated
 
 from models_api.configuration import OpenInferenceConfiguration, ServiceConfiguration
 from models_api.open_inference import views
+from models_api.open_inference.statistics import Statistics
 from models_api.openapi import ModelsAPISchemaGenerator
 from models_api.registry import ModelRegistry
+from models_api.shared_values import SharedValues
 from models_api.urls import open_inference_patterns
 from models_api.views import StatusView
 from tests.in_process import InProcessService
@@ -368,7 +373,16 @@ def test_a_request_with_too_many_values_is_refused_unless_they_are_binary(client
     assert body(binary)["error"].startswith('Input "x": the model has none of this name')
 
 
-def test_what_becomes_of_requests_is_counted_by_model() -> None:
+@pytest.fixture
+def shared_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedValues]:
+    """What this process and its neighbours count, with nothing counted yet."""
+    shared = SharedValues(lambda: tmp_path)
+    monkeypatch.setattr(apps.get_app_config("models_api"), "shared_values", shared)
+    yield shared
+    shared.close()
+
+
+def test_what_becomes_of_requests_is_counted_by_model(shared_values: SharedValues) -> None:
     service = InProcessService(CONFIGURATION)
     with override_settings(ROOT_URLCONF=urlconf_of(service.registry)):
         client = Client()
@@ -400,6 +414,25 @@ def test_what_becomes_of_requests_is_counted_by_model() -> None:
         "batching",
     ]
     assert everything[0] == after
+
+
+def test_what_other_processes_counted_is_added(shared_values: SharedValues, tmp_path: Path) -> None:
+    service = InProcessService(CONFIGURATION)
+    other = SharedValues(lambda: tmp_path)
+    theirs = Statistics(service.registry["echo"], other)
+    with theirs.inference() as inference:
+        inference.rows = 5
+    with suppress(ValueError), theirs.inference():
+        raise ValueError
+    with override_settings(ROOT_URLCONF=urlconf_of(service.registry)):
+        assert infer(Client(), {"inputs": INPUTS}).status_code == 200
+        (alive,) = body(Client().get("/v2/models/echo/stats"))["model_stats"]
+        other.close()
+        (ended,) = body(Client().get("/v2/models/echo/stats"))["model_stats"]
+    assert alive == ended
+    assert alive["inference_count"] == 7
+    outcomes = alive["inference_stats"]
+    assert (outcomes["success"]["count"], outcomes["fail"]["count"]) == (2, 1)
 
 
 # The host project's policies
