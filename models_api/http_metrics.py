@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import cast
 
 from django.http import HttpRequest, StreamingHttpResponse
@@ -75,11 +76,15 @@ class HTTPMetrics:
         if self._decimals is not None:
             seconds = round(seconds, self._decimals)
         request_bytes = _content_length(request.META.get("CONTENT_LENGTH"))
-        response_bytes = _content_length(response.headers.get("Content-Length"))
+        try:
+            response_bytes = _content_length(response.headers["Content-Length"])
+        except KeyError:
+            response_bytes = 0
+        bucket = first + bisect_left(HIGH_RESOLUTION_BUCKETS, seconds)
         shared = self._shared
         with shared.lock:
             values = shared.values
-            values[first + bisect_left(HIGH_RESOLUTION_BUCKETS, seconds)] += 1
+            values[bucket] += 1
             values[first + _SECONDS] += seconds
             values[first + _REQUEST_BYTES] += request_bytes
             values[first + _RESPONSE_BYTES] += response_bytes
@@ -266,6 +271,7 @@ def _known_method(request: HttpRequest) -> str:
     return request.method if request.method in _METHODS else _OTHER_METHODS
 
 
+@lru_cache(maxsize=1024)
 def _content_length(value: str | None) -> int:
     try:
         return max(int(value or 0), 0)

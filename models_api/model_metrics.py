@@ -72,23 +72,33 @@ class ModelSeries:
             values[state + _READY] = hosted_model.state is LoadState.READY
             values[state + _LOAD_SECONDS] = math.nan if seconds is None else seconds
 
-    def begin(self) -> None:
-        """Count a prediction as being in flight."""
-        shared = self._shared
-        with shared.lock:
-            shared.values[self._in_flight] += 1
+    def measure(self, predict: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Predict, and count and time that by the way that it ends.
 
-    def end(self, outcome: str, seconds: float) -> None:
-        """Count a prediction as having ended."""
-        first = self._outcomes.get(outcome)
-        if first is None:
-            first = self._outcome(outcome)
-        shared = self._shared
+        In one piece, because each prediction pays for it.
+        """
+        shared, in_flight, outcome = self._shared, self._in_flight, FAILURE
         with shared.lock:
-            values = shared.values
-            values[self._in_flight] -= 1
-            values[first + bisect_left(DURATION_BUCKETS, seconds)] += 1
-            values[first + _SECONDS] += seconds
+            shared.values[in_flight] += 1
+        begun = time.perf_counter()
+        try:
+            prediction = predict(*arguments)
+            outcome = SUCCESS
+        except BaseException as error:
+            outcome = OUTCOMES.get(type(error), FAILURE)
+            raise
+        finally:
+            seconds = time.perf_counter() - begun
+            first = self._outcomes.get(outcome)
+            if first is None:
+                first = self._outcome(outcome)
+            bucket = first + bisect_left(DURATION_BUCKETS, seconds)
+            with shared.lock:
+                values = shared.values
+                values[in_flight] -= 1
+                values[bucket] += 1
+                values[first + _SECONDS] += seconds
+        return prediction
 
     def observe_batch(self, rows: int) -> None:
         """Count a call of the model for so many rows."""
@@ -163,16 +173,7 @@ class Measured:
     def __call__(self, *arguments: Any) -> Any:
         """Predict, and count it."""
         meter = self._meter
-        series = meter.known or meter.series
-        series.begin()
-        begun = time.perf_counter()
-        try:
-            prediction = self._predictor(*arguments)
-        except BaseException as error:
-            series.end(OUTCOMES.get(type(error), FAILURE), time.perf_counter() - begun)
-            raise
-        series.end(SUCCESS, time.perf_counter() - begun)
-        return prediction
+        return (meter.known or meter.series).measure(self._predictor, arguments)
 
 
 class ModelMetrics:
