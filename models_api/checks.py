@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, register
@@ -11,9 +11,6 @@ from django.core.checks import Warning as CheckWarning
 from drf_spectacular.settings import spectacular_settings
 
 from models_api.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from models_api.apps import ModelsAPIConfig
 
 OLD_OPENAPI_VERSION = "models_api.W001"
 
@@ -23,7 +20,7 @@ def check_configuration(
     app_configs: Sequence[AppConfig] | None, **_kwargs: Any
 ) -> list[CheckMessage]:
     """Report what keeps the configured models from being served."""
-    app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
+    app_config: Any = apps.get_app_config("models_api")
     if app_configs is not None and app_config not in app_configs:
         return []
     try:

@@ -28,25 +28,7 @@ from models_api.configuration import ServiceConfiguration
 from models_api.exceptions import ModelNotReady
 from models_api.json_schema import SERVICE, JSONSchema, SchemaUse, components, referenced
 from models_api.registry import HostedModel, ModelRegistry
-from models_api.schemas import (
-    Error,
-    HealthStatusResponse,
-    ModelDetailsCollection,
-    ModelMetadata,
-    OpenInferenceConfig,
-    OpenInferenceError,
-    OpenInferenceIndex,
-    OpenInferenceLive,
-    OpenInferenceModel,
-    OpenInferenceModelReady,
-    OpenInferenceReady,
-    OpenInferenceRequest,
-    OpenInferenceResponse,
-    OpenInferenceServer,
-    OpenInferenceStatistics,
-    ReadinessStatusResponse,
-    StartupStatusResponse,
-)
+from models_api.schemas import RESPONSES, Error, OpenInferenceError, OpenInferenceRequest
 from models_api.serving import batch_schemas
 
 if TYPE_CHECKING:
@@ -94,24 +76,6 @@ _ERROR_EXAMPLES = {
     },
     504: {"DeadlineExceeded": "The request waited for the model for too long."},
 }
-_OWN_RESPONSES: tuple[type[BaseModel], ...] = (
-    Error,
-    HealthStatusResponse,
-    ModelDetailsCollection,
-    ModelMetadata,
-    OpenInferenceConfig,
-    OpenInferenceError,
-    OpenInferenceIndex,
-    OpenInferenceLive,
-    OpenInferenceModel,
-    OpenInferenceModelReady,
-    OpenInferenceReady,
-    OpenInferenceResponse,
-    OpenInferenceServer,
-    OpenInferenceStatistics,
-    ReadinessStatusResponse,
-    StartupStatusResponse,
-)
 _BINARY = "application/octet-stream"
 _BINARY_SCHEMA = {"type": "string", "format": "binary"}
 _HEADER_LENGTH = [
@@ -344,7 +308,7 @@ def _tag(name: str, display_name: str, description: str) -> dict[str, str]:
 
 
 def _describe(registry: ModelRegistry) -> Description:
-    uses = [own_body(schema) for schema in _OWN_RESPONSES] + [OPEN_INFERENCE_REQUEST]
+    uses = [own_body(schema) for schema in RESPONSES] + [OPEN_INFERENCE_REQUEST]
     for model in registry:
         if not model.configuration.create_endpoint:
             continue

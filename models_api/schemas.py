@@ -309,3 +309,24 @@ class OpenInferenceError(BaseModel):
     """Why a request was not answered."""
 
     error: str = Field(description="What is wrong, for people.")
+
+
+RESPONSES: tuple[type[BaseModel], ...] = (
+    Error,
+    HealthStatusResponse,
+    ModelDetailsCollection,
+    ModelMetadata,
+    OpenInferenceConfig,
+    OpenInferenceError,
+    OpenInferenceIndex,
+    OpenInferenceLive,
+    OpenInferenceModel,
+    OpenInferenceModelReady,
+    OpenInferenceReady,
+    OpenInferenceResponse,
+    OpenInferenceServer,
+    OpenInferenceStatistics,
+    ReadinessStatusResponse,
+    StartupStatusResponse,
+)
+"""All that the service answers, but for predictions."""

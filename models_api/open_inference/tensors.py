@@ -7,8 +7,9 @@ data of those tensors whose data is not in the JSON.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import from_json, to_json
 
@@ -25,6 +26,8 @@ __all__ = [
     "read_infer_request",
     "write_infer_response",
 ]
+
+T = TypeVar("T")
 
 # What every numpy can hold; the newest takes 64.
 _MAXIMUM_DIMENSIONS = 32
@@ -186,17 +189,13 @@ def _read_inputs(header: dict[str, Any], binary_data: _BinaryData) -> list[Tenso
     descriptions = header.get("inputs")
     if not isinstance(descriptions, list) or not descriptions:
         raise TensorError("inputs should be an array of at least one tensor.")
-    inputs = {}
-    for index, description in enumerate(descriptions):
-        name = _name(description, "inputs", index)
-        try:
-            if name in inputs:
-                raise TensorError("there are two of this name.")
-            inputs[name] = _read_input(name, description, binary_data)
-        except TensorError as error:
-            raise _named("Input", name, error) from None
+    inputs = _read_named(
+        "Input",
+        descriptions,
+        lambda name, description: _read_input(name, description, binary_data),
+    )
     binary_data.require_end()
-    return list(inputs.values())
+    return inputs
 
 
 def _read_input(name: str, description: dict[str, Any], binary_data: _BinaryData) -> Tensor:
@@ -221,16 +220,12 @@ def _read_outputs(header: dict[str, Any], binary_default: bool) -> list[Requeste
     descriptions = header.get("outputs")
     if not isinstance(descriptions, list | None):
         raise TensorError("outputs should be an array.")
-    outputs = {}
-    for index, description in enumerate(descriptions or ()):
-        name = _name(description, "outputs", index)
-        try:
-            if name in outputs:
-                raise TensorError("there are two of this name.")
-            outputs[name] = _read_output(name, description, binary_default)
-        except TensorError as error:
-            raise _named("Output", name, error) from None
-    return list(outputs.values()) or None
+    outputs = _read_named(
+        "Output",
+        descriptions or [],
+        lambda name, description: _read_output(name, description, binary_default),
+    )
+    return outputs or None
 
 
 def _read_output(name: str, description: dict[str, Any], binary_default: bool) -> RequestedOutput:
@@ -242,6 +237,21 @@ def _read_output(name: str, description: dict[str, Any], binary_default: bool) -
     return RequestedOutput(name, binary)
 
 
+def _read_named(kind: str, descriptions: list[Any], read: Callable[[str, Any], T]) -> list[T]:
+    """Read inputs or outputs, no two of one name; an error begins with the one that it concerns."""
+    found: dict[str, T] = {}
+    for index, description in enumerate(descriptions):
+        name = _name(description, f"{kind.lower()}s", index)
+        try:
+            if name in found:
+                raise TensorError("there are two of this name.")
+            found[name] = read(name, description)
+        except TensorError as error:
+            shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+            raise TensorError(f'{kind} "{shown}": {error}') from None
+    return list(found.values())
+
+
 def _name(description: Any, key: str, index: int) -> str:
     if not isinstance(description, dict):
         raise TensorError(f"{key}[{index}] should be an object.")
@@ -249,12 +259,6 @@ def _name(description: Any, key: str, index: int) -> str:
     if not isinstance(name, str):
         raise TensorError(f"{key}[{index}] should have a name, which is a string.")
     return name
-
-
-def _named(kind: str, name: str, error: TensorError) -> TensorError:
-    """Let the error begin with the tensor that it concerns."""
-    shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
-    return TensorError(f'{kind} "{shown}": {error}')
 
 
 def _read_parameters(description: dict[str, Any]) -> dict[str, Any]:
