@@ -15,6 +15,7 @@ import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
+from django.http.request import validate_host
 from django.urls import resolve
 
 from models_api.configuration import ConfigurationFile
@@ -314,7 +315,29 @@ def probes(container: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def variables(container: dict[str, Any]) -> dict[str, str]:
-    return {each["name"]: each["value"] for each in container["env"]}
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
+
+
+@pytest.mark.parametrize(
+    ("pod", "called", "other"),
+    [("base", "modelhost", "modelhost.other"), ("kserve", "rent-predictor", "evil.example")],
+)
+def test_the_service_answers_by_every_name_that_it_has_in_its_cluster(
+    pod: str, called: str, other: str
+) -> None:
+    [container] = pod_spec(pod)["containers"]
+    names = [each["name"] for each in container["env"]]
+    # The kubelet puts in what was named before.
+    assert names.index("NAMESPACE") < names.index("MODELHOST_ALLOWED_HOSTS")
+    allowed = variables(container)["MODELHOST_ALLOWED_HOSTS"].replace("$(NAMESPACE)", "shop")
+    for name in (
+        called,
+        f"{called}.shop",
+        f"{called}.shop.svc",
+        f"{called}.shop.svc.cluster.local",
+    ):
+        assert validate_host(name, allowed.split(","))
+    assert not validate_host(other, allowed.split(","))
 
 
 # KServe
