@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -25,20 +26,34 @@ class Backlog:
 
     A worker is overloaded once it has had more than two for each thread in hand for a tenth of a
     second, and the last of them would have waited for a quarter of one. A long queue then only
-    makes all of them late, so from there on no more may wait than are running, until nothing had to
-    be refused for a second. With that the processor always has something to do, and who is taken is
-    answered about as soon as without the overload.
+    makes all of them late, so from there on no more may wait than are running. With that the
+    processor always has something to do, and who is taken is answered about as soon as without the
+    overload. It has ended when nothing had to be refused for a second, or when there are so few
+    clients that nobody would wait for a quarter of a second if all of them asked at once.
 
     Times are seconds on the monotonic clock.
     """
 
     def __init__(
-        self, threads: int, maximum: int = 0, waiting: Callable[[], int] = lambda: 0
+        self,
+        threads: int,
+        maximum: int = 0,
+        *,
+        waiting: Callable[[], int] = lambda: 0,
+        clients: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
-        """Make it; `waiting` tells how many of those that have a thread wait nevertheless."""
+        """Make it.
+
+        Args:
+            threads: How many predict.
+            maximum: 0 for none.
+            waiting: Tells how many of those that have a thread wait nevertheless.
+            clients: Tells how many could ask, each for one prediction at a time.
+        """
         self._threads = threads
         self._maximum = maximum
         self._waiting = waiting
+        self._clients = clients
         self._lock = threading.Lock()
         self._in_hand = 0
         self._last_end = 0.0
@@ -75,6 +90,9 @@ class Backlog:
             return True
         if now >= self._overloaded_until and not self._is_late(now):
             return False
+        if not self._is_long(self._clients(), now):
+            self._overloaded_until = 0.0
+            return False
         running = min(self._in_hand, self._threads) - self._waiting()
         if self._in_hand < max(_FEW_PER_THREAD * self._threads, 2 * running):
             return False
@@ -84,12 +102,13 @@ class Backlog:
     def _is_late(self, now: float) -> bool:
         """Whether one more would have to wait for too long, and that not just for a moment."""
         since_the_last, self._last_look = now - self._last_look, now
-        if self._in_hand < _MANY_PER_THREAD * self._threads or not self._would_wait(now):
+        is_long = self._is_long(self._in_hand, now)
+        if self._in_hand < _MANY_PER_THREAD * self._threads or not is_long:
             self._late_seconds = 0.0
             return False
         self._late_seconds += min(since_the_last, _LOOK_SECONDS)
         return self._late_seconds >= _LASTING_SECONDS
 
-    def _would_wait(self, now: float) -> bool:
-        seconds = max(self._seconds_between_ends, now - self._last_end)
-        return self._in_hand * seconds > _LATE_SECONDS
+    def _is_long(self, predictions: int, now: float) -> bool:
+        """Whether it takes long until so many have ended, if they go on to end as they do now."""
+        return predictions * max(self._seconds_between_ends, now - self._last_end) > _LATE_SECONDS

@@ -278,7 +278,8 @@ class BufferingWorker(ThreadWorker):
 
     def get_thread_pool(self) -> Lanes:
         """Let nothing quick wait for predictions."""
-        return Lanes(self.cfg.threads, number("MAX_CONCURRENT_PREDICTIONS", 0))
+        maximum = number("MAX_CONCURRENT_PREDICTIONS", 0)
+        return Lanes(self.cfg.threads, maximum, clients=lambda: self.nr_conns)
 
     # The life of the worker
 

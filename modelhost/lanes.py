@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,13 +47,16 @@ class Lanes:
     threads of their own.
     """
 
-    def __init__(self, threads: int, maximum: int = 0) -> None:
+    def __init__(
+        self, threads: int, maximum: int = 0, clients: Callable[[], int] = lambda: sys.maxsize
+    ) -> None:
+        """Make it; `clients` tells how many there are, as an overload ends when they are few."""
         self._predictions = ThreadPoolExecutor(threads, "predictions")
         self._refusals = ThreadPoolExecutor(
             _THREADS_FOR_REFUSALS, "refusals", initializer=refuse_on_this_thread
         )
         self._others = ThreadPoolExecutor(_THREADS_FOR_OTHERS, "others")
-        self._backlog = Backlog(threads, maximum, _waiting_for_turns)
+        self._backlog = Backlog(threads, maximum, waiting=_waiting_for_turns, clients=clients)
 
     def submit(self, handle: Callable[[Any], Any], connection: Any) -> Future[Any]:
         """Let a thread handle the request that the connection has received."""

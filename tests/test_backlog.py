@@ -22,7 +22,10 @@ class Worker:
         self._at_once = at_once
         self._free = [0.0] * at_once
         self._ends: list[float] = []
-        self._backlog = Backlog(THREADS, maximum, self._waiting)
+        self.clients = 10_000
+        self._backlog = Backlog(
+            THREADS, maximum, waiting=self._waiting, clients=lambda: self.clients
+        )
 
     @property
     def capacity(self) -> float:
@@ -69,10 +72,13 @@ def under_load(worker: Worker, multiple: float, percent: float = 99) -> tuple[fl
     return taken[math.ceil(len(taken) * percent / 100) - 1], len(taken) / 60
 
 
-def refusals(worker: Worker, clients: int, seconds: float, held_up: float = 0) -> int:
+def refusals(
+    worker: Worker, clients: int, seconds: float, held_up: float = 0, begin: float = 0
+) -> int:
     """Count those of clients who ask again as soon as they have an answer."""
-    asks = [0.0] * clients
+    asks = [begin] * clients
     refused = 0
+    worker.clients = clients
     while (now := heapq.heappop(asks)) < seconds:
         end = worker.ask(now)
         refused += end is None
@@ -120,6 +126,16 @@ def test_a_burst_is_taken_again_soon_after_an_overload() -> None:
     under_load(worker, 10)
     later = 60 + 2
     assert all(worker.ask(later) for _ in range(40))
+
+
+def test_an_overload_ends_when_few_clients_are_left_even_if_they_ask_at_once_again() -> None:
+    worker = Worker(2, 0.02)
+    under_load(worker, 2)
+    assert refusals(worker, 20, 61, begin=60) < 100
+    assert refusals(worker, 20, 63, begin=62) == 0
+    worker.clients = 10_000
+    overloaded_again = [worker.ask(64 + ask / 1000) for ask in range(2000)]
+    assert overloaded_again.count(None) > 1500
 
 
 def test_predictions_that_do_not_end_are_soon_too_many() -> None:
