@@ -71,20 +71,22 @@ def measure(
     target: Target, *, seconds: float, multiples: Sequence[float] = MULTIPLES
 ) -> Iterator[Step]:
     """Find out the capacity, then offer multiples of it, each for some seconds."""
-    capacity = _capacity(target, seconds / 2)
+    per_second = capacity(target, seconds / 2)
     for multiple in multiples:
-        yield _step(target, multiple, multiple * capacity, seconds)
+        yield offer(target, multiple, multiple * per_second, seconds)
 
 
-def _capacity(target: Target, seconds: float) -> float:
+def capacity(target: Target, seconds: float) -> float:
+    """Return how many a second are answered when there is always something to do."""
     with Load(target.port, [target.ask], connections=_SATURATING_CONNECTIONS) as load:
         time.sleep(seconds / 2)
-        begun, count = time.monotonic(), load.count
+        begun, count = time.monotonic(), load.statuses()[200]
         time.sleep(seconds)
-        return (load.count - count) / (time.monotonic() - begun)
+        return (load.statuses()[200] - count) / (time.monotonic() - begun)
 
 
-def _step(target: Target, multiple: float, rate: float, seconds: float) -> Step:
+def offer(target: Target, multiple: float, rate: float, seconds: float) -> Step:
+    """Ask so many times a second, at random moments, and after the server's health beside it."""
     before = target.memory_bytes()
     probe = [Ask("GET", "/api/health")]
     health = Load(target.port, probe, connections=4, rate=_PROBES_PER_SECOND)

@@ -69,3 +69,15 @@ class BusyModel(PatientModel):
             hashlib.sha256(b"x" * 100_000)
             sum(range(2000))
         return Answer(process=os.getpid())
+
+
+class WaitingModel(PatientModel):
+    """Waits for something else, as for a database, and computes nothing."""
+
+    display_name = "Waiting"
+    qualified_name = "waiting"
+
+    def predict(self, data: Wish) -> Answer:
+        """Wait for 100 ms."""
+        time.sleep(0.1)
+        return Answer(process=os.getpid())
