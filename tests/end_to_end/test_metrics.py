@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
+from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import Server, free_port
 
 BATCHING = {"class_path": "tests.fakes.batching.BatchingModel", "batching": {}}
@@ -27,8 +27,6 @@ CONFIGURATION: dict[str, Any] = {
     "open_inference": {"enabled": True},
 }
 PREDICTION = "/api/models/batching/prediction"
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def gunicorn(**environment: str) -> Server:
@@ -52,24 +50,6 @@ def granian() -> Server:
         command=(sys.executable, "-m", "granian"),
         bind="--host 127.0.0.1 --port {port}",
         port=free_port(),
-    )
-
-
-def samples(server: Server) -> Samples:
-    response = server.client.get("/metrics")
-    assert response.status_code == 200
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(response.text)
-        for sample in family.samples
-    }
-
-
-def value(found: Samples, name: str, **labels: str) -> float:
-    """The sum of the samples of that name with these labels, whatever other labels they have."""
-    wanted = set(labels.items())
-    return sum(
-        number for (each, given), number in found.items() if each == name and wanted <= given
     )
 
 
