@@ -266,9 +266,9 @@ class HealthView(StatusView):
             id="get_health",
             tag="status",
             summary="Check health",
-            description="Healthy unless a model failed to load.",
+            description="Healthy unless a model failed to load, or a prediction never ends.",
             response=own_body(HealthStatusResponse),
-            other_responses={503: "A model failed to load."},
+            other_responses={503: "A model failed to load, or a prediction never ends."},
         )
 
     def get(self, request: Request, **kwargs: Any) -> HttpResponse:
@@ -289,7 +289,9 @@ class ReadinessView(StatusView):
             summary="Check readiness",
             description="Ready once every model is loaded.",
             response=own_body(ReadinessStatusResponse),
-            other_responses={503: "A model is not loaded yet, or failed to load."},
+            other_responses={
+                503: "A model is not loaded yet, failed to load, or never ends a prediction."
+            },
         )
 
     def get(self, request: Request, **kwargs: Any) -> HttpResponse:

@@ -154,7 +154,9 @@ class ReadyView(OpenInferenceView, StatusView):
             summary="Check readiness",
             description="Ready once every model is loaded.",
             response=own_body(OpenInferenceReady),
-            other_responses={503: "A model is not loaded yet, or failed to load."},
+            other_responses={
+                503: "A model is not loaded yet, failed to load, or never ends a prediction."
+            },
             error=OpenInferenceError,
         )
 
