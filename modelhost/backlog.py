@@ -39,7 +39,7 @@ class Backlog:
         threads: int,
         maximum: int = 0,
         *,
-        waiting: Callable[[], int] = lambda: 0,
+        running: Callable[[], int],
         clients: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         """Make it.
@@ -47,12 +47,12 @@ class Backlog:
         Args:
             threads: How many predict.
             maximum: 0 for none.
-            waiting: Tells how many of those that have a thread wait nevertheless.
+            running: Tells how many are under way.
             clients: Tells how many could ask, each for one prediction at a time.
         """
         self._threads = threads
         self._maximum = maximum
-        self._waiting = waiting
+        self._running = running
         self._clients = clients
         self._lock = threading.Lock()
         self._in_hand = 0
@@ -93,8 +93,7 @@ class Backlog:
         if not self._is_long(self._clients(), now):
             self._overloaded_until = 0.0
             return False
-        running = min(self._in_hand, self._threads) - self._waiting()
-        if self._in_hand < max(_FEW_PER_THREAD * self._threads, 2 * running):
+        if self._in_hand < max(_FEW_PER_THREAD * self._threads, 2 * self._running()):
             return False
         self._overloaded_until = now + _QUIET_SECONDS
         return True

@@ -19,7 +19,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -32,6 +31,7 @@ from modelhost.listeners import STOPPING
 from models_api.exceptions import ConfigurationError
 
 _TICK_SECONDS = 0.1
+_LOOK_SECONDS = 0.01
 _IDLE_SECONDS_WHEN_STOPPING = 2.0
 """A request may be under way on a connection that was just promised to be kept."""
 _DRAIN_SECONDS = 0.1
@@ -268,6 +268,7 @@ class BufferingWorker(ThreadWorker):
         self._unaccepted_since: dict[Any, float] = {}
         self._is_ready = False
         self._relieved_until = 0.0
+        self._next_look = 0.0
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -299,6 +300,16 @@ class BufferingWorker(ThreadWorker):
         while self.alive and (left := until - time.monotonic()) > 0:
             self._listen_if_able()
             self.wait_for_and_dispatch_events(left)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events, and see to them; look after the threads meanwhile."""
+        if not self.tpool.is_behind:
+            super().wait_for_and_dispatch_events(timeout)
+            return
+        super().wait_for_and_dispatch_events(min(timeout, _LOOK_SECONDS))
+        if (now := time.monotonic()) > self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self.tpool.look()
 
     def _stop(self) -> None:
         self.alive = False
@@ -486,15 +497,23 @@ class BufferingWorker(ThreadWorker):
         self._buffered -= len(connection.received)
         self.enqueue_req(connection)
 
-    def handle(self, conn: Connection) -> bool:
+    def enqueue_req(self, conn: Connection) -> None:
+        """Let a thread answer a request."""
+        self.tpool.submit(self._answer, conn)
+
+    def _answer(self, connection: Connection) -> None:
         """Answer a request, as far as the client takes it; called by a thread."""
-        is_kept = bool(super().handle(conn))
+        is_kept = False
         try:
-            conn.sock.flush()
+            is_kept = bool(self.handle(connection))
+        except BaseException:
+            self.log.exception("Error handling request")
+        try:
+            connection.sock.flush()
         except OSError:
-            conn.sock.unsent.clear()
-            return False
-        return is_kept
+            connection.sock.unsent.clear()
+            is_kept = False
+        self.method_queue.defer(self.finish_request, connection, is_kept)
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
         """Run the application; called by a thread."""
@@ -502,12 +521,8 @@ class BufferingWorker(ThreadWorker):
             req.force_close()
         return super().handle_request(req, conn)
 
-    def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
+    def finish_request(self, conn: Connection, is_kept: bool) -> None:
         """Write what is left of the answer, then wait for the next request or close."""
-        try:
-            is_kept = bool(not fs.cancelled() and fs.result())
-        except BaseException:  # noqa: BLE001 (it was logged)
-            is_kept = False
         conn.is_cut = conn.is_cut or conn.sock.is_overread or not is_kept
         if conn.sock.unsent:
             self._wait(conn, self._client_seconds, _WRITE, self._write)

@@ -6,12 +6,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 
+from modelhost.adaptive_pool import AdaptivePool
 from modelhost.backlog import Backlog
 from modelhost.environment import number
 from models_api.admission import refuse_on_this_thread
@@ -51,40 +53,50 @@ class Lanes:
         self, threads: int, maximum: int = 0, clients: Callable[[], int] = lambda: sys.maxsize
     ) -> None:
         """Make it; `clients` tells how many there are, as an overload ends when they are few."""
-        self._predictions = ThreadPoolExecutor(threads, "predictions")
+        self._predictions = AdaptivePool(threads)
         self._refusals = ThreadPoolExecutor(
             _THREADS_FOR_REFUSALS, "refusals", initializer=refuse_on_this_thread
         )
         self._others = ThreadPoolExecutor(_THREADS_FOR_OTHERS, "others")
-        self._backlog = Backlog(threads, maximum, waiting=_waiting_for_turns, clients=clients)
+        self._backlog = Backlog(threads, maximum, running=self._running, clients=clients)
 
-    def submit(self, handle: Callable[[Any], Any], connection: Any) -> Future[Any]:
+    def submit(self, handle: Callable[[Any], None], connection: Any) -> None:
         """Let a thread handle the request that the connection has received."""
         if not _is_posted(connection.sock):
-            return self._others.submit(handle, connection)
-        if not self._backlog.take(time.monotonic()):
-            return self._refusals.submit(handle, connection)
-        return self._predictions.submit(self._predict, handle, connection)
+            self._others.submit(handle, connection)
+        elif not self._backlog.take(time.monotonic()):
+            self._refusals.submit(handle, connection)
+        else:
+            self._predictions.submit(partial(self._predict, handle), connection)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether predictions wait for a thread."""
+        return self._predictions.is_behind
+
+    def look(self) -> None:
+        """See to it that they go on; to be called every now and then."""
+        self._predictions.look()
 
     def shutdown(self, wait: bool = True) -> None:
         """Take no more requests."""
-        for lane in (self._predictions, self._refusals, self._others):
+        for lane in (self._refusals, self._others):
             lane.shutdown(wait=wait)
 
-    def _predict(self, handle: Callable[[Any], Any], connection: Any) -> Any:
+    def _running(self) -> int:
+        registry = _registry()
+        waiting = registry.turns.waiting if registry is not None else 0
+        return self._predictions.at_work - waiting
+
+    def _predict(self, handle: Callable[[Any], None], connection: Any) -> None:
         try:
-            return handle(connection)
+            handle(connection)
         finally:
             self._backlog.end(time.monotonic())
 
 
 def _is_posted(connection: socket.socket) -> bool:
     return connection.recv(4, socket.MSG_PEEK) == b"POST"
-
-
-def _waiting_for_turns() -> int:
-    registry = _registry()
-    return registry.turns.waiting if registry is not None else 0
 
 
 def _registry() -> ModelRegistry | None:

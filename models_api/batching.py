@@ -16,6 +16,7 @@ from models_api.configuration import BatchingConfiguration
 from models_api.exceptions import DeadlineExceeded, Overloaded
 from models_api.fork import call_after_fork
 from models_api.request_context import RequestContext, current_request, shared_context
+from models_api.waiting import note_wait
 
 # Tens of microseconds less than time.sleep(0), where the system has it.
 _yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
@@ -128,10 +129,8 @@ class GroupCommit:
 
     def _enqueue(self, data: Any) -> _Row:
         if len(self._queue) >= self._max_queue_size:
-            waiting = len(self._queue)
-            raise Overloaded(
-                f"The model is busy, and {waiting} requests are waiting for it already."
-            )
+            depth = len(self._queue)
+            raise Overloaded(f"The model is busy, and {depth} requests are waiting for it already.")
         turn = threading.Lock()
         turn.acquire()
         row = _Row(data, turn)
@@ -145,6 +144,7 @@ class GroupCommit:
         """Return once the row has an outcome, or leads; True if it leads."""
         assert row.turn is not None  # noqa: S101 (for the type checker)
         timeout = -1 if self._timeout_seconds is None else self._timeout_seconds
+        note_wait()
         if not row.turn.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
             with self._lock:
                 # A row that leads by now has others depending on it.

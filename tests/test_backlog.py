@@ -24,7 +24,7 @@ class Worker:
         self._ends: list[float] = []
         self.clients = 10_000
         self._backlog = Backlog(
-            THREADS, maximum, waiting=self._waiting, clients=lambda: self.clients
+            THREADS, maximum, running=self._running, clients=lambda: self.clients
         )
 
     @property
@@ -48,8 +48,8 @@ class Worker:
         self._free = [max(now, free) + seconds for free in self._free]
         self._ends = [end + seconds for end in self._ends]
 
-    def _waiting(self) -> int:
-        return max(0, min(len(self._ends), THREADS) - self._at_once)
+    def _running(self) -> int:
+        return min(len(self._ends), THREADS, self._at_once)
 
 
 def moments(rate: float, seconds: float) -> Iterator[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -30,6 +30,22 @@ class Connection:
         self.sock.close()
 
 
+def submit(
+    lanes: Lanes, handle: Callable[[Connection], Any], connection: Connection
+) -> Future[Any]:
+    """Let the lanes handle a connection; the future has what comes of it."""
+    future: Future[Any] = Future()
+
+    def handle_and_tell(connection: Connection) -> None:
+        try:
+            future.set_result(handle(connection))
+        except Exception as error:  # noqa: BLE001 (whatever it is)
+            future.set_exception(error)
+
+    lanes.submit(handle_and_tell, connection)
+    return future
+
+
 class Workshop:
     """Two threads for predictions, at most three of which are in hand; none ends before told."""
 
@@ -43,7 +59,7 @@ class Workshop:
     def ask(self, request: bytes) -> Future[Any]:
         connection = Connection(request)
         self._connections.append(connection)
-        return self.lanes.submit(self._handle, connection)
+        return submit(self.lanes, self._handle, connection)
 
     def close(self) -> None:
         self.end.set()
@@ -99,6 +115,6 @@ def test_a_request_that_fails_gives_its_place_back() -> None:
     for _ in range(3):
         connection = Connection(b"POST")
         with pytest.raises(ZeroDivisionError):
-            pool.submit(lambda _: 1 // 0, connection).result(60)
+            submit(pool, lambda _: 1 // 0, connection).result(60)
         connection.close()
     pool.shutdown()

@@ -1,0 +1,140 @@
+"""A pool of threads of which no more work at a time than can be of use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from models_api.waiting import waits
+
+_FEW = 2
+_WEIGHT_OF_THE_LAST = 0.02
+_SHARE = 0.7
+"""Below one, so that threads which only wait for each other become fewer."""
+_SOME_WAIT = 0.05
+
+
+class Demand:
+    """How many threads are of use, judged by the jobs that were done so far.
+
+    Threads that compute in Python take turns with its lock, and each change of threads costs as
+    much as a good part of a small prediction: there a few threads do more than many. Threads that
+    wait for something else leave the processor to others, and many do more than a few.
+
+    Which it is, is seen from what jobs take of the clock and of the processor. Of `n` threads that
+    only wait for each other, each has the processor for one `n`th of the time; if they have it for
+    less, they wait for something else as well. So the number follows that ratio, a little below it.
+    But of jobs that wait to be done together, in a batch, there cannot be too many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.threads = most
+        """Nothing is known yet."""
+        # Of a job; moving averages.
+        self._seconds = 0.0
+        self._processor_seconds = 0.0
+        self._waited = 0.0
+        """Share of the jobs that waited for others."""
+
+    def learn(self, seconds: float, processor_seconds: float, has_waited: bool) -> None:
+        """Hear of a job that is done."""
+        self._seconds += _WEIGHT_OF_THE_LAST * (seconds - self._seconds)
+        change = processor_seconds - self._processor_seconds
+        self._processor_seconds += _WEIGHT_OF_THE_LAST * change
+        self._waited += _WEIGHT_OF_THE_LAST * (has_waited - self._waited)
+        if self._waited > _SOME_WAIT:
+            self.threads = self._most
+            return
+        ratio = self._seconds / max(self._processor_seconds, 1e-6)
+        self.threads = min(self._most, max(_FEW, int(1 + _SHARE * ratio)))
+
+    def want_more(self) -> None:
+        """Hear that one more would be of use, for now."""
+        self.threads = min(self._most, self.threads + 1)
+
+
+class AdaptivePool:
+    """Runs jobs, first come first served, on up to `most` threads, but wakes few where few will do.
+
+    `submit` and `look` are for one thread, such as a main loop.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._jobs: deque[tuple[Callable[[Any], object], Any]] = deque()
+        self._idle: list[threading.Lock] = []
+        """Of each idle thread the lock that wakes it; the last to fall asleep is the first up."""
+        self._threads = 0
+        self._at_work = 0
+        self._demand = Demand(most)
+        self._taken = self._taken_at_last_look = 0
+
+    def submit(self, handle: Callable[[Any], object], argument: Any) -> None:
+        """Let a thread call `handle`, which must not raise."""
+        with self._lock:
+            self._jobs.append((handle, argument))
+            if self._at_work < self._demand.threads:
+                self._wake_one()
+
+    @property
+    def at_work(self) -> int:
+        """Number of threads that have a job."""
+        return self._at_work
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether jobs wait for a thread."""
+        return bool(self._jobs)
+
+    def look(self) -> None:
+        """Let one more thread work if none has taken a job since the last look.
+
+        Call it every now and then: jobs that take long tell nothing of themselves before their end.
+        """
+        with self._lock:
+            if self._jobs and self._taken == self._taken_at_last_look:
+                self._demand.want_more()
+                self._wake_one()
+            self._taken_at_last_look = self._taken
+
+    def _wake_one(self) -> None:
+        if self._idle:
+            self._idle.pop().release()
+        elif self._threads < self._most:
+            self._threads += 1
+            # Whoever ends the process does not wait for a prediction that may never end.
+            threading.Thread(target=self._work, name="predictions", daemon=True).start()
+        else:
+            return
+        self._at_work += 1
+
+    def _work(self) -> None:
+        wake_up = threading.Lock()
+        wake_up.acquire()
+        while True:
+            job = self._take(wake_up)
+            if job is None:
+                wake_up.acquire()
+                continue
+            handle, argument = job
+            begun, processor_begun, waits_before = time.monotonic(), time.thread_time(), waits()
+            handle(argument)
+            del job, handle, argument
+            seconds = time.monotonic() - begun
+            processor_seconds = time.thread_time() - processor_begun
+            with self._lock:
+                self._demand.learn(seconds, processor_seconds, waits() > waits_before)
+
+    def _take(self, wake_up: threading.Lock) -> tuple[Callable[[Any], object], Any] | None:
+        with self._lock:
+            if self._jobs and self._at_work <= self._demand.threads:
+                self._taken += 1
+                return self._jobs.popleft()
+            self._at_work -= 1
+            self._idle.append(wake_up)
+            return None
