@@ -146,7 +146,7 @@ class PredictionView(ModelsAPIView):
         uses = batch_uses if is_batch else prediction_uses
         request, response = uses(self.hosted_model)
         return Operation(
-            id=f"predict_batch_{name}" if is_batch else f"predict_{name}",
+            id=f"predict_batch_{name}" if is_batch else f"predict_{_set_off(name)}",
             tag=name,
             summary=f"Predict a batch with {title}" if is_batch else f"Predict with {title}",
             description=details.description,
@@ -168,6 +168,11 @@ class PredictionView(ModelsAPIView):
     @classmethod
     def _restricts(cls) -> bool:
         return any(permission is not AllowAny for permission in cls.permission_classes)
+
+
+def _set_off(name: str) -> str:
+    """Put an underscore before a name with which `predict_` would be the batch of another model."""
+    return f"_{name}" if name.lstrip("_").startswith("batch_") else name
 
 
 class UnknownModelView(ModelsAPIView):

@@ -24,6 +24,7 @@ from models_api.serving import Predictor
 from models_api.urls import api_patterns
 from models_api.views import HealthView, ModelsView, PredictionView
 from tests.fakes.awkward import Echo, configuration
+from tests.fakes.models import DoublingModel
 from tests.in_process import InProcessService, component_name
 
 PREDICTION = "/api/models/numbers/prediction"
@@ -71,6 +72,33 @@ def test_operation_ids_are_unique() -> None:
         for operation in item.values()
     ]
     assert len(ids) == len(set(ids)) == 2 * len(Echo.all) + 5
+
+
+class BatchDoublingModel(DoublingModel):
+    qualified_name = "batch_doubling"
+
+
+class UnderscoredModel(DoublingModel):
+    qualified_name = "_batch_doubling"
+
+
+def test_a_model_whose_name_begins_with_batch_has_operation_ids_of_its_own() -> None:
+    models = (DoublingModel, BatchDoublingModel, UnderscoredModel)
+    class_paths = [f"{model.__module__}.{model.__name__}" for model in models]
+    made = InProcessService({"models": [{"class_path": path} for path in class_paths]})
+    OpenAPIV31SpecValidator(made.document).validate()
+    assert [
+        made.operation(model.qualified_name, route)["operationId"]
+        for model in models
+        for route in ("prediction", "prediction/batch")
+    ] == [
+        "predict_doubling",
+        "predict_batch_doubling",
+        "predict__batch_doubling",
+        "predict_batch_batch_doubling",
+        "predict___batch_doubling",
+        "predict_batch__batch_doubling",
+    ]
 
 
 def test_every_reference_leads_to_a_component() -> None:
