@@ -15,6 +15,7 @@ _LOOK_SECONDS = 0.01
 """For which one look at the backlog counts at most, for nobody knows what was before it."""
 _QUIET_SECONDS = 1.0
 _FEW_PER_THREAD = 0.5
+_SHORT_SECONDS = 0.075
 _WEIGHT_OF_THE_LAST = 0.1
 
 
@@ -26,10 +27,11 @@ class Backlog:
 
     A worker is overloaded once it has had more than two for each thread in hand for a tenth of a
     second, and the last of them would have waited for a quarter of one. A long queue then only
-    makes all of them late, so from there on no more may wait than are running. With that the
-    processor always has something to do, and who is taken is answered about as soon as without the
-    overload. It has ended when nothing had to be refused for a second, or when there are so few
-    clients that nobody would wait for a quarter of a second if all of them asked at once.
+    makes all of them late, so from there on no more may wait than are running, or than end within
+    75 ms. With that the processor always has something to do, and who is taken is answered about as
+    soon as without the overload. It has ended when nothing had to be refused for a second, or when
+    there are so few clients that nobody would wait for a quarter of a second if all of them asked
+    at once.
 
     Times are seconds on the monotonic clock.
     """
@@ -88,26 +90,35 @@ class Backlog:
             return self._in_hand >= self._maximum
         if self._in_hand >= _TOO_MANY_PER_THREAD * self._threads:
             return True
-        if now >= self._overloaded_until and not self._is_late(now):
-            return False
-        if not self._is_long(self._clients(), now):
-            self._overloaded_until = 0.0
-            return False
-        if self._in_hand < max(_FEW_PER_THREAD * self._threads, 2 * self._running()):
+        if not self._is_overloaded(now) or not self._is_enough(now):
             return False
         self._overloaded_until = now + _QUIET_SECONDS
         return True
 
+    def _is_overloaded(self, now: float) -> bool:
+        if now >= self._overloaded_until and not self._is_late(now):
+            return False
+        if self._seconds_until_end(self._clients(), now) < _LATE_SECONDS:
+            self._overloaded_until = 0.0
+            return False
+        return True
+
+    def _is_enough(self, now: float) -> bool:
+        """Whether there is something to do for a while, for a worker that is overloaded."""
+        if self._seconds_until_end(self._in_hand, now) < _SHORT_SECONDS:
+            return False
+        return self._in_hand >= max(_FEW_PER_THREAD * self._threads, 2 * self._running())
+
     def _is_late(self, now: float) -> bool:
         """Whether one more would have to wait for too long, and that not just for a moment."""
         since_the_last, self._last_look = now - self._last_look, now
-        is_long = self._is_long(self._in_hand, now)
-        if self._in_hand < _MANY_PER_THREAD * self._threads or not is_long:
+        is_short = self._seconds_until_end(self._in_hand, now) < _LATE_SECONDS
+        if is_short or self._in_hand < _MANY_PER_THREAD * self._threads:
             self._late_seconds = 0.0
             return False
         self._late_seconds += min(since_the_last, _LOOK_SECONDS)
         return self._late_seconds >= _LASTING_SECONDS
 
-    def _is_long(self, predictions: int, now: float) -> bool:
-        """Whether it takes long until so many have ended, if they go on to end as they do now."""
-        return predictions * max(self._seconds_between_ends, now - self._last_end) > _LATE_SECONDS
+    def _seconds_until_end(self, predictions: int, now: float) -> float:
+        """How long it takes until so many have ended, if they go on to end as they do now."""
+        return predictions * max(self._seconds_between_ends, now - self._last_end)
