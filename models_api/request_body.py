@@ -18,6 +18,8 @@ _JSON_MEDIA_TYPE = re.compile(r"application/([a-z0-9!#$&^_.+-]+\+)?json", re.IGN
 _TENSOR_MEDIA_TYPES = ("application/json", "application/octet-stream")
 _BEGINNINGS = (b",", b"[", b"{")
 """One of these stands before every value, but for a first one that is in nothing else."""
+_UNCOUNTED_BYTES = 65536
+"""Shorter JSON holds what it will: it cannot take much memory, and most requests are that short."""
 _READ_BYTES = 65536
 _DISCARDED_BYTES = 64 * 1024 * 1024
 
@@ -60,7 +62,8 @@ def read_json_body(request: HttpRequest) -> bytes:
     if request.META.get("CONTENT_TYPE") != "application/json":
         _require_json(request.META)
     body = _read_whole(request)
-    _require_few_values(body, len(body))
+    if len(body) > _UNCOUNTED_BYTES:
+        _require_few_values(body)
     return body
 
 
@@ -75,7 +78,8 @@ def read_tensor_body(request: HttpRequest, json_length: int | None) -> bytes:
     if request.META.get("CONTENT_TYPE", "application/json") not in _TENSOR_MEDIA_TYPES:
         _require_json(request.META)
     body = _read_whole(request)
-    _require_few_values(body, len(body) if json_length is None else json_length)
+    if len(body) > _UNCOUNTED_BYTES:
+        _require_few_values(body[:json_length])
     return body
 
 
@@ -143,16 +147,15 @@ def _read_sized(request: HttpRequest) -> bytes:
     return body
 
 
-def _require_few_values(body: bytes, json_length: int) -> None:
+def _require_few_values(json: bytes) -> None:
     """Refuse JSON that would take hundreds of times its size while it is validated.
 
     An empty list of two bytes takes half a kilobyte where it does not fit the schema.
     """
     limit = maximum_json_values()
     # No JSON holds more values than it has bytes.
-    if limit is None or json_length <= limit:
+    if limit is None or len(json) <= max(limit, _UNCOUNTED_BYTES):
         return
-    json = body if json_length >= len(body) else body[:json_length]
     # The first count is quick, but takes the content of strings for values, too.
     if _beginnings(json) > limit and _beginnings_outside_strings(json) > limit:
         raise PayloadTooLarge.of_values(limit)

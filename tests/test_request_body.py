@@ -156,6 +156,7 @@ def test_without_a_limit_every_size_is_read(make: Any) -> None:
     ],
 )
 def test_json_may_hold_as_many_values_as_the_limit_and_no_more(body: bytes, values: int) -> None:
+    body += b" " * 65536
     with override_settings(MODELS_API_MAX_JSON_VALUES=values):
         assert read_json_body(request(body)) == body
         assert read_tensor_body(request(body + b",,,,"), len(body)) == body + b",,,,"
@@ -182,6 +183,15 @@ def test_json_may_hold_as_many_values_as_the_limit_and_no_more(body: bytes, valu
 )
 def test_what_is_large_for_a_reason_passes_by_default(body: bytes) -> None:
     assert read_json_body(request(body)) == body
+
+
+def test_short_json_may_hold_any_number_of_values() -> None:
+    body = b"[" * 65536
+    with override_settings(MODELS_API_MAX_JSON_VALUES=1):
+        assert read_json_body(request(body)) == body
+        assert read_tensor_body(request(body + b","), 65536) == body + b","
+        with pytest.raises(PayloadTooLarge):
+            read_json_body(request(body + b","))
 
 
 def test_values_can_be_left_uncounted() -> None:

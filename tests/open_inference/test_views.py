@@ -355,13 +355,13 @@ def test_an_index_that_nobody_can_make_is_refused(client: Client, given: bytes, 
 
 
 def test_a_request_with_too_many_values_is_refused_unless_they_are_binary(client: Client) -> None:
-    data = b"," * 400
-    tensor = {"name": "x", "shape": [400], "datatype": "UINT8"}
+    data = b"," * 40_000
+    tensor = {"name": "x", "shape": [40_000], "datatype": "UINT8"}
     header = json.dumps(
         {"inputs": [{**tensor, "parameters": {"binary_data_size": len(data)}}]}
     ).encode()
     with override_settings(MODELS_API_MAX_JSON_VALUES=300):
-        in_json = infer(client, {"inputs": [{**tensor, "data": [1] * 400}]})
+        in_json = infer(client, {"inputs": [{**tensor, "data": [1] * 40_000}]})
         binary = client.post(
             "/v2/models/echo/infer",
             header + data,
