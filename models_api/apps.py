@@ -123,7 +123,7 @@ class ModelsAPIConfig(AppConfig):
         if patience_seconds is not None:
             registry.admission.watch(Watchdog(registry.admission, patience_seconds).start)
         if self.metrics is not None:
-            self.metrics.models.watch(registry)
+            self.metrics.watch(registry)
         if makes_traces():
             # Late, because not every service has OpenTelemetry.
             from models_api.tracing import traced_stages  # noqa: PLC0415

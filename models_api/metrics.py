@@ -12,9 +12,11 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from models_api.admission import Admission
 from models_api.configuration import MetricsConfiguration
 from models_api.http_metrics import HTTPMetrics
 from models_api.model_metrics import ModelMetrics
+from models_api.registry import ModelRegistry
 from models_api.server_directory import MULTIPROCESS_VARIABLE
 from models_api.shared_values import Key, SharedValues, Totals
 
@@ -33,6 +35,12 @@ class Metrics(Collector):
         self.models = ModelMetrics(self.shared)
         self.shared.on_open = self.models.publish
         self.http.on_first_request = self.start_worker
+        self._admission: Admission | None = None
+
+    def watch(self, registry: ModelRegistry) -> None:
+        """Measure the models of the service."""
+        self.models.watch(registry)
+        self._admission = registry.admission
 
     def start_worker(self) -> None:
         """Count this process among the workers; it counts as lost if it ends in the midst."""
@@ -43,7 +51,9 @@ class Metrics(Collector):
         util.Finalize(None, self._end_worker, args=(first, os.getpid()), exitpriority=0)
 
     def _end_worker(self, first: int, pid: int) -> None:
-        if pid == os.getpid():
+        # One that stops because a prediction hangs has come to no good end.
+        is_hung = self._admission is not None and self._admission.is_hung
+        if pid == os.getpid() and not is_hung:
             with self.shared.lock:
                 self.shared.values[first + _ENDED] = 1
 
@@ -74,7 +84,7 @@ def _worker_families(totals: Totals) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "modelhost_worker_deaths",
-        "Worker processes that were killed or crashed.",
+        "Worker processes that were killed, crashed, or gave up on a prediction.",
         started - alive - ended,
     )
 

@@ -17,6 +17,7 @@ import yaml
 
 from tests.end_to_end.load import CONNECTING, Ask, Load, Outcome
 from tests.end_to_end.raw_http import head
+from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import Server
 
 # Several servers start in some of these tests, and each waits for much.
@@ -342,6 +343,7 @@ def test_a_model_that_finds_no_memory_fails_that_request_alone() -> None:
         assert failed.status_code == 500, failed.text
         assert failed.json()["type"] == "ServiceError"
         assert "MemoryError" in server.log
+        assert value(samples(server), "model_predictions_total", outcome="failure") == 1
         with Load(server.port, ASKS, connections=4, requests=100) as load:
             load.join()
         assert not load.failures()

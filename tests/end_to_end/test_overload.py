@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import Server
 
 FAKES = "tests.fakes.overload"
@@ -131,7 +132,9 @@ def test_a_worker_whose_prediction_never_ends_is_replaced_and_the_others_serve_o
         {"class_path": f"{FAKES}.HurriedModel", "timeout_seconds": 0.5},
     ]
     with start(
-        {"models": models}, MODELHOST_WORKERS="2", MODELHOST_HUNG_PREDICTION_SECONDS="1"
+        {"models": models, "metrics": {"enabled": True}},
+        MODELHOST_WORKERS="2",
+        MODELHOST_HUNG_PREDICTION_SECONDS="1",
     ) as server:
         late = httpx.post(f"{server.url}{HURRIED}", json={"never": True}, timeout=60)
         statuses: list[int] = []
@@ -156,8 +159,13 @@ def test_a_worker_whose_prediction_never_ends_is_replaced_and_the_others_serve_o
             return len(processes - {hung}) == 2 and not Path(f"/proc/{hung}").exists()
 
         wait_until(both_serve, "two workers")
+        found = samples(server)
     assert (late.status_code, late.json()["type"]) == (504, "DeadlineExceeded")
     assert set(statuses) == {200}
+    # Where the machine is so busy that another prediction takes a second, that one is replaced too.
+    assert value(found, "modelhost_worker_deaths_total") >= 1
+    assert value(found, "model_predictions_total", outcome="deadline_exceeded") == 1
+    assert value(found, "model_predictions_total", outcome="success") == len(statuses)
     assert "A prediction of hurried has not ended" in log
     assert "tests/fakes/overload.py" in log
 
