@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from benchmarks import environments
 from benchmarks.processes import RunningServer
 from benchmarks.rows import ROWS
-from benchmarks.servers import TUNED
+from benchmarks.servers import GRANIAN, TUNED
 from tests.end_to_end.load import Ask, Load
 
 MULTIPLES = (0.8, 1.0, 2.0, 10.0)
@@ -21,6 +21,13 @@ _CONNECTIONS = 600
 """More than the service has in hand at a time, so that what is due is also sent."""
 _SATURATING_CONNECTIONS = 32
 _PROBES_PER_SECOND = 20
+_SERVERS = {
+    TUNED.name: TUNED,
+    # It has no lanes, so that a maximum has to keep some of its 32 threads free.
+    GRANIAN.name: replace(
+        GRANIAN, variables={**GRANIAN.variables, "MODELHOST_MAX_CONCURRENT_PREDICTIONS": "16"}
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def measure(
     target: Target, *, seconds: float, multiples: Sequence[float] = MULTIPLES
 ) -> Iterator[Step]:
     """Find out the capacity, then offer multiples of it, each for some seconds."""
-    per_second = capacity(target, seconds / 2)
+    per_second = capacity(target, min(seconds / 2, 10))
     for multiple in multiples:
         yield offer(target, multiple, multiple * per_second, seconds)
 
@@ -118,17 +125,19 @@ def offer(target: Target, multiple: float, rate: float, seconds: float) -> Step:
 
 
 def main() -> None:
-    """Measure a random forest without batching, on two workers, and print what clients saw."""
+    """Measure a model on two workers, and print what clients saw."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10, help="for each step (default: 10)")
+    parser.add_argument("--seconds", type=float, default=60, help="for each step (default: 60)")
+    parser.add_argument("--server", choices=_SERVERS, default=TUNED.name)
     options = parser.parse_args()
+    server = _SERVERS[options.server]
     with TemporaryDirectory() as folder:
         configuration = Path(folder) / "overload.yaml"
         # JSON is YAML too.
         models = [{"class_path": "benchmarks.models.RandomForestModel"}]
         configuration.write_text(json.dumps({"models": models}), encoding="utf-8")
-        variables = {**TUNED.variables, "REST_CONFIG": str(configuration)}
-        server = replace(TUNED, variables={**variables, "MODELHOST_LOG_LEVEL": "WARNING"})
+        variables = {**server.variables, "REST_CONFIG": str(configuration)}
+        server = replace(server, variables={**variables, "MODELHOST_LOG_LEVEL": "WARNING"})
         with RunningServer(
             server,
             environments.prepare(server.environment, print),
@@ -136,6 +145,7 @@ def main() -> None:
             models=("random_forest",),
             workers=2,
         ) as running:
+            running.give_way()
             path = server.path.format(model="random_forest")
             target = Target(running.port, flower(path), running.memory_bytes)
             for step in measure(target, seconds=options.seconds):
