@@ -66,6 +66,7 @@ coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_a
 	@status=0; \
 	$(BIN)/coverage run -m pytest $(PYTEST_PARALLEL) -m "not long" $(PYTEST_ARGS) || status=$$?; \
 	echo "Adding up what each process covered ..."; \
+	$(BIN)/python .ci/coverage_data.py .; \
 	$(BIN)/coverage combine --quiet; \
 	$(BIN)/coverage html --quiet --fail-under 0; \
 	$(BIN)/coverage report || status=$$?; \
