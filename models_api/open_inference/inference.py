@@ -86,8 +86,11 @@ class InferencePredictor:
         if parsed is not None:
             return parsed
         batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
+        written = to_json(rows.values)
+        # Both at once would take twice the memory.
+        rows.values.clear()
         try:
-            data = stages.parse(b'{"inputs":' + to_json(rows.values) + b"}", batch_schema)
+            data = stages.parse(b'{"inputs":' + written + b"}", batch_schema)
         except InvalidInput as error:
             raise tensor_error(error, taken) from None
         inputs: list[Any] = data.inputs  # type: ignore[attr-defined]
