@@ -108,7 +108,7 @@ PARSE_DETAIL = {"location": [], "type": "parse_error", "message": "Broken."}
             },
         ),
         (
-            PayloadTooLarge(7),
+            PayloadTooLarge.of_bytes(7),
             413,
             {
                 "type": "PayloadTooLarge",
