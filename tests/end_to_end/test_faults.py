@@ -118,8 +118,11 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(preload: str) -> No
             load.wait_for(50)
             wait_until(lambda: len(workers(more)) == 2, "both workers answer")
             victim = workers(more)[0]
+            killed = time.monotonic()
             os.kill(victim, signal.SIGKILL)
             wait_until(lambda: len(set(workers(more)) - {victim}) == 2, "the worker is replaced")
+            # 3 s are promised, which a machine that is busy with other tests cannot keep.
+            print(f"full capacity {time.monotonic() - killed:.2f} s after kill -9")  # noqa: T201
             load.wait_for(50)
         lost = load.failures()
         assert len(more.failures()) <= 1
