@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ class Step:
     others: int
     """Answers that were neither, and requests without any."""
     health_p99_ms: float
+    """Infinite if one of the probes failed."""
     megabytes_before: float
     megabytes_after: float
 
@@ -118,7 +120,7 @@ def offer(target: Target, multiple: float, rate: float, seconds: float) -> Step:
         statuses[503] / seconds,
         1000 * load.percentile(99, 503) if statuses[503] else 0.0,
         load.count - statuses[200] - statuses[503],
-        1000 * health.percentile(99),
+        1000 * health.percentile(99) if not health.failures() else math.inf,
         before / 1e6,
         after / 1e6,
     )
