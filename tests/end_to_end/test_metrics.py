@@ -264,4 +264,7 @@ def test_a_worker_that_ends_in_peace_is_no_death() -> None:
         server.process.send_signal(signal.SIGHUP)
         wait_for(lambda: (starts_seen(server) or 0) >= before + 2)
         wait_for(lambda: value(samples(server), "modelhost_workers") == 2)
-        assert value(samples(server), "modelhost_worker_deaths_total") == 0
+        found = samples(server)
+        assert value(found, "modelhost_worker_deaths_total") == 0
+        assert value(found, "model_ready", model="batching") == 1
+        assert value(found, "model_load_seconds", model="batching") > 0
