@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -55,7 +55,11 @@ current_request: ContextVar[RequestContext | None] = ContextVar("current_request
 
 def request_id(given: str | None) -> str:
     """Return the id that the client gave if it can do no harm, else a new one."""
-    return given if given and _WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
+    if given and _WELL_FORMED.fullmatch(given):
+        return given
+    # Nothing secret. The system's source of chance would let another thread have the interpreter,
+    # and the change of threads takes longer than all the rest of what is done for the id.
+    return f"{random.getrandbits(128):032x}"
 
 
 def shared_context(contexts: Sequence[RequestContext]) -> RequestContext | None:
