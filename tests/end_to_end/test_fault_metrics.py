@@ -53,6 +53,10 @@ def server(gates: Path) -> Iterator[Server]:
         },
         ready_path="/api/health/startup",
     ) as started:
+        # A connection for each request: a kept one may be that of the worker that has just died.
+        started.client.close()
+        once = httpx.Limits(max_keepalive_connections=0)
+        started.client = httpx.Client(base_url=started.url, timeout=100, limits=once)
         yield started
 
 
@@ -192,7 +196,6 @@ def samples_of_the_next_worker(server: Server, before: Samples) -> Samples:
     """Wait until a worker has started after what was found before."""
     starts, deadline = value(before, "modelhost_worker_starts_total"), time.monotonic() + 60
     while time.monotonic() < deadline:
-        # A kept connection may be that of the worker that has just died.
         with suppress(httpx.TransportError):
             found = samples(server)
             if value(found, "modelhost_worker_starts_total") > starts:
