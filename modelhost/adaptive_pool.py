@@ -106,9 +106,13 @@ class AdaptivePool:
         if self._idle:
             self._idle.pop().release()
         elif self._threads < self._most:
-            self._threads += 1
             # Whoever ends the process does not wait for a prediction that may never end.
-            threading.Thread(target=self._work, name="predictions", daemon=True).start()
+            thread = threading.Thread(target=self._work, name="predictions", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no room for it now; the next look tries again
+                return
+            self._threads += 1
         else:
             return
         self._at_work += 1

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from modelhost.adaptive_pool import AdaptivePool, Demand
 
 MANY = 1000
@@ -59,6 +61,22 @@ def test_a_thread_that_had_nothing_to_do_takes_the_next_job() -> None:
         end = threading.Event()
         pool.submit(lambda _, end=end: end.set(), None)  # type: ignore[misc]
         assert end.wait(60)
+
+
+def test_a_job_waits_until_the_system_has_room_for_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    end = threading.Event()
+    pool = AdaptivePool(2)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", start)
+        pool.submit(lambda _: end.set(), None)
+        pool.look()
+    assert (pool.is_behind, pool.at_work) == (True, 0)
+    look_until(pool, end.is_set)
 
 
 def test_all_threads_are_wanted_before_anything_is_known() -> None:
