@@ -70,7 +70,9 @@ def starts_seen(server: Server) -> float | None:
 
 def predict(server: Server, number: int, path: str = PREDICTION) -> tuple[int, int]:
     """The status of the answer, and the process that gave it."""
-    response = server.client.post(path, json={"value": number})
+    # A connection that is kept would stay with the worker that has it.
+    headers = {"Connection": "close"}
+    response = server.client.post(path, json={"value": number}, headers=headers)
     return response.status_code, response.json().get("process", 0)
 
 

@@ -55,8 +55,8 @@ SERVERS = [
 ]
 
 
-def predict(server: Server, value: int) -> dict[str, Any]:
-    response = server.client.post(PREDICTION, json={"value": value})
+def predict(server: Server, value: int, **headers: str) -> dict[str, Any]:
+    response = server.client.post(PREDICTION, json={"value": value}, headers=headers)
     assert response.status_code == 200, response.text
     body: dict[str, Any] = response.json()
     return body
@@ -69,7 +69,9 @@ def test_two_workers_share_the_requests_and_answer_them_right(start: Callable[[]
     deadline = time.monotonic() + 60
     with start() as server, ThreadPoolExecutor(16) as pool:
         while len(processes) < 2 and time.monotonic() < deadline:
-            bodies = list(pool.map(lambda value: predict(server, value), range(200)))
+            # A connection that is kept would stay with the worker that has it.
+            answers = pool.map(lambda value: predict(server, value, Connection="close"), range(200))
+            bodies = list(answers)
             assert [body["value"] for body in bodies] == [2 * value for value in range(200)]
             processes.update(body["process"] for body in bodies)
     assert len(processes) == 2

@@ -14,7 +14,10 @@ from tests.end_to_end.server import Server
 from tests.end_to_end.slow_clients import KINDS, SlowClients, never_reading
 
 CONFIGURATION: dict[str, Any] = {
-    "models": [{"class_path": "tests.fakes.life_cycle.Quick"}],
+    "models": [
+        {"class_path": "tests.fakes.life_cycle.Quick"},
+        {"class_path": "tests.fakes.overload.WaitingModel"},
+    ],
     "metrics": {"enabled": True},
 }
 ROWS = 16
@@ -27,10 +30,13 @@ MANY = Ask(
     b'{"predictions":[%s]}' % b",".join([b'{"doubled":8.0}'] * ROWS),
 )
 ASKS = [ONE] * 9 + [MANY]
+WAITING = Ask("POST", "/api/models/waiting/prediction", b"{}")
 PREDICTIONS_OF_TEN = 9 + ROWS
 SLOW_CLIENTS = 200
 REQUESTS = 200_000
 WARM_UP = 50_000
+MORE = 20_000
+LOOKS = 3
 # Of two workers with 16 for predictions and a few for the rest, which start as they are needed.
 MOST_THREADS = 2 * (16 + 8) + 1
 
@@ -47,6 +53,7 @@ def test_half_a_million_predictions_leave_nothing_behind() -> None:
     tuned = ("-c", "python:modelhost.gunicorn_conf")
     with Server(CONFIGURATION, *tuned, environment=environment) as server:
         idle = Resources(server).open_files
+        let_all_threads_work(server)
         serve(server, WARM_UP)
         wait_until(lambda: Resources(server).open_files <= idle)
         before = Resources(server)
@@ -54,6 +61,15 @@ def test_half_a_million_predictions_leave_nothing_behind() -> None:
         assert REQUESTS / 10 * PREDICTIONS_OF_TEN >= 500_000
         wait_until(lambda: Resources(server).open_files <= idle)
         after = Resources(server)
+        served = WARM_UP + REQUESTS
+        # Memory goes up and down by some percent; what is lost for good, it never has again.
+        for _ in range(LOOKS):
+            if after.memory < 1.05 * before.memory:
+                break
+            serve(server, MORE)
+            served += MORE
+            wait_until(lambda: Resources(server).open_files <= idle)
+            after = Resources(server)
         print(f"{before} before, {after} after; health {health.percentile(99):.3f} s")  # noqa: T201
         assert after.processes == before.processes
         assert after.threads <= MOST_THREADS
@@ -62,9 +78,15 @@ def test_half_a_million_predictions_leave_nothing_behind() -> None:
         counted = sum(
             float(line.rsplit(" ", 1)[1])
             for line in server.client.get("/metrics").text.splitlines()
-            if line.startswith("model_predictions_total{")
+            if line.startswith("model_predictions_total{") and 'model="quick"' in line
         )
-        assert counted == WARM_UP + REQUESTS  # it counts requests
+        assert counted == served  # it counts requests
+
+
+def let_all_threads_work(server: Server) -> None:
+    """Have more predictions that wait than there are threads, as threads start when needed."""
+    with Load(server.port, [WAITING], 48, requests=1000) as load:
+        load.join(timeout=100)
 
 
 def serve(server: Server, requests: int) -> Load:
