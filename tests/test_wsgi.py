@@ -55,9 +55,9 @@ def test_importing_it_loads_the_models(tmp_path: Path, model: str, state: str) -
 def test_what_is_loaded_is_left_out_of_garbage_collection(tmp_path: Path) -> None:
     program = """
 import gc
-assert not gc.get_freeze_count()
+frozen = gc.get_freeze_count()  # some are from the start, in Python 3.12
 from modelhost.wsgi import application
-while not gc.get_freeze_count():
+while gc.get_freeze_count() == frozen:
     pass
 print(gc.is_tracked(application), any(each is application for each in gc.get_objects()))
 """
