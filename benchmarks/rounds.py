@@ -80,6 +80,7 @@ class Contest:
                 models=served,
                 workers=self._plan.workers,
             ) as running:
+                running.give_way()
                 for model in served:
                     self._measure(running, number, model)
                 seconds = running.seconds_to_first_prediction
