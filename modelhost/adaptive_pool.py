@@ -60,12 +60,13 @@ class Demand:
 class AdaptivePool:
     """Runs jobs, first come first served, on up to `most` threads, but wakes few where few will do.
 
-    `submit` and `look` are for one thread, such as a main loop.
+    What is not said to be called by any thread is for one, such as a main loop.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
+        self._all_taken = threading.Event()
         self._jobs: deque[tuple[Callable[[Any], object], Any]] = deque()
         self._idle: list[threading.Lock] = []
         """Of each idle thread the lock that wakes it; the last to fall asleep is the first up."""
@@ -75,21 +76,43 @@ class AdaptivePool:
         self._taken = self._taken_at_last_look = 0
 
     def submit(self, handle: Callable[[Any], object], argument: Any) -> None:
-        """Let a thread call `handle`, which must not raise."""
+        """Let a thread call `handle`, which must not raise, once `wake` is called."""
+        self._jobs.append((handle, argument))
+
+    def wake(self) -> None:
+        """Wake as many threads as are of use for what was submitted.
+
+        That is a call of its own as a thread that wakes up takes the interpreter from whoever goes
+        on to submit.
+        """
+        if not self._jobs:
+            return
         with self._lock:
-            self._jobs.append((handle, argument))
-            if self._at_work < self._demand.threads:
+            for _ in range(min(len(self._jobs), self._demand.threads - self._at_work)):
                 self._wake_one()
 
     @property
     def at_work(self) -> int:
-        """Number of threads that have a job."""
+        """Number of threads that have a job; to be called by any thread."""
         return self._at_work
 
     @property
     def is_behind(self) -> bool:
-        """Whether jobs wait for a thread."""
+        """Whether jobs wait for a thread; to be called by any thread."""
         return bool(self._jobs)
+
+    def wait_until_taken(self, seconds: float) -> None:
+        """Wait until each job has a thread, but not for longer than that.
+
+        Nor for few jobs, which may be those that the threads have been woken for.
+        """
+        if len(self._jobs) <= self._at_work:
+            return
+        with self._lock:
+            if not self._jobs:
+                return
+            self._all_taken.clear()
+        self._all_taken.wait(seconds)
 
     def look(self) -> None:
         """Let one more thread work if none has taken a job since the last look.
@@ -138,7 +161,10 @@ class AdaptivePool:
         with self._lock:
             if self._jobs and self._at_work <= self._demand.threads:
                 self._taken += 1
-                return self._jobs.popleft()
+                job = self._jobs.popleft()
+                if not self._jobs and not self._all_taken.is_set():
+                    self._all_taken.set()
+                return job
             self._at_work -= 1
             self._idle.append(wake_up)
             return None

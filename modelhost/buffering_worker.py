@@ -32,6 +32,8 @@ from models_api.exceptions import ConfigurationError
 
 _TICK_SECONDS = 0.1
 _LOOK_SECONDS = 0.01
+_PATIENCE_SECONDS = 0.002
+"""For which the main loop leaves the interpreter to threads that have enough to do."""
 _IDLE_SECONDS_WHEN_STOPPING = 2.0
 """A request may be under way on a connection that was just promised to be kept."""
 _DRAIN_SECONDS = 0.1
@@ -144,6 +146,15 @@ class Connection(TConn):
         super().init()
         self.parser.unreader.unread(bytes(self.sock.received))
         self.sock.received.clear()
+
+    def flush(self) -> bool:
+        """Send what the client takes of the answer; whether it is still there to take any."""
+        try:
+            self.sock.flush()
+        except OSError:
+            self.sock.unsent.clear()
+            return False
+        return True
 
     def begin(self) -> None:
         """Take back what the parser has read of the next request."""
@@ -302,14 +313,22 @@ class BufferingWorker(ThreadWorker):
             self.wait_for_and_dispatch_events(left)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait for events, and see to them; look after the threads meanwhile."""
-        if not self.tpool.is_behind:
-            super().wait_for_and_dispatch_events(timeout)
-            return
-        super().wait_for_and_dispatch_events(min(timeout, _LOOK_SECONDS))
-        if (now := time.monotonic()) > self._next_look:
+        """Wait for events, and see to all of them before threads go on with what they bring.
+
+        The main loop and the threads take turns with the interpreter, and to change turns costs as
+        much as a good part of a small prediction. So while there is enough to do the main loop
+        doesn't ask for it, and then reads and writes for many clients at once.
+        """
+        predictions = self.tpool.predictions
+        was_behind = predictions.is_behind
+        if was_behind:
+            predictions.wait_until_taken(_PATIENCE_SECONDS)
+            timeout = min(timeout, _LOOK_SECONDS)
+        super().wait_for_and_dispatch_events(timeout)
+        predictions.wake()
+        if was_behind and (now := time.monotonic()) > self._next_look:
             self._next_look = now + _LOOK_SECONDS
-            self.tpool.look()
+            predictions.look()
 
     def _stop(self) -> None:
         self.alive = False
@@ -502,16 +521,14 @@ class BufferingWorker(ThreadWorker):
         self.tpool.submit(self._answer, conn)
 
     def _answer(self, connection: Connection) -> None:
-        """Answer a request, as far as the client takes it; called by a thread."""
+        """Answer a request; called by a thread."""
         is_kept = False
         try:
             is_kept = bool(self.handle(connection))
         except BaseException:
             self.log.exception("Error handling request")
-        try:
-            connection.sock.flush()
-        except OSError:
-            connection.sock.unsent.clear()
+        # A thread that has more to do goes on with it, and the main loop sends.
+        if not self.tpool.predictions.is_behind and not connection.flush():
             is_kept = False
         self.method_queue.defer(self.finish_request, connection, is_kept)
 
@@ -523,6 +540,7 @@ class BufferingWorker(ThreadWorker):
 
     def finish_request(self, conn: Connection, is_kept: bool) -> None:
         """Write what is left of the answer, then wait for the next request or close."""
+        is_kept = conn.flush() and is_kept
         conn.is_cut = conn.is_cut or conn.sock.is_overread or not is_kept
         if conn.sock.unsent:
             self._wait(conn, self._client_seconds, _WRITE, self._write)
@@ -530,9 +548,7 @@ class BufferingWorker(ThreadWorker):
             self._after_answer(conn)
 
     def _write(self, connection: Connection) -> None:
-        try:
-            connection.sock.flush()
-        except OSError:
+        if not connection.flush():
             self._drop(connection)
             return
         connection.deadline = time.monotonic() + self._client_seconds

@@ -53,7 +53,7 @@ class Lanes:
         self, threads: int, maximum: int = 0, clients: Callable[[], int] = lambda: sys.maxsize
     ) -> None:
         """Make it; `clients` tells how many there are, as an overload ends when they are few."""
-        self._predictions = AdaptivePool(threads)
+        self.predictions = AdaptivePool(threads)
         self._refusals = ThreadPoolExecutor(
             _THREADS_FOR_REFUSALS, "refusals", initializer=refuse_on_this_thread
         )
@@ -61,22 +61,16 @@ class Lanes:
         self._backlog = Backlog(threads, maximum, running=self._running, clients=clients)
 
     def submit(self, handle: Callable[[Any], None], connection: Any) -> None:
-        """Let a thread handle the request that the connection has received."""
+        """Let a thread handle the request that the connection has received.
+
+        A prediction begins once `predictions` are woken.
+        """
         if not _is_posted(connection.sock):
             self._others.submit(handle, connection)
         elif not self._backlog.take(time.monotonic()):
             self._refusals.submit(handle, connection)
         else:
-            self._predictions.submit(partial(self._predict, handle), connection)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether predictions wait for a thread."""
-        return self._predictions.is_behind
-
-    def look(self) -> None:
-        """See to it that they go on; to be called every now and then."""
-        self._predictions.look()
+            self.predictions.submit(partial(self._predict, handle), connection)
 
     def shutdown(self, wait: bool = True) -> None:
         """Take no more requests."""
@@ -86,7 +80,7 @@ class Lanes:
     def _running(self) -> int:
         registry = _registry()
         waiting = registry.turns.waiting if registry is not None else 0
-        return self._predictions.at_work - waiting
+        return self.predictions.at_work - waiting
 
     def _predict(self, handle: Callable[[Any], None], connection: Any) -> None:
         try:

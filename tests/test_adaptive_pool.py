@@ -20,6 +20,7 @@ def test_jobs_are_done_in_their_order() -> None:
     for number in range(100):
         pool.submit(done.append, number)
     pool.submit(lambda _: end.set(), None)
+    pool.wake()
     assert end.wait(60)
     assert done == list(range(100))
     assert not pool.is_behind
@@ -31,6 +32,7 @@ def test_jobs_that_wait_for_something_are_done_side_by_side() -> None:
     together = threading.Barrier(9, timeout=60)
     for _ in range(8):
         pool.submit(lambda _: together.wait(), None)
+    pool.wake()
     look_until(pool, lambda: not pool.is_behind)
     together.wait()
 
@@ -46,6 +48,7 @@ def test_no_more_threads_are_started_than_allowed() -> None:
 
     for _ in range(10):
         pool.submit(note, None)
+    pool.wake()
     for _ in range(20):
         pool.look()
     look_until(pool, lambda: len(names) == 3)
@@ -60,6 +63,7 @@ def test_a_thread_that_had_nothing_to_do_takes_the_next_job() -> None:
     for _ in range(50):
         end = threading.Event()
         pool.submit(lambda _, end=end: end.set(), None)  # type: ignore[misc]
+        pool.wake()
         assert end.wait(60)
 
 
@@ -74,9 +78,44 @@ def test_a_job_waits_until_the_system_has_room_for_a_thread(
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", start)
         pool.submit(lambda _: end.set(), None)
+        pool.wake()
         pool.look()
     assert (pool.is_behind, pool.at_work) == (True, 0)
     look_until(pool, end.is_set)
+
+
+def test_nothing_begins_before_the_threads_are_woken() -> None:
+    end = threading.Event()
+    pool = AdaptivePool(2)
+    pool.submit(lambda _: end.set(), None)
+    assert not end.wait(0.05)
+    assert (pool.is_behind, pool.at_work) == (True, 0)
+    pool.wake()
+    assert end.wait(60)
+
+
+def test_a_wait_ends_once_the_last_job_has_a_thread() -> None:
+    for _ in range(10):
+        pool = AdaptivePool(1)
+        for _ in range(10):
+            pool.submit(lambda _: time.sleep(0.005), None)
+        pool.wake()
+        begun = time.monotonic()
+        pool.wait_until_taken(60)
+        assert not pool.is_behind
+        assert time.monotonic() < begun + 30
+
+
+def test_nobody_waits_for_longer_than_asked_or_for_nothing() -> None:
+    pool = AdaptivePool(1)
+    pool.wait_until_taken(60)
+    end = threading.Event()
+    for _ in range(2):
+        pool.submit(lambda _: end.wait(60), None)
+    pool.wake()
+    pool.wait_until_taken(0.001)
+    assert pool.is_behind
+    end.set()
 
 
 def test_all_threads_are_wanted_before_anything_is_known() -> None:

@@ -43,6 +43,7 @@ def submit(
             future.set_exception(error)
 
     lanes.submit(handle_and_tell, connection)
+    lanes.predictions.wake()
     return future
 
 
