@@ -55,6 +55,7 @@ class Bench:
     def load(self, running: RunningServer, model: str, connections: int) -> load.Load:
         """Put load on a model for the seconds of the plan."""
         seconds = self.plan.seconds
+        running.give_way()
         command = load.predict_command(
             running.server, running.url(model), model, connections, seconds
         )

@@ -137,6 +137,7 @@ def _together(bench: Bench, running: RunningServer, *, binary: bool) -> load.Loa
 def _load(
     bench: Bench, running: RunningServer, body: bytes, header_length: int, connections: int
 ) -> load.Load:
+    running.give_way()
     path: Path = bench.plan.logs / "tensors.body"
     path.write_bytes(body)
     # In binary, strings have no quotation marks.
