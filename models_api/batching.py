@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -264,6 +264,20 @@ class BatchingDecorator(MLModelDecorator):
         """Predict at once for rows that came together."""
         results: Sequence[Any] = self._model.predict_batch(data)
         return results
+
+
+class ColumnBatchingDecorator(BatchingDecorator):
+    """The same for a model that can predict columns: only a class says whether it can."""
+
+    def predict_columns(self, columns: Mapping[str, Any]) -> Any:
+        """Predict at once for rows that came together."""
+        return self._model.predict_columns(columns)
+
+
+def batching_decorator(model: MLModel) -> type[BatchingDecorator]:
+    """Choose the decorator that can do what the model can."""
+    can = hasattr(type(model), "predict_columns")
+    return ColumnBatchingDecorator if can else BatchingDecorator
 
 
 def group_commit(model: MLModel) -> GroupCommit | None:

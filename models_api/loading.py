@@ -16,7 +16,7 @@ from typing import Any, cast
 from ml_base import MLModel, MLModelDecorator
 from pydantic import BaseModel
 
-from models_api.batching import BatchingDecorator
+from models_api.batching import batching_decorator
 from models_api.configuration import (
     QUALIFIED_NAME_PATTERN,
     BatchingConfiguration,
@@ -195,7 +195,7 @@ class ModelStack:
         """Make the model, which runs every `__init__`, and whatever they raise comes out."""
         model = self.model.cls(**self.model.arguments)
         if self.batching is not None:
-            model = BatchingDecorator(model, self.batching, self.timeout_seconds)
+            model = batching_decorator(model)(model, self.batching, self.timeout_seconds)
         for layer in self.decorators:
             model = _decorate(layer, model)
         return cast(MLModel, model)

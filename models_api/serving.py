@@ -5,7 +5,7 @@ Nothing here knows HTTP: every protocol is a thin layer on `Predictor` and `Batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -96,22 +96,64 @@ def predict_rows(hosted_model: HostedModel, rows: list[Any], place: str) -> byte
 
 
 def predict_chunks(
-    hosted_model: HostedModel, rows: list[Any], place: str, gather: Gather[T]
+    hosted_model: HostedModel, rows: Sequence[Any], place: str, gather: Gather[T]
 ) -> Iterator[T | bytes]:
     """Predict as `predict_rows` does, a call of the model at a time.
 
     Each time comes what `gather` makes of the predictions, or a JSON array where that is None, or
     where rows had to be predicted one by one.
     """
-    note_rows(len(rows))
+    for chunk in _chunks(hosted_model, len(rows)):
+        yield _predict_chunk(hosted_model, rows[chunk], chunk.start, place, gather)
+
+
+def predict_columns(
+    hosted_model: HostedModel,
+    columns: Mapping[str, Any],
+    rows: Sequence[Any],
+    place: str,
+    gather: Gather[dict[str, list[Any]]],
+) -> Iterator[dict[str, list[Any]] | bytes]:
+    """Predict as `predict_chunks` does, with columns where the model can make use of them.
+
+    Args:
+        hosted_model: A model that takes columns.
+        columns: By name of the field, an array of valid values, one for each row.
+        rows: The same rows as instances of the input schema; asked for only where columns fail.
+        place: As for `predict_chunks`.
+        gather: Likewise.
+    """
+    for chunk in _chunks(hosted_model, len(rows)):
+        found = _predict_columns(hosted_model, columns, chunk)
+        if found is None:
+            yield _predict_chunk(hosted_model, rows[chunk], chunk.start, place, gather)
+        else:
+            yield found
+
+
+def _chunks(hosted_model: HostedModel, rows: int) -> Iterator[slice]:
+    note_rows(rows)
     batching = hosted_model.configuration.batching
-    size = batching.max_batch_size if batching else max(1, len(rows))
-    for start in range(0, len(rows), size):
-        yield _predict_chunk(hosted_model, rows[start : start + size], start, place, gather)
+    size = batching.max_batch_size if batching else max(1, rows)
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def _predict_columns(
+    hosted_model: HostedModel, columns: Mapping[str, Any], chunk: slice
+) -> dict[str, list[Any]] | None:
+    model = hosted_model.ready_model()
+    _, schema = hosted_model.schemas
+    stages, rows = hosted_model.stages, chunk.stop - chunk.start
+    if hosted_model.observer is not None:
+        hosted_model.observer.observe_batch(rows)
+    part = {name: values[chunk] for name, values in columns.items()}
+    predictions = stages.predict_columns(model, part, rows)
+    return None if predictions is None else stages.written_columns(predictions, rows, schema)
 
 
 def _predict_chunk(
-    hosted_model: HostedModel, rows: list[Any], start: int, place: str, gather: Gather[T]
+    hosted_model: HostedModel, rows: Sequence[Any], start: int, place: str, gather: Gather[T]
 ) -> T | bytes:
     model = hosted_model.ready_model()
     _, schema = hosted_model.schemas

@@ -9,16 +9,22 @@ from typing import Any
 from ml_base import MLModel
 from pydantic import BaseModel
 
-from models_api import json_codec, plain_rows
+from models_api import json_codec, plain_columns, plain_rows
 from models_api.request_context import note_batch
+
+
+def takes_columns(model: MLModel) -> bool:
+    """Whether the class of a model, or of its outermost decorator, can predict columns."""
+    # Decorators forward unknown attributes, so that an instance would skip those around the model.
+    return hasattr(type(model), "predict_columns")
 
 
 def _predict(model: MLModel, row: Any) -> Any:
     return model.predict(row)
 
 
-def _predict_together(model: MLModel, rows: list[Any]) -> list[Any] | None:
-    # Decorators forward unknown attributes, so that an instance would skip those around the model.
+def _predict_together(model: MLModel, rows: Sequence[Any]) -> list[Any] | None:
+    # As in takes_columns.
     if not hasattr(type(model), "predict_batch"):
         return None
     try:
@@ -29,6 +35,15 @@ def _predict_together(model: MLModel, rows: list[Any]) -> list[Any] | None:
     return predictions if len(predictions) == len(rows) else None
 
 
+def _predict_columns(model: MLModel, columns: Mapping[str, Any], rows: int) -> Any:
+    try:
+        predictions = model.predict_columns(columns)
+    except (Exception, SystemExit):  # noqa: BLE001 (as above)
+        return None
+    note_batch(rows)
+    return predictions
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
     """The stages of a prediction with one model. By default they only do what they are for."""
@@ -37,13 +52,21 @@ class Stages:
     validate_rows: Callable[
         [list[dict[str, Any]], Mapping[str, type | None], type[BaseModel]], list[Any] | None
     ] = plain_rows.validate_rows
+    validate_columns: Callable[
+        [Mapping[str, Any], Mapping[str, type | None], type[BaseModel]], dict[str, Any] | None
+    ] = plain_columns.validate_columns
     predict: Callable[[MLModel, Any], Any] = _predict
-    predict_together: Callable[[MLModel, list[Any]], list[Any] | None] = _predict_together
+    predict_together: Callable[[MLModel, Sequence[Any]], list[Any] | None] = _predict_together
     """Predict in one call; None if the model has no such call, or failed in it."""
+    predict_columns: Callable[[MLModel, Mapping[str, Any], int], Any] = _predict_columns
+    """Predict so many rows in one call; None if it failed."""
     serialise: Callable[[Any, type[BaseModel]], bytes] = json_codec.serialise
     serialise_together: Callable[[list[Any], type[BaseModel]], bytes | None] = (
         json_codec.serialise_together
     )
     gather_columns: Callable[[Sequence[Any], type[BaseModel]], dict[str, list[Any]] | None] = (
         plain_rows.gather_columns
+    )
+    written_columns: Callable[[Any, int, type[BaseModel]], dict[str, list[Any]] | None] = (
+        plain_columns.written_columns
     )

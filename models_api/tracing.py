@@ -142,11 +142,14 @@ def traced_stages(stages: Stages) -> Stages:
     return Stages(
         parse=_traced("parse", stages.parse),
         validate_rows=_traced("parse", stages.validate_rows),
+        validate_columns=_traced("parse", stages.validate_columns),
         predict=_traced("predict", _with_queue(stages.predict)),
         predict_together=_traced("predict", stages.predict_together),
+        predict_columns=_traced("predict", stages.predict_columns),
         serialise=_traced("serialise", stages.serialise),
         serialise_together=_traced("serialise", stages.serialise_together),
         gather_columns=_traced("serialise", stages.gather_columns),
+        written_columns=_traced("serialise", stages.written_columns),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import date
-from enum import Enum, IntEnum, StrEnum
+from enum import Enum, IntEnum, IntFlag, StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -371,3 +371,15 @@ def test_predictions_that_are_not_all_of_the_schema_need_json(other: Any) -> Non
     if type(other) is Base:
         del other.__dict__["value"]
     assert gather_columns([Base(), other], Base) is None
+
+
+class Colour(IntFlag):
+    RED = 1
+    BLUE = 2
+
+
+def test_what_is_made_of_several_flags_needs_json() -> None:
+    schema = field(Colour)
+    red, both = schema(value=1), schema(value=3)
+    assert gather_columns([red, red], schema) == {"value": [1, 1]}
+    assert gather_columns([red, both], schema) is None

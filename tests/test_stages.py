@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy
 import pytest
 from ml_base import MLModelDecorator
 
 from models_api.request_context import RequestContext, current_request
-from models_api.stages import Stages
+from models_api.stages import Stages, takes_columns
 from tests.fakes.batching import BatchingModel, RowInput, ShortModel
+from tests.fakes.columns import (
+    ColumnsDecorator,
+    ColumnsModel,
+    ForwardingDecorator,
+    RowsModel,
+)
 from tests.fakes.models import DoublingModel, Number
 
 
@@ -45,3 +52,39 @@ def test_rows_are_predicted_together_where_the_model_can_do_that(context: Reques
 )
 def test_where_that_fails_there_are_no_predictions(model: Any, rows: list[Any]) -> None:
     assert Stages().predict_together(model, rows) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "takes"),
+    [
+        (RowsModel(), False),
+        (ColumnsModel(), True),
+        (ForwardingDecorator(ColumnsModel()), False),
+        (ColumnsDecorator(ColumnsModel()), True),
+        (MLModelDecorator(ColumnsDecorator(ColumnsModel())), False),
+    ],
+)
+def test_columns_are_for_those_whose_class_says_so(model: Any, takes: bool) -> None:
+    assert takes_columns(model) is takes
+
+
+COLUMNS = {
+    "height": numpy.array([1.0, 2.0]),
+    "leaves": numpy.array([1, 2]),
+    "alive": numpy.array([True, False]),
+    "name": numpy.array(["oak", "ash"], dtype=object),
+    "species": numpy.array(["setosa", "setosa"], dtype=object),
+}
+
+
+def test_columns_are_predicted_in_one_call(context: RequestContext) -> None:
+    found = Stages().predict_columns(ColumnsModel(), COLUMNS, 2)
+    assert list(found["height"]) == [2.0, 4.0]
+    assert context.batch_size == 2
+
+
+@pytest.mark.parametrize("name", ["raises", "exits"])
+def test_where_columns_raise_there_is_nothing(context: RequestContext, name: str) -> None:
+    columns = {**COLUMNS, "name": numpy.array(["oak", name], dtype=object)}
+    assert Stages().predict_columns(ColumnsModel(), columns, 2) is None
+    assert context.batch_size is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
@@ -107,6 +108,16 @@ def test_each_stage_does_what_it_did_and_is_a_span(exporter: InMemorySpanExporte
     names = [span.name for span in exporter.get_finished_spans()]
     assert names[:5] == ["parse", "predict", "serialise", "predict", "serialise"]
     assert names[5:] == ["parse", "serialise"]
+
+
+def test_the_stages_of_columns_are_spans_too(exporter: InMemorySpanExporter) -> None:
+    stages, values = traced_stages(Stages()), numpy.array([1.0, 2.0])
+    given = {"value": values}
+    assert stages.validate_columns(given, {"value": float}, Number) == {"value": values}
+    assert stages.predict_columns(DoublingModel(), given, 2) is None
+    assert stages.written_columns({"value": values}, 2, Doubled) == {"value": [1.0, 2.0]}
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert names == ["parse", "predict", "serialise"]
 
 
 def test_the_time_in_the_queue_is_a_span_within_that_of_the_prediction(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -27,7 +27,17 @@ _KINDS: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float}
 """Types of Python, by numpy's kinds."""
 _NUMPY_KINDS = {"BOOL": "b", "INT64": "i"}
 _NUMPY_TYPES = {"BOOL": "?", "INT64": "<i8", "FP64": "<f8", "BYTES": "O"}
+_ARRAYS: dict[type | None, str] = {bool: "?", int: "i8", float: "f8"}
 _MAXIMUM_PROBLEMS = 10
+
+
+class Values(NamedTuple):
+    """What tensors hold, field by field."""
+
+    values: dict[str, Array]
+    """By the name of the field, its values, rows first."""
+    kinds: dict[str, type | None]
+    """Likewise, the type of the elements; None where only their JSON can tell."""
 
 
 class Rows(NamedTuple):
@@ -36,7 +46,7 @@ class Rows(NamedTuple):
     values: list[Any]
     """Objects by the names of the fields, or whatever a model takes that is no object."""
     kinds: dict[str, type | None]
-    """By name, the type of the elements; None where only their JSON can tell."""
+    """As of Values."""
 
 
 def rows_from_tensors(
@@ -53,18 +63,35 @@ def rows_from_tensors(
     Raises:
         TensorError: a tensor is none of the model's, or its values have no place in the field.
     """
-    fields = _fields(tensors, columns)
-    _check_rows(tensors, maximum_rows)
-    names = [column.name for column, _ in fields]
+    fields = _checked_fields(tensors, columns, maximum_rows)
     if len(fields) > len(tensors) and tensors[0].datatype != "BYTES":
         # The columns of one tensor: its rows are there already.
-        kind = _kind(tensors[0].data)
+        names, kind = [column.name for column, _ in fields], _kind(tensors[0].data)
         return Rows(_objects_of(names, tensors[0].data.tolist()), dict.fromkeys(names, kind))
-    values, kinds = zip(
-        *(_values(tensor, column, content_type) for column, tensor in fields), strict=True
-    )
-    rows = values[0] if columns.is_whole else _objects_of(names, zip(*values, strict=True))
-    return Rows(rows, dict(zip(names, kinds, strict=True)))
+    values, kinds = _values_of(fields, content_type)
+    listed = [data.tolist() for data in values.values()]
+    rows = listed[0] if columns.is_whole else _objects_of(list(values), zip(*listed, strict=True))
+    return Rows(rows, kinds)
+
+
+def values_from_tensors(
+    tensors: Sequence[Tensor], columns: Columns, content_type: Any, maximum_rows: int
+) -> Values:
+    """Find the values that the tensors hold; arguments and errors as for `rows_from_tensors`."""
+    return _values_of(_checked_fields(tensors, columns, maximum_rows), content_type)
+
+
+def model_arrays(columns: Mapping[str, Array | list[Any]]) -> dict[str, Array]:
+    """Make the arrays that a model takes for columns that have at least one row.
+
+    They are the model's own, of float64, int64 or bool; strings and enums are objects.
+    """
+    return {name: numpy.array(values, dtype=_dtype(values)) for name, values in columns.items()}
+
+
+def _dtype(values: Array | list[Any]) -> str:
+    kind = type(values[0]) if isinstance(values, list) else _kind(values)
+    return _ARRAYS.get(kind, "O")
 
 
 def _objects_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -125,6 +152,14 @@ def _message(problem: InputProblem, whole: str | None) -> str:
     return f'Input "{name}", row {row}: {where}{problem.message}'
 
 
+def _checked_fields(
+    tensors: Sequence[Tensor], columns: Columns, maximum_rows: int
+) -> list[tuple[Column, Tensor]]:
+    fields = _fields(tensors, columns)
+    _check_rows(tensors, maximum_rows)
+    return fields
+
+
 def _fields(tensors: Sequence[Tensor], columns: Columns) -> list[tuple[Column, Tensor]]:
     unknown = [tensor for tensor in tensors if tensor.name not in columns.by_name]
     if not unknown or (columns.takes_others and len(tensors) > 1):
@@ -156,6 +191,13 @@ def _slice(tensor: Tensor, index: int) -> Tensor:
     return Tensor(tensor.name, tensor.datatype, data.shape, data, tensor.parameters)
 
 
+def _values_of(fields: Sequence[tuple[Column, Tensor]], content_type: Any) -> Values:
+    found = [(column.name, *_values(tensor, column, content_type)) for column, tensor in fields]
+    return Values(
+        {name: values for name, values, _ in found}, {name: kind for name, _, kind in found}
+    )
+
+
 def _check_rows(tensors: Sequence[Tensor], maximum: int) -> None:
     first, *others = tensors
     for tensor in tensors:
@@ -177,8 +219,8 @@ def _kind(data: Array) -> type | None:
     return None if data.dtype == "<u8" else _KINDS.get(data.dtype.kind)
 
 
-def _values(tensor: Tensor, column: Column, content_type: Any) -> tuple[list[Any], type | None]:
-    """List the value of each row, and say of which type their elements are."""
+def _values(tensor: Tensor, column: Column, content_type: Any) -> tuple[Array, type | None]:
+    """Find the value of each row, and say of which type their elements are."""
     decode = None
     if tensor.datatype == "BYTES":
         decode = _decoder(tensor, column, tensor.parameters.get("content_type", content_type))
@@ -193,7 +235,7 @@ def _values(tensor: Tensor, column: Column, content_type: Any) -> tuple[list[Any
     if decode is not None:
         data = _decoded(tensor.name, data, decode)
         kind = None if decode is _from_json else str
-    return data.tolist(), kind
+    return data, kind
 
 
 def _require_shape(tensor: Tensor, shape: tuple[int, ...], column: Column) -> None:
@@ -265,6 +307,8 @@ def _numbers(values: Sequence[Any], column: Column) -> Array:
 def _strings(values: Sequence[Any], column: Column) -> Array:
     if column.content_type == "json":
         return _objects(list(map(to_json, values)))
+    if not column.dimensions:
+        return _objects(list(map(str.encode, values)))
     array = numpy.array(values, dtype=object)
     return _objects(list(map(str.encode, array.ravel().tolist()))).reshape(array.shape)
 

@@ -1,0 +1,160 @@
+"""Which schemas are plain: what they say of a value is the same in JSON and in Python.
+
+Plain are numbers, booleans, strings, enums of numbers or strings, and lists of them. Of these a
+schema says the same whether they come as JSON or as Python's values; of others, such as dates in a
+strict schema, it may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+# Keys of pydantic's core schemas that change nothing here. Whatever else is there might.
+_NEUTRAL = {"type", "ref", "metadata", "schema", "strict"}
+_NUMBER = {"gt", "ge", "lt", "le", "multiple_of", "allow_inf_nan"}
+_TEXT = {"pattern", "min_length", "max_length", "strip_whitespace", "to_lower", "to_upper"}
+_KEYS = {
+    "bool": _NEUTRAL,
+    "int": _NEUTRAL | _NUMBER,
+    "float": _NEUTRAL | _NUMBER,
+    "str": _NEUTRAL | _TEXT | {"regex_engine"},
+    "enum": _NEUTRAL | {"cls", "members", "sub_type", "missing"},
+    "list": _NEUTRAL | {"items_schema", "min_length", "max_length"},
+    "nullable": _NEUTRAL,
+    "default": _NEUTRAL | {"default"},
+    "model": _NEUTRAL | {"cls", "config", "custom_init", "root_model", "post_init"},
+    "model-fields": _NEUTRAL | {"fields", "model_name", "computed_fields"},
+    "model-field": _NEUTRAL | {"validation_alias", "serialization_alias"},
+    "definition-ref": _NEUTRAL | {"schema_ref"},
+}
+_CONFIGURATION = {"title", "strict", "frozen", "extra_fields_behavior"}
+
+_SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+_TAKEN: dict[type, set[type]] = {bool: {bool}, int: {int}, float: {float, int}, str: {str}}
+"""Types of the values that a field takes, by what it holds."""
+
+
+class Field(NamedTuple):
+    """A plain field of a model."""
+
+    name: str
+    """In Python."""
+    key: str
+    """In JSON."""
+    holds: type
+    """bool, int, float or str."""
+    enum: type[Enum] | None
+    is_wrapped: bool
+    """Whether it holds lists of these, or None in their place."""
+    scalar: Mapping[str, Any]
+    """Pydantic's core schema of these."""
+    members: Mapping[int, Any]
+    """Value of each member of the enum, by the member's `id`."""
+
+    @property
+    def takes(self) -> set[type]:
+        """Types of the values that may go into it without JSON between."""
+        return {self.holds} if self.enum else _TAKEN[self.holds]
+
+
+class PlainSchema(NamedTuple):
+    """A model whose fields are all plain."""
+
+    fields: list[Field]
+    is_strict: bool
+    """Whether pydantic converts nothing in any field that does not say otherwise."""
+    has_hook: bool
+    """Whether instances do something when they are made."""
+
+
+# A service has few schemas, and a loaded model may change its own.
+@lru_cache(maxsize=1024)
+def plain_schema(schema: type[BaseModel], alias: str) -> PlainSchema | None:
+    """Read a schema whose fields are all plain; None of any other.
+
+    Args:
+        schema: The model.
+        alias: What pydantic calls the keys in JSON: `validation_alias` or `serialization_alias`.
+    """
+    try:
+        return _Reader(schema.__pydantic_core_schema__).read(alias)
+    except _NotPlainError:
+        return None
+
+
+class _NotPlainError(Exception):
+    """Something in a schema is not plain."""
+
+
+class _Reader:
+    """Reads pydantic's core schema of a model."""
+
+    def __init__(self, schema: Any) -> None:
+        # While a class waits for names that are defined later, it has something else there.
+        if not isinstance(schema, dict):
+            raise _NotPlainError
+        self._definitions = {}
+        if schema["type"] == "definitions":
+            self._definitions = {each["ref"]: each for each in schema["definitions"]}
+            schema = schema["schema"]
+        self._schema = schema
+
+    def read(self, alias: str) -> PlainSchema:
+        model = self._resolved(self._schema)
+        fields = self._resolved(model.get("schema", {}))
+        configuration = model.get("config", {})
+        is_changed = (
+            (model["type"], fields["type"]) != ("model", "model-fields")
+            or model.get("custom_init")
+            or model.get("root_model")
+            or fields.get("computed_fields")
+            or configuration.keys() - _CONFIGURATION
+            or configuration.get("extra_fields_behavior") == "allow"
+        )
+        if is_changed:
+            raise _NotPlainError
+        found = [
+            self._field(name, self._resolved(field), alias)
+            for name, field in fields["fields"].items()
+        ]
+        return PlainSchema(found, bool(configuration.get("strict")), "post_init" in model)
+
+    def _field(self, name: str, field: dict[str, Any], alias: str) -> Field:
+        key = field.get(alias, name)
+        node, is_wrapped = self._resolved(field["schema"]), False
+        while node["type"] in ("default", "nullable", "list"):
+            is_wrapped = is_wrapped or node["type"] != "default"
+            node = self._resolved(node.get("schema") or node.get("items_schema", {}))
+        enum = node["cls"] if node["type"] == "enum" else None
+        holds = _held(node)
+        if holds is None or not isinstance(key, str):
+            raise _NotPlainError
+        # To ask each member anew would take longer than all else.
+        members = {id(member): member.value for member in node.get("members", ())}
+        return Field(name, key, holds, enum, is_wrapped, node, members)
+
+    def _resolved(self, node: dict[str, Any]) -> dict[str, Any]:
+        """Return the node, or what it refers to, if all of its keys are known.
+
+        Raises:
+            _NotPlainError: one is not.
+        """
+        kind = node.get("type")
+        if kind not in _KEYS or node.keys() - _KEYS[kind]:
+            raise _NotPlainError
+        if kind == "definition-ref":
+            return self._resolved(self._definitions[node["schema_ref"]])
+        return node
+
+
+def _held(node: dict[str, Any]) -> type | None:
+    """Find the type of a scalar's values, or of an enum's if all of them have the same."""
+    if node["type"] != "enum":
+        return _SCALARS.get(node["type"])
+    kinds = {type(member.value) for member in node["members"]}
+    return kinds.pop() if len(kinds) == 1 and kinds <= _TAKEN.keys() else None
