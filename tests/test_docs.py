@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import struct
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -476,6 +477,56 @@ def test_the_decorator_shown_rounds_what_a_model_predicts(tmp_path: Path) -> Non
         flower = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
         response = server.client.post("/api/models/iris/prediction", json=flower)
     assert response.json() == {"species": "setosa", "probability": 1.0}
+
+
+def test_the_model_shown_predicts_columns_as_it_predicts_rows(tmp_path: Path) -> None:
+    page = REPOSITORY / "docs" / "your-own-model.md"
+    (block,) = [each for each in blocks(page, "python") if each.file == "houses.py"]
+    # Only columns are far too dear.
+    far = "\n        return {'price': 1e6 + rows @ self.weights}\n"
+    text, shown = block.text, '\n        return {"price": rows @ self.weights}\n'
+    assert shown in text
+    dear = text.replace(shown, far).replace('"house_prices"', '"dear"')
+    for name, content in (("houses", text), ("dear", dear)):
+        (tmp_path / f"{name}.py").write_text(content, encoding="utf-8")
+    configuration = {
+        "models": [{"class_path": f"{name}.HousePriceModel"} for name in ("houses", "dear")],
+        "open_inference": {"enabled": True},
+    }
+    with Server(configuration, environment={"PYTHONPATH": str(tmp_path)}) as server:
+        wrong = _infer_houses(server, "house_prices", [100.0, -1.0], [3, 1])
+        assert (wrong.status_code, wrong.json()) == (
+            400,
+            {"error": 'Input "area", row 1: Input should be greater than 0'},
+        )
+        for name, more in (("house_prices", 0), ("dear", 1e6)):
+            response = _infer_houses(server, name, [100.0, 42.5], [3, 1])
+            length = int(response.headers["Inference-Header-Content-Length"])
+            prices = struct.unpack("<2d", response.content[length:])
+            assert prices == (280_000 + more, 116_250 + more)
+            house = {"area": 100, "rooms": 3}
+            plain = server.client.post(f"/api/models/{name}/prediction", json=house)
+            assert plain.json() == {"price": 280_000}
+
+
+def _infer_houses(server: Server, name: str, area: list[float], rooms: list[int]) -> httpx.Response:
+    """Ask in binary for two houses."""
+    data = struct.pack("<2d", *area) + struct.pack("<2q", *rooms)
+    inputs = [
+        {
+            "name": field,
+            "datatype": datatype,
+            "shape": [2],
+            "parameters": {"binary_data_size": 16},
+        }
+        for field, datatype in (("area", "FP64"), ("rooms", "INT64"))
+    ]
+    header = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    return server.client.post(
+        f"/v2/models/{name}/infer",
+        content=header + data,
+        headers={"Inference-Header-Content-Length": str(len(header))},
+    )
 
 
 def test_a_value_from_the_environment_is_a_string_where_nobody_knows_its_type(
