@@ -17,11 +17,13 @@ from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from models_api.exceptions import InputProblem, InvalidInput
+from models_api.plain_fields import plain_schema
 
 _ZERO_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 # With fewer digits and a smaller exponent no number reaches 1.8e308, the greatest finite one.
 _MANY_DIGITS = b"0" * 200
 _LARGE_EXPONENT = re.compile(rb"e\+?[0-9]{3}")
+_FEW_FIELDS = 16
 # A body of 10 MB can hold millions of problems, and describing them all takes gigabytes.
 _LISTED_PROBLEMS = 100
 _DESCRIBABLE_PROBLEMS = 10_000
@@ -64,9 +66,11 @@ def serialise(prediction: Any, schema: type[BaseModel]) -> bytes:
     if not isinstance(prediction, schema):
         prediction = _validated(prediction, schema)
     try:
-        # With warnings as errors pydantic says when a field holds what its type does not allow.
+        # With warnings as errors pydantic says when a field holds what its type does not allow. To
+        # read that word takes it longer than the rest, and it lets other threads go on meanwhile.
+        warnings: Any = False if _is_as_declared(prediction, schema) else "error"
         written = schema.__pydantic_serializer__.to_json(
-            prediction, by_alias=True, warnings="error", fallback=_from_numpy
+            prediction, by_alias=True, warnings=warnings, fallback=_from_numpy
         )
     except PydanticSerializationError:
         prediction = _validated(_plain(prediction), schema)
@@ -77,6 +81,28 @@ def serialise(prediction: Any, schema: type[BaseModel]) -> bytes:
         # pydantic writes them where a model's configuration says ser_json_inf_nan="constants".
         return to_json(from_json(written), inf_nan_mode="null")
     return written
+
+
+def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
+    """Whether all fields hold what they declare; if they don't, or nobody can tell, it is not."""
+    declared = _declared_types(schema)
+    if declared is None or type(prediction) is not schema:
+        return False
+    values = prediction.__dict__
+    return all([type(values.get(name)) is declared_type for name, declared_type in declared])
+
+
+@lru_cache(maxsize=1024)
+def _declared_types(schema: type[BaseModel]) -> list[tuple[str, type]] | None:
+    plain = plain_schema(schema, "serialization_alias")
+    # To look at each element of a list, or at very many fields, takes longer than to ask pydantic.
+    if (
+        plain is None
+        or len(plain.fields) > _FEW_FIELDS
+        or any(one.is_wrapped for one in plain.fields)
+    ):
+        return None
+    return [(field.name, field.enum or field.holds) for field in plain.fields]
 
 
 def serialise_together(predictions: Sequence[Any], schema: type[BaseModel]) -> bytes | None:

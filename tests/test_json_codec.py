@@ -767,6 +767,56 @@ def test_what_does_not_fit_is_an_error(prediction: Any, error: type[Exception]) 
         serialise(prediction, Limited)
 
 
+class Grade(Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Scalars(BaseModel):
+    truth: bool = True
+    whole: int = 1
+    real: float = 1.5
+    text: str = "x"
+    grade: Grade = Grade.GOOD
+
+
+@pytest.mark.parametrize(
+    ("field", "held", "written"),
+    [
+        ("real", 2.5, 2.5),
+        ("real", 1, 1.0),
+        ("real", np.float64(2.5), 2.5),
+        ("real", np.float32(2.5), 2.5),
+        ("real", "3.5", 3.5),
+        ("real", math.inf, None),
+        ("whole", 2.0, 2),
+        ("whole", np.int64(7), 7),
+        ("whole", True, 1),
+        ("truth", 1, True),
+        ("truth", np.bool_(False), False),
+        ("text", np.str_("y"), "y"),
+        ("grade", Grade.BAD, "bad"),
+        ("grade", "bad", "bad"),
+    ],
+)
+def test_a_scalar_is_written_as_its_field_declares(field: str, held: Any, written: Any) -> None:
+    document = json.loads(serialise(constructed(Scalars, **{field: held}), Scalars))
+    expected = Scalars().model_dump(mode="json") | {field: written}
+    assert document == expected
+    assert {name: type(value) for name, value in document.items()} == {
+        name: type(value) for name, value in expected.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "held"),
+    [("real", "much"), ("whole", 2.5), ("text", 5), ("grade", "worse"), ("truth", "perhaps")],
+)
+def test_a_scalar_that_is_not_what_its_field_declares_is_an_error(field: str, held: Any) -> None:
+    with pytest.raises(ValidationError):
+        serialise(constructed(Scalars, **{field: held}), Scalars)
+
+
 def test_a_prediction_that_contains_itself_is_an_error() -> None:
     endless: list[Any] = []
     endless.append(endless)
