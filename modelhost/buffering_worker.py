@@ -528,8 +528,8 @@ class BufferingWorker(ThreadWorker):
         except BaseException:
             self.log.exception("Error handling request")
         # A thread that has more to do goes on with it, and the main loop sends.
-        if not self.tpool.predictions.is_behind and not connection.flush():
-            is_kept = False
+        if not self.tpool.predictions.is_behind:
+            is_kept = connection.flush() and is_kept
         self.method_queue.defer(self.finish_request, connection, is_kept)
 
     def handle_request(self, req: Any, conn: Connection) -> Any:

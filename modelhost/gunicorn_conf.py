@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,9 @@ def when_ready(_server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Count the worker, bound what it takes on, let it relieve another, and pin it if wanted."""
+    # For so long a thread may keep others from the interpreter, such as that of a probe, or the main
+    # loop, which asks for it once for each client. Python's own 5 ms are more than a request takes.
+    sys.setswitchinterval(0.001)
     begin_worker()
     limit_predictions(worker)
     relieve(worker)
