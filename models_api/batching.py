@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ml_base import MLModel, MLModelDecorator
 
@@ -18,6 +18,8 @@ from models_api.fork import call_after_fork
 from models_api.request_context import RequestContext, current_request, shared_context
 from models_api.waiting import note_wait
 
+T = TypeVar("T")
+
 # Tens of microseconds less than time.sleep(0), where the system has it.
 _yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
 
@@ -25,10 +27,14 @@ _yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.s
 class _Row:
     """One caller's data on its way through a batch."""
 
-    __slots__ = ("context", "data", "error", "leads", "queued_at", "result", "turn")
+    __slots__ = ("context", "data", "error", "leads", "queued_at", "result", "shares", "turn")
 
-    def __init__(self, data: Any, turn: threading.Lock | None = None) -> None:
+    def __init__(
+        self, data: Any, turn: threading.Lock | None = None, *, shares: bool = True
+    ) -> None:
         self.data = data
+        self.shares = shares
+        """Whether a leader may take it; else it is a whole call, and waits for its turn to lead."""
         self.result: Any = None
         self.error: BaseException | None = None
         self.leads = False
@@ -116,6 +122,26 @@ class GroupCommit:
         finally:
             self._hand_over()
 
+    def call(self, predict: Callable[[], T]) -> T:
+        """Make a call of the model for rows that came together, once it is idle.
+
+        Raises:
+            Overloaded: `max_queue_size` rows are waiting already.
+            DeadlineExceeded: the call waited for `timeout_seconds`.
+            Exception: whatever `predict` raises.
+        """
+        with self._lock:
+            row = self._enqueue(None, shares=False) if self._busy else None
+            self._busy = True
+        if row is not None:
+            self._wait(row)
+        try:
+            if row is not None:
+                row.end_waiting()
+            return predict()
+        finally:
+            self._hand_over()
+
     @property
     def queue_depth(self) -> int:
         """Number of rows that are waiting."""
@@ -127,13 +153,13 @@ class GroupCommit:
         self._queue: deque[_Row] = deque()
         self._busy = False
 
-    def _enqueue(self, data: Any) -> _Row:
+    def _enqueue(self, data: Any, *, shares: bool = True) -> _Row:
         if len(self._queue) >= self._max_queue_size:
             depth = len(self._queue)
             raise Overloaded(f"The model is busy, and {depth} requests are waiting for it already.")
         turn = threading.Lock()
         turn.acquire()
-        row = _Row(data, turn)
+        row = _Row(data, turn, shares=shares)
         self._queue.append(row)
         self._observe_queue()
         if self._max_wait_seconds:
@@ -192,7 +218,7 @@ class GroupCommit:
                 while len(self._queue) + 1 < self._max_batch_size:
                     if not self._arrival.wait(deadline - time.monotonic()):
                         break
-            while self._queue and len(batch) < self._max_batch_size:
+            while self._queue and len(batch) < self._max_batch_size and self._queue[0].shares:
                 batch.append(self._queue.popleft())
             self._observe_queue()
 
@@ -261,8 +287,8 @@ class BatchingDecorator(MLModelDecorator):
         return self.group_commit.predict(data)
 
     def predict_batch(self, data: Sequence[Any]) -> Sequence[Any]:
-        """Predict at once for rows that came together."""
-        results: Sequence[Any] = self._model.predict_batch(data)
+        """Predict in one call for rows that came together; see GroupCommit.call."""
+        results: Sequence[Any] = self.group_commit.call(partial(self._model.predict_batch, data))
         return results
 
 
@@ -270,8 +296,8 @@ class ColumnBatchingDecorator(BatchingDecorator):
     """The same for a model that can predict columns: only a class says whether it can."""
 
     def predict_columns(self, columns: Mapping[str, Any]) -> Any:
-        """Predict at once for rows that came together."""
-        return self._model.predict_columns(columns)
+        """Predict in one call for rows that came together; see GroupCommit.call."""
+        return self.group_commit.call(partial(self._model.predict_columns, columns))
 
 
 def batching_decorator(model: MLModel) -> type[BatchingDecorator]:

@@ -10,6 +10,7 @@ from ml_base import MLModel
 from pydantic import BaseModel
 
 from models_api import json_codec, plain_columns, plain_rows
+from models_api.exceptions import DeadlineExceeded, Overloaded
 from models_api.request_context import note_batch
 
 
@@ -29,6 +30,8 @@ def _predict_together(model: MLModel, rows: Sequence[Any]) -> list[Any] | None:
         return None
     try:
         predictions = list(model.predict_batch(rows))
+    except (Overloaded, DeadlineExceeded):
+        raise
     except (Exception, SystemExit):  # noqa: BLE001 (each row alone will tell which it was, and why)
         return None
     note_batch(len(rows))
@@ -38,6 +41,8 @@ def _predict_together(model: MLModel, rows: Sequence[Any]) -> list[Any] | None:
 def _predict_columns(model: MLModel, columns: Mapping[str, Any], rows: int) -> Any:
     try:
         predictions = model.predict_columns(columns)
+    except (Overloaded, DeadlineExceeded):
+        raise
     except (Exception, SystemExit):  # noqa: BLE001 (as above)
         return None
     note_batch(rows)
@@ -57,9 +62,12 @@ class Stages:
     ] = plain_columns.validate_columns
     predict: Callable[[MLModel, Any], Any] = _predict
     predict_together: Callable[[MLModel, Sequence[Any]], list[Any] | None] = _predict_together
-    """Predict in one call; None if the model has no such call, or failed in it."""
+    """Predict in one call; None if the model has no such call, or failed in it.
+
+    Where the model is too busy, that is raised.
+    """
     predict_columns: Callable[[MLModel, Mapping[str, Any], int], Any] = _predict_columns
-    """Predict so many rows in one call; None if it failed."""
+    """Predict so many rows in one call; None if it failed. Likewise."""
     serialise: Callable[[Any, type[BaseModel]], bytes] = json_codec.serialise
     serialise_together: Callable[[list[Any], type[BaseModel]], bytes | None] = (
         json_codec.serialise_together

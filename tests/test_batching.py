@@ -196,6 +196,73 @@ def test_a_row_that_waits_too_long_gives_up_and_is_never_predicted() -> None:
     assert commit.predict(2) == 4
 
 
+def calling(commit: GroupCommit, model: Doubling) -> Callable[[int], Any]:
+    """Make whole calls for two rows."""
+    return lambda row: commit.call(lambda: model.predict_batch([row, row]))
+
+
+def queue_up(commit: GroupCommit, predict: Callable[[int], Any], row: int) -> Caller:
+    before = commit.queue_depth
+    caller = Caller(predict, row)
+    caller.start()
+    wait_until(partial(_is_waiting, commit, before + 1))
+    return caller
+
+
+def test_a_whole_call_waits_until_the_model_is_idle_and_shares_with_no_row() -> None:
+    model = Doubling()
+    commit = group_commit(model)
+    first, callers = call_while_busy(commit, model, [1, 2])
+    callers.append(queue_up(commit, calling(commit, model), 3))
+    callers += [queue_up(commit, commit.predict, row) for row in (4, 5)]
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, 2, 4, [6, 6], 8, 10]
+    assert model.batches == [[1, 2], [3, 3], [4, 5]]
+    assert (commit.queue_depth, commit._busy) == (0, False)
+
+
+def test_an_idle_model_makes_a_whole_call_at_once() -> None:
+    model = Doubling()
+    commit = group_commit(model)
+    assert calling(commit, model)(3) == [6, 6]
+    assert commit.predict(4) == 8
+
+
+def test_a_whole_call_that_raises_does_not_take_the_queue_with_it() -> None:
+    model = Doubling()
+    commit = group_commit(model)
+    first, callers = call_while_busy(commit, model, [])
+    callers = [queue_up(commit, calling(commit, model), -1), queue_up(commit, commit.predict, 2)]
+    model.gate.set()
+    _, refused, other = outcomes([first, *callers])
+    assert isinstance(refused, Refused)
+    assert other == 4
+    assert commit.predict(5) == 10
+
+
+def test_a_whole_call_is_refused_when_the_queue_is_full() -> None:
+    model = Doubling()
+    commit = group_commit(model, max_queue_size=1)
+    first, callers = call_while_busy(commit, model, [1])
+    with pytest.raises(Overloaded):
+        calling(commit, model)(2)
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, 2]
+    assert model.batches == []
+
+
+def test_a_whole_call_that_waits_too_long_gives_up_and_is_never_made() -> None:
+    model = Doubling()
+    commit = group_commit(model, timeout_seconds=0.05)
+    first, _ = call_while_busy(commit, model, [])
+    with pytest.raises(DeadlineExceeded):
+        calling(commit, model)(2)
+    assert commit.queue_depth == 0
+    model.gate.set()
+    assert outcomes([first]) == [2000]
+    assert model.batches == []
+
+
 def test_a_leader_waits_for_more_rows_only_if_it_is_told_to() -> None:
     model = Doubling()
     commit = group_commit(model, max_wait_seconds=5, max_batch_size=2)
@@ -336,9 +403,12 @@ def test_under_stress_each_caller_gets_its_own_result_once(total: int) -> None:
     results: Counter[int] = Counter()
     wrong: list[tuple[int, Any]] = []
 
+    def whole(row: int) -> int:
+        return commit.call(partial(model.predict, row))
+
     def call(first: int) -> None:
         for row in range(first, total, callers):
-            outcome = Caller(commit.predict, row)
+            outcome = Caller(whole if row % 10 == 0 and row % 97 else commit.predict, row)
             outcome.run()
             answer = outcome.outcome
             refused = isinstance(answer, Refused) and answer.args == (row,)
@@ -425,3 +495,19 @@ def test_a_request_knows_how_long_its_row_waited() -> None:
     assert contexts[1000].queue_seconds is None
     waited = [contexts[row].queue_seconds for row in (1, 2)]
     assert all(seconds is not None and seconds > 0 for seconds in waited)
+
+
+def test_a_request_knows_how_long_its_whole_call_waited() -> None:
+    model, context = Doubling(), RequestContext("mine")
+    commit = group_commit(model)
+
+    def call(row: int) -> Any:
+        current_request.set(context)
+        return calling(commit, model)(row)
+
+    first, _ = call_while_busy(commit, model, [])
+    caller = queue_up(commit, call, 1)
+    model.gate.set()
+    assert outcomes([first, caller]) == [2000, [2, 2]]
+    assert context.queue_seconds is not None
+    assert context.queue_seconds > 0

@@ -9,6 +9,7 @@ import numpy
 import pytest
 from ml_base import MLModelDecorator
 
+from models_api.exceptions import DeadlineExceeded, Overloaded
 from models_api.request_context import RequestContext, current_request
 from models_api.stages import Stages, takes_columns
 from tests.fakes.batching import BatchingModel, RowInput, ShortModel
@@ -88,3 +89,18 @@ def test_where_columns_raise_there_is_nothing(context: RequestContext, name: str
     columns = {**COLUMNS, "name": numpy.array(["oak", name], dtype=object)}
     assert Stages().predict_columns(ColumnsModel(), columns, 2) is None
     assert context.batch_size is None
+
+
+@pytest.mark.parametrize("error", [Overloaded("busy"), DeadlineExceeded(1.0)])
+def test_a_model_that_is_too_busy_is_not_asked_row_by_row(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(ColumnsModel, "predict_batch", refuse)
+    monkeypatch.setattr(ColumnsModel, "predict_columns", refuse)
+    with pytest.raises(type(error)):
+        Stages().predict_together(ColumnsModel(), ROWS)
+    with pytest.raises(type(error)):
+        Stages().predict_columns(ColumnsModel(), COLUMNS, 2)
