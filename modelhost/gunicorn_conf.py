@@ -73,8 +73,8 @@ def when_ready(_server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Count the worker, bound what it takes on, let it relieve another, and pin it if wanted."""
-    # For so long a thread may keep others from the interpreter, such as that of a probe, or the main
-    # loop, which asks for it once for each client. Python's own 5 ms are more than a request takes.
+    # For so long a thread may keep the interpreter from others, such as the main loop, which asks
+    # for it once for each client. Python's own 5 ms are more than most requests take.
     sys.setswitchinterval(0.001)
     begin_worker()
     limit_predictions(worker)

@@ -88,12 +88,12 @@ def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
     declared = _declared_types(schema)
     if declared is None or type(prediction) is not schema:
         return False
-    values = prediction.__dict__
-    return all([type(values.get(name)) is declared_type for name, declared_type in declared])
+    names, types = declared
+    return list(map(type, map(prediction.__dict__.get, names))) == types
 
 
 @lru_cache(maxsize=1024)
-def _declared_types(schema: type[BaseModel]) -> list[tuple[str, type]] | None:
+def _declared_types(schema: type[BaseModel]) -> tuple[list[str], list[type]] | None:
     plain = plain_schema(schema, "serialization_alias")
     # To look at each element of a list, or at very many fields, takes longer than to ask pydantic.
     if (
@@ -102,7 +102,8 @@ def _declared_types(schema: type[BaseModel]) -> list[tuple[str, type]] | None:
         or any(one.is_wrapped for one in plain.fields)
     ):
         return None
-    return [(field.name, field.enum or field.holds) for field in plain.fields]
+    names = [field.name for field in plain.fields]
+    return names, [field.enum or field.holds for field in plain.fields]
 
 
 def serialise_together(predictions: Sequence[Any], schema: type[BaseModel]) -> bytes | None:
