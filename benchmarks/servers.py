@@ -103,7 +103,7 @@ GRANIAN = Server(
     command=(
         *("granian", "--interface", "wsgi", "modelhost.wsgi:application"),
         *("--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"),
-        *("--workers", "{workers}", "--blocking-threads", "64", "--http", "1", "--no-ws"),
+        *("--workers", "{workers}", "--blocking-threads", "16", "--http", "1", "--no-ws"),
     ),
     variables=_MODELHOST,
 )
