@@ -96,11 +96,7 @@ def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
 def _declared_types(schema: type[BaseModel]) -> tuple[list[str], list[type]] | None:
     plain = plain_schema(schema, "serialization_alias")
     # To look at each element of a list, or at very many fields, takes longer than to ask pydantic.
-    if (
-        plain is None
-        or len(plain.fields) > _FEW_FIELDS
-        or any(one.is_wrapped for one in plain.fields)
-    ):
+    if plain is None or len(plain.fields) > _FEW_FIELDS or not plain.is_flat:
         return None
     names = [field.name for field in plain.fields]
     return names, [field.enum or field.holds for field in plain.fields]

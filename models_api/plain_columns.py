@@ -135,9 +135,7 @@ def _listed(values: Any) -> list[Any]:
 @lru_cache(maxsize=1024)
 def _columns(schema: type[BaseModel], alias: str) -> list[_Column] | None:
     plain = plain_schema(schema, alias)
-    if plain is None or not plain.fields or plain.has_hook:
-        return None
-    if any(field.is_wrapped for field in plain.fields):
+    if plain is None or not plain.fields or plain.has_hook or not plain.is_flat:
         return None
     config = CoreConfig(strict=plain.is_strict)
     return [_Column(field, _list_validator(field, config)) for field in plain.fields]

@@ -71,6 +71,11 @@ class PlainSchema(NamedTuple):
     has_hook: bool
     """Whether instances do something when they are made."""
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether each field holds one value, and never a list or None."""
+        return not any(field.is_wrapped for field in self.fields)
+
 
 # A service has few schemas, and a loaded model may change its own.
 @lru_cache(maxsize=1024)

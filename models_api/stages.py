@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_base import MLModel
 from pydantic import BaseModel
@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from models_api import json_codec, plain_columns, plain_rows
 from models_api.exceptions import DeadlineExceeded, Overloaded
 from models_api.request_context import note_batch
+
+T = TypeVar("T")
 
 
 def takes_columns(model: MLModel) -> bool:
@@ -28,22 +30,20 @@ def _predict_together(model: MLModel, rows: Sequence[Any]) -> list[Any] | None:
     # As in takes_columns.
     if not hasattr(type(model), "predict_batch"):
         return None
-    try:
-        predictions = list(model.predict_batch(rows))
-    except (Overloaded, DeadlineExceeded):
-        raise
-    except (Exception, SystemExit):  # noqa: BLE001 (each row alone will tell which it was, and why)
-        return None
-    note_batch(len(rows))
-    return predictions if len(predictions) == len(rows) else None
+    predictions = _in_one_call(lambda: list(model.predict_batch(rows)), len(rows))
+    return predictions if predictions is not None and len(predictions) == len(rows) else None
 
 
 def _predict_columns(model: MLModel, columns: Mapping[str, Any], rows: int) -> Any:
+    return _in_one_call(lambda: model.predict_columns(columns), rows)
+
+
+def _in_one_call(predict: Callable[[], T], rows: int) -> T | None:
     try:
-        predictions = model.predict_columns(columns)
+        predictions = predict()
     except (Overloaded, DeadlineExceeded):
         raise
-    except (Exception, SystemExit):  # noqa: BLE001 (as above)
+    except (Exception, SystemExit):  # noqa: BLE001 (each row alone will tell which it was, and why)
         return None
     note_batch(rows)
     return predictions
