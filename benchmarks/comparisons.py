@@ -79,6 +79,30 @@ def batching_latency(bench: Bench) -> Comparison:
     )
 
 
+def batching_throughput(bench: Bench) -> Comparison:
+    """Under load batching hides most of what a cheap model costs."""
+    models = [
+        _entry("ConstantModel"),
+        _entry("LogisticRegressionModel") | {"batching": {"max_batch_size": 64}},
+    ]
+    names, workers = ("constant", "logistic_regression"), bench.plan.workers
+    with bench.serve(GRANIAN, models, *names, workers=workers) as running:
+        for name in names:
+            bench.load(running, name, WARM_UP_CONNECTIONS)
+        constant, regression = by_turns(
+            lambda: bench.load(running, "constant", WARM_UP_CONNECTIONS).per_second,
+            lambda: bench.load(running, "logistic_regression", WARM_UP_CONNECTIONS).per_second,
+            turns=2 * _TURNS,
+        )
+    return comparison(
+        "right/s of logistic regression / the constant model, granian",
+        constant,
+        regression,
+        "at least 0.75",
+        "{:.0f}/s",
+    )
+
+
 def many_models(bench: Bench) -> Comparison:
     """The last of many models should be as fast as an only one."""
     workers, last = bench.plan.workers, f"constant_{_MANY_MODELS - 1}"
@@ -94,6 +118,7 @@ def many_models(bench: Bench) -> Comparison:
         alone, among_many = by_turns(
             lambda: bench.load(one, "constant_0", WARM_UP_CONNECTIONS).per_second,
             lambda: bench.load(many, last, WARM_UP_CONNECTIONS).per_second,
+            turns=2 * _TURNS,
         )
     return comparison(
         f"right/s of the last of {_MANY_MODELS} models / an only one",
@@ -210,6 +235,7 @@ COMPARISONS: dict[str, Callable[[Bench], Comparison]] = {
     "access-log": access_log,
     "access-log-json": access_log_json,
     "batching-latency": batching_latency,
+    "batching-throughput": batching_throughput,
     "many-models": many_models,
     "metrics": metrics,
     "metrics-granian": metrics_granian,

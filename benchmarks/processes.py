@@ -55,11 +55,10 @@ class RunningServer:
 
     def __enter__(self) -> Self:
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        program, *arguments = self.server.arguments(**self._values)
         begun = time.perf_counter()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [self._environment / "bin" / program, *arguments],
+                self.server.arguments(**self._values),
                 cwd=self.server.folder,
                 env=self._process_environment(),
                 stdin=subprocess.DEVNULL,

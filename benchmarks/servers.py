@@ -44,7 +44,7 @@ class Server:
     """The virtual environment that it runs in, and the file in requirements/ that says what is in
     it."""
     command: tuple[str, ...]
-    """The first word is a script of that environment."""
+    """The scripts of that environment come before those of the system."""
     variables: Mapping[str, str] = field(default_factory=dict)
     folder: Path = REPOSITORY
     path: str = "/api/models/{model}/prediction"
@@ -101,9 +101,10 @@ GRANIAN = Server(
     name="modelhost-granian",
     environment="modelhost",
     command=(
+        *("chrt", "--batch", "0"),
         *("granian", "--interface", "wsgi", "modelhost.wsgi:application"),
         *("--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"),
-        *("--workers", "{workers}", "--blocking-threads", "16", "--http", "1", "--no-ws"),
+        *("--workers", "{workers}", "--blocking-threads", "48", "--http", "1", "--no-ws"),
     ),
     variables=_MODELHOST,
 )
