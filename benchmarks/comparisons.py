@@ -61,6 +61,18 @@ class Bench:
         )
         return load.run(command, seconds)[0]
 
+    def throughput(
+        self, first: tuple[RunningServer, str], second: tuple[RunningServer, str]
+    ) -> tuple[list[float], list[float]]:
+        """Measure right answers per second of two models by turns, once both are warm."""
+        for running, model in (first, second):
+            self.load(running, model, WARM_UP_CONNECTIONS)
+        return by_turns(
+            lambda: self.load(*first, WARM_UP_CONNECTIONS).per_second,
+            lambda: self.load(*second, WARM_UP_CONNECTIONS).per_second,
+            turns=2 * _TURNS,
+        )
+
 
 def batching_latency(bench: Bench) -> Comparison:
     """One connection has nobody to share a batch with, and should not notice batching."""
@@ -87,13 +99,7 @@ def batching_throughput(bench: Bench) -> Comparison:
     ]
     names, workers = ("constant", "logistic_regression"), bench.plan.workers
     with bench.serve(GRANIAN, models, *names, workers=workers) as running:
-        for name in names:
-            bench.load(running, name, WARM_UP_CONNECTIONS)
-        constant, regression = by_turns(
-            lambda: bench.load(running, "constant", WARM_UP_CONNECTIONS).per_second,
-            lambda: bench.load(running, "logistic_regression", WARM_UP_CONNECTIONS).per_second,
-            turns=2 * _TURNS,
-        )
+        constant, regression = bench.throughput((running, names[0]), (running, names[1]))
     return comparison(
         "right/s of logistic regression / the constant model, granian",
         constant,
@@ -113,13 +119,7 @@ def many_models(bench: Bench) -> Comparison:
         bench.serve(GRANIAN, entries[:1], "constant_0", workers=workers) as one,
         bench.serve(GRANIAN, entries, last, workers=workers) as many,
     ):
-        bench.load(one, "constant_0", WARM_UP_CONNECTIONS)
-        bench.load(many, last, WARM_UP_CONNECTIONS)
-        alone, among_many = by_turns(
-            lambda: bench.load(one, "constant_0", WARM_UP_CONNECTIONS).per_second,
-            lambda: bench.load(many, last, WARM_UP_CONNECTIONS).per_second,
-            turns=2 * _TURNS,
-        )
+        alone, among_many = bench.throughput((one, "constant_0"), (many, last))
     return comparison(
         f"right/s of the last of {_MANY_MODELS} models / an only one",
         alone,
@@ -182,13 +182,7 @@ def _metrics(bench: Bench, server: Server) -> Comparison:
         bench.serve(server, models, "constant", workers=workers) as plain,
         bench.serve(measured, models, "constant", workers=workers, metrics=enabled) as metered,
     ):
-        for running in (plain, metered):
-            bench.load(running, "constant", WARM_UP_CONNECTIONS)
-        off, on = by_turns(
-            lambda: bench.load(plain, "constant", WARM_UP_CONNECTIONS).per_second,
-            lambda: bench.load(metered, "constant", WARM_UP_CONNECTIONS).per_second,
-            turns=2 * _TURNS,
-        )
+        off, on = bench.throughput((plain, "constant"), (metered, "constant"))
     return comparison(
         f"right/s of {server.name}, metrics on / off", off, on, "at least 0.95", "{:.0f}/s"
     )
@@ -220,13 +214,7 @@ def _access_log(bench: Bench, form: str) -> Comparison:
         bench.serve(silent, models, "constant", workers=workers) as without,
         bench.serve(logging, models, "constant", workers=workers) as logged,
     ):
-        for running in (without, logged):
-            bench.load(running, "constant", WARM_UP_CONNECTIONS)
-        off, on = by_turns(
-            lambda: bench.load(without, "constant", WARM_UP_CONNECTIONS).per_second,
-            lambda: bench.load(logged, "constant", WARM_UP_CONNECTIONS).per_second,
-            turns=2 * _TURNS,
-        )
+        off, on = bench.throughput((without, "constant"), (logged, "constant"))
     name = f"right/s of {TUNED.name}, request ids and access log as {form} on / off"
     return comparison(name, off, on, "at least 0.9", "{:.0f}/s")
 
