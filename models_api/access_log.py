@@ -10,11 +10,10 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch
 
-from models_api.log_records import LineWriter
+from models_api.line_writer import LineWriter
 from models_api.request_context import RequestContext, current_request
 
 logger = logging.getLogger("models_api.access")
-_lines = LineWriter(logger)
 _NO_CONTEXT = RequestContext("-")
 
 
@@ -28,10 +27,12 @@ def log_access(request: HttpRequest, response: HttpResponseBase, seconds: float)
     status = response.status_code
     if status < 400 and match is not None and _is_probe(match):
         if logger.isEnabledFor(logging.DEBUG):
-            message, fields = _line(request, match, status, seconds)
+            context = current_request.get()
+            message, fields = _line(context, request.method, match.route, status, seconds)
             logger.debug(message, extra=fields)
     elif logger.isEnabledFor(logging.INFO):
-        _lines.write(*_line(request, match, status, seconds))
+        route = match.route if match is not None else None
+        _lines.write(request.method, route, status, seconds)
 
 
 def _is_probe(match: ResolverMatch) -> bool:
@@ -39,12 +40,15 @@ def _is_probe(match: ResolverMatch) -> bool:
 
 
 def _line(
-    request: HttpRequest, match: ResolverMatch | None, status: int, seconds: float
+    context: RequestContext | None,
+    method: str | None,
+    route: str | None,
+    status: int,
+    seconds: float,
 ) -> tuple[str, dict[str, Any]]:
     """Return the message, and its parts as the fields of the record."""
-    context = current_request.get() or _NO_CONTEXT
-    route = match.route if match is not None else None
-    begin, end, known = _known(request.method, route, status, context.model, context.version)
+    context = context or _NO_CONTEXT
+    begin, end, known = _known(method, route, status, context.model, context.version)
     milliseconds = int(seconds * 1e6 + 0.5) / 1000
     message = f"{begin} {milliseconds:.1f} ms{end}"
     fields = {**known, "milliseconds": milliseconds}
@@ -68,3 +72,6 @@ def _known(
     end = "".join([f" {name}={value}" for name, value in fields.items()])
     begin = {"method": method, "route": shown, "status": status}
     return f"{method} {shown} {status}", end, begin | fields
+
+
+_lines = LineWriter(logger, _line)

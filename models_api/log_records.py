@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import filterfalse
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from models_api.request_context import current_request
+from models_api.request_context import RequestContext, current_request
 
 _encode = json.JSONEncoder(allow_nan=False, default=str).encode
 REQUEST_FILTER = "models_api.log_records.RequestFilter"
@@ -29,6 +28,18 @@ _INPUT_VALUE = re.compile(
 )
 
 
+class Event(NamedTuple):
+    """What a line of a log tells, for a formatter that needs no record for it."""
+
+    created: float
+    """Seconds since the epoch."""
+    context: RequestContext | None
+    """Of the request that it belongs to."""
+    message: str
+    fields: dict[str, Any]
+    """What a record would have as `extra`."""
+
+
 class RequestFilter(logging.Filter):
     """Gives each record a `request_id` and a `trace_id`, `-` where there is none; drops none.
 
@@ -40,15 +51,14 @@ class RequestFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add to the record, and let it pass."""
-        record.request_id, record.trace_id = _ids()
+        record.request_id, record.trace_id = _ids(current_request.get())
         if isinstance(record.exc_info, tuple) and not record.exc_text:
             text = logging.Formatter().formatException(record.exc_info)
             record.exc_text = _INPUT_VALUE.sub("", text)
         return True
 
 
-def _ids() -> tuple[str, str]:
-    context = current_request.get()
+def _ids(context: RequestContext | None) -> tuple[str, str]:
     if context is None:
         return "-", "-"
     others = context.others
@@ -57,13 +67,18 @@ def _ids() -> tuple[str, str]:
 
 
 def _utc(created: float) -> str:
-    second, part = divmod(created, 1)
-    return f"{_utc_second(int(second))}.{int(part * 1000):03d}Z"
+    return _utc_millisecond(int(created * 1000))
+
+
+@lru_cache(maxsize=2)
+def _utc_millisecond(number: int) -> str:
+    # Under load most records share their millisecond with the one before.
+    second, millisecond = divmod(number, 1000)
+    return f"{_utc_second(second)}.{millisecond:03d}Z"
 
 
 @lru_cache(maxsize=2)
 def _utc_second(second: int) -> str:
-    # Most records share their second with the one before.
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
@@ -74,20 +89,20 @@ class TextFormatter(logging.Formatter):
         self, fmt: str | None = None, datefmt: str | None = None, style: Any = "%", **more: Any
     ) -> None:
         super().__init__(fmt, datefmt, style, **more)
-        self._layout = fmt if _is_plain(fmt, datefmt, style) and not more else None
+        self._layout = fmt or ""
+        self.needs_records = bool(more) or not _is_plain(fmt, datefmt, style)
+        """Whether `line` cannot write what `format` would."""
 
-    def line(self, logger: str, message: str, _fields: dict[str, Any]) -> str | None:
-        """Write what becomes of a record at INFO, without a record; None if that takes one."""
-        if self._layout is None:
-            return None
-        request_id, trace_id = _ids()
+    def line(self, logger: str, event: Event) -> str:
+        """Write what becomes of a record at INFO, without a record."""
+        request_id, trace_id = _ids(event.context)
         return self._layout % {
-            "asctime": _utc(time.time()),
+            "asctime": _utc(event.created),
             "levelname": "INFO",
             "name": logger,
             "request_id": request_id,
             "trace_id": trace_id,
-            "message": message,
+            "message": event.message,
         }
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
@@ -110,10 +125,14 @@ def _is_plain(fmt: str | None, datefmt: str | None, style: str) -> bool:
 class JSONFormatter(logging.Formatter):
     """Writes a record as one line of JSON, with what its `extra` held and its traceback."""
 
-    def line(self, logger: str, message: str, fields: dict[str, Any]) -> str:
-        """Write what becomes of a record at INFO with these fields as `extra`, without a record."""
-        entry = _entry(time.time(), "INFO", logger, message, _ids())
-        return _dump({**entry, **fields, **entry})
+    needs_records = False
+
+    def line(self, logger: str, event: Event) -> str:
+        """Write what becomes of a record at INFO, without a record."""
+        entry = _entry(event.created, "INFO", logger, event.message, _ids(event.context))
+        if entry.keys().isdisjoint(event.fields):
+            return _dump(entry | event.fields)
+        return _dump({**entry, **event.fields, **entry})
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
@@ -168,61 +187,3 @@ def _slow_dump(entry: dict[str, Any]) -> str:
         return _encode(entry)
     except (TypeError, ValueError):  # NaN, a key that is no string, or a list that holds itself
         return json.dumps({name: str(value) for name, value in entry.items()})
-
-
-class LineWriter:
-    """Writes lines of a logger at INFO, at a third of what `logger.info` costs.
-
-    Where records would come to nothing but one stream, with the formatter and the filter of this
-    module, none is made. Any other configuration gets its records.
-    """
-
-    def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
-
-    def write(self, message: str, fields: dict[str, Any]) -> None:
-        """Write a line that has these fields as its `extra`; INFO must be enabled."""
-        logger = self._logger
-        handler = _only_stream(logger)
-        if handler is None or not _write(handler, logger.name, message, fields):
-            logger.info(message, extra=fields)
-
-
-def _only_stream(logger: logging.Logger) -> logging.StreamHandler[Any] | None:
-    """Return the only handler that records come to, if it is one that needs none."""
-    if logger.filters or logging.getLogRecordFactory() is not logging.LogRecord:
-        return None
-    found: logging.Handler | None = None
-    current: logging.Logger | None = logger
-    while current is not None:
-        handlers = current.handlers
-        if handlers:
-            if found is not None or len(handlers) > 1:
-                return None
-            found = handlers[0]
-        current = current.parent if current.propagate else None
-    if type(found) is not logging.StreamHandler or found.level > logging.INFO:
-        return None
-    filters = found.filters
-    return found if len(filters) == 1 and type(filters[0]) is RequestFilter else None
-
-
-def _write(
-    handler: logging.StreamHandler[Any], logger: str, message: str, fields: dict[str, Any]
-) -> bool:
-    """Write the line, and return whether that was possible."""
-    formatter = handler.formatter
-    if type(formatter) is not JSONFormatter and type(formatter) is not TextFormatter:
-        return False
-    line = formatter.line(logger, message, fields)
-    if line is None:
-        return False
-    handler.acquire()
-    try:
-        handler.stream.write(line + handler.terminator)
-        handler.stream.flush()
-    except Exception:  # noqa: BLE001 (the logger deals with it in its own way)
-        return False
-    finally:
-        handler.release()
-    return True

@@ -59,7 +59,7 @@ def request_id(given: str | None) -> str:
         return given
     # Nothing secret. The system's source of chance would let another thread have the interpreter,
     # and the change of threads takes longer than all the rest of what is done for the id.
-    return f"{random.getrandbits(128):032x}"
+    return random.getrandbits(128).to_bytes(16, "big").hex()
 
 
 def shared_context(contexts: Sequence[RequestContext]) -> RequestContext | None:

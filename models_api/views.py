@@ -79,6 +79,8 @@ class ModelsAPIView(APIView):
     content_negotiation_class = OneFormat
     versioning_class = None
     schema = ModelsAPISchema()
+    is_probe = False
+    """Whether it is orchestrators who ask, every few seconds: the access log is spared of that."""
     respond_to_error = staticmethod(exception_handler)
     """Makes the response of an exception, in the way of DRF's EXCEPTION_HANDLER."""
 
@@ -259,7 +261,6 @@ class StatusView(ModelsAPIView):
     permission_classes = (AllowAny,)
     throttle_classes = ()
     is_probe = True
-    """Keeps what orchestrators see every few seconds out of the access log while all is well."""
 
 
 class HealthView(StatusView):

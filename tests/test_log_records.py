@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import itertools
 import json
 import logging
 import math
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +14,7 @@ from django.test import RequestFactory
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from models_api.log_records import JSONFormatter, LineWriter, RequestFilter, TextFormatter
+from models_api.log_records import JSONFormatter, RequestFilter, TextFormatter
 from models_api.request_context import RequestContext, current_request, shared_context
 
 
@@ -217,150 +214,3 @@ def test_a_value_that_pydantic_will_not_write_is_not_quoted_either() -> None:
     text = logging.Formatter().format(filtered(make_record(exc_info=information)))
     assert SECRET not in text
     assert "[field_name='x', input_type=str])" in text
-
-
-class Console:
-    """A logger of its own, with one handler as the service has it."""
-
-    numbers = itertools.count()
-
-    def __init__(self, formatter: logging.Formatter | None = None) -> None:
-        self.logger = logging.getLogger(f"test{next(self.numbers)}.console")
-        self.logger.setLevel(logging.INFO)
-        self.logger.propagate = False
-        self.stream = io.StringIO()
-        self.handler = logging.StreamHandler(self.stream)
-        self.handler.addFilter(RequestFilter())
-        self.handler.setFormatter(formatter or TextFormatter(TEXT))
-        self.logger.addHandler(self.handler)
-        self.records: list[logging.LogRecord] = []
-
-    def write(self, message: str, **fields: Any) -> str:
-        LineWriter(self.logger).write(message, fields)
-        return self.written()
-
-    def log(self, message: str, **fields: Any) -> str:
-        self.logger.info(message, extra=fields)
-        return self.written()
-
-    def written(self) -> str:
-        text = self.stream.getvalue()
-        self.stream.seek(0)
-        self.stream.truncate()
-        return TIME.sub("<time>", text).replace(self.logger.name, "<logger>")
-
-    def keep(self, record: logging.LogRecord) -> bool:
-        """Serve as a filter that hears of records."""
-        self.records.append(record)
-        return True
-
-
-TEXT = "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s %(trace_id)s]: %(message)s"
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-FORMATTERS = [
-    TextFormatter(TEXT),
-    TextFormatter("%(message)s"),
-    JSONFormatter(),
-    TextFormatter(f"{TEXT} %(process)d %(threadName)s"),
-    TextFormatter("%(levelno)d %(message)s"),
-    TextFormatter("%(status)s %(message)s"),
-    TextFormatter("%(asctime)s %(message)s", "%Y"),
-    TextFormatter("{asctime} {message}", style="{"),
-    TextFormatter("%(message)s %(a)s", defaults={"a": "b"}),
-    TextFormatter(),
-    logging.Formatter(TEXT.replace("%(asctime)s", "")),
-]
-FIELDS = [
-    {"status": 200, "milliseconds": 1.25, "model": "iris", "version": None},
-    {"status": 200, "model": "w\xf6rld\n", "route": '"\ud800'},
-    {"status": 200, "milliseconds": math.nan, "rows": [1, {2}], "time": "later", "level": 1},
-]
-
-
-@pytest.mark.parametrize("formatter", FORMATTERS, ids=range(len(FORMATTERS)))
-@pytest.mark.parametrize("fields", FIELDS, ids=range(len(FIELDS)))
-def test_a_line_is_what_the_logger_would_write(
-    context: RequestContext, formatter: logging.Formatter, fields: dict[str, Any]
-) -> None:
-    console = Console(formatter)
-    for trace_id in (None, "f" * 32):
-        context.trace_id = trace_id
-        line = console.write("Hello w\xf6rld 100 %", **fields)
-        assert line == console.log("Hello w\xf6rld 100 %", **fields)
-        assert line.count("\n") == 1
-
-
-def test_a_line_outside_of_requests_is_what_the_logger_would_write() -> None:
-    for formatter in FORMATTERS[:3]:
-        console = Console(formatter)
-        assert console.write("Hello", status=1) == console.log("Hello", status=1) != ""
-
-
-def test_where_nobody_would_notice_no_record_is_made() -> None:
-    console = Console()
-    console.logger.makeRecord = pytest.fail  # type: ignore[method-assign,assignment]
-    assert console.write("Hello") == "<time> INFO    <logger> [- -]: Hello\n"
-
-
-def add_a_filter_to_the_logger(console: Console) -> None:
-    console.logger.addFilter(console.keep)
-
-
-def add_a_filter_to_the_handler(console: Console) -> None:
-    console.handler.addFilter(console.keep)
-
-
-def add_a_handler(console: Console) -> None:
-    console.logger.addHandler(handler := logging.NullHandler())
-    handler.handle = console.keep  # type: ignore[method-assign]
-
-
-def add_a_handler_above(console: Console) -> None:
-    above = logging.getLogger(console.logger.name.partition(".")[0])
-    above.propagate = False
-    above.addHandler(handler := logging.NullHandler())
-    handler.handle = console.keep  # type: ignore[method-assign]
-    console.logger.propagate = True
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        add_a_filter_to_the_logger,
-        add_a_filter_to_the_handler,
-        add_a_handler,
-        add_a_handler_above,
-    ],
-)
-def test_whoever_else_listens_gets_records(change: Callable[[Console], None]) -> None:
-    console = Console()
-    change(console)
-    line = console.write("Hello", status=200)
-    assert line == "<time> INFO    <logger> [- -]: Hello\n"
-    (record,) = console.records
-    assert (record.getMessage(), vars(record)["status"]) == ("Hello", 200)
-
-
-def test_a_handler_for_warnings_gets_no_lines() -> None:
-    console = Console()
-    console.handler.setLevel(logging.WARNING)
-    assert console.write("Hello") == ""
-
-
-def test_a_line_goes_up_to_the_handler_of_a_logger_above() -> None:
-    console = Console()
-    below = console.logger.getChild("below")
-    LineWriter(below).write("Hello", {})
-    assert console.written() == "<time> INFO    <logger>.below [- -]: Hello\n"
-    below.propagate = False
-    LineWriter(below).write("Hello", {})
-    assert console.written() == ""
-
-
-def test_a_stream_that_fails_is_dealt_with_as_loggers_do() -> None:
-    console = Console()
-    console.stream.close()
-    seen: list[logging.LogRecord] = []
-    console.handler.handleError = seen.append  # type: ignore[method-assign,assignment]
-    LineWriter(console.logger).write("Hello", {})
-    assert [record.getMessage() for record in seen] == ["Hello"]

@@ -1,0 +1,363 @@
+"""Lines that are written without records, and several together."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import math
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from models_api import line_writer as module
+from models_api.line_writer import LineWriter
+from models_api.log_records import JSONFormatter, RequestFilter, TextFormatter
+from models_api.request_context import RequestContext, current_request
+
+
+@pytest.fixture
+def context() -> Iterator[RequestContext]:
+    """The context of a request that the test works for."""
+    context = RequestContext("mine")
+    token = current_request.set(context)
+    yield context
+    current_request.reset(token)
+
+
+def line_writer(logger: logging.Logger) -> LineWriter:
+    """Make one whose facts are the message and the fields."""
+    return LineWriter(logger, lambda _context, message, fields: (message, fields))
+
+
+class Console:
+    """A logger of its own, with one handler as the service has it."""
+
+    numbers = itertools.count()
+
+    def __init__(self, formatter: logging.Formatter | None = None) -> None:
+        self.logger = logging.getLogger(f"test{next(self.numbers)}.console")
+        self.logger.setLevel(logging.INFO)
+        self.logger.propagate = False
+        self.stream = io.StringIO()
+        self.handler = logging.StreamHandler(self.stream)
+        self.handler.addFilter(RequestFilter())
+        self.handler.setFormatter(formatter or TextFormatter(TEXT))
+        self.logger.addHandler(self.handler)
+        self.records: list[logging.LogRecord] = []
+
+    def write(self, message: str, **fields: Any) -> str:
+        line_writer(self.logger).write(message, fields)
+        return self.written()
+
+    def log(self, message: str, **fields: Any) -> str:
+        self.logger.info(message, extra=fields)
+        return self.written()
+
+    def written(self) -> str:
+        text = self.stream.getvalue()
+        self.stream.seek(0)
+        self.stream.truncate()
+        return TIME.sub("<time>", text).replace(self.logger.name, "<logger>")
+
+    def keep(self, record: logging.LogRecord) -> bool:
+        """Serve as a filter that hears of records."""
+        self.records.append(record)
+        return True
+
+
+TEXT = "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s %(trace_id)s]: %(message)s"
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+FORMATTERS = [
+    TextFormatter(TEXT),
+    TextFormatter("%(message)s"),
+    JSONFormatter(),
+    TextFormatter(f"{TEXT} %(process)d %(threadName)s"),
+    TextFormatter("%(levelno)d %(message)s"),
+    TextFormatter("%(status)s %(message)s"),
+    TextFormatter("%(asctime)s %(message)s", "%Y"),
+    TextFormatter("{asctime} {message}", style="{"),
+    TextFormatter("%(message)s %(a)s", defaults={"a": "b"}),
+    TextFormatter(),
+    logging.Formatter(TEXT.replace("%(asctime)s", "")),
+]
+FIELDS = [
+    {"status": 200, "milliseconds": 1.25, "model": "iris", "version": None},
+    {"status": 200, "model": "w\xf6rld\n", "route": '"\ud800'},
+    {"status": 200, "milliseconds": math.nan, "rows": [1, {2}], "time": "later", "level": 1},
+]
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=range(len(FORMATTERS)))
+@pytest.mark.parametrize("fields", FIELDS, ids=range(len(FIELDS)))
+def test_a_line_is_what_the_logger_would_write(
+    context: RequestContext, formatter: logging.Formatter, fields: dict[str, Any]
+) -> None:
+    console = Console(formatter)
+    for trace_id in (None, "f" * 32):
+        context.trace_id = trace_id
+        line = console.write("Hello w\xf6rld 100 %", **fields)
+        assert line == console.log("Hello w\xf6rld 100 %", **fields)
+        assert line.count("\n") == 1
+
+
+def test_a_line_outside_of_requests_is_what_the_logger_would_write() -> None:
+    for formatter in FORMATTERS[:3]:
+        console = Console(formatter)
+        assert console.write("Hello", status=1) == console.log("Hello", status=1) != ""
+
+
+def test_where_nobody_would_notice_no_record_is_made() -> None:
+    console = Console()
+    console.logger.makeRecord = pytest.fail  # type: ignore[method-assign,assignment]
+    assert console.write("Hello") == "<time> INFO    <logger> [- -]: Hello\n"
+
+
+def add_a_filter_to_the_logger(console: Console) -> None:
+    console.logger.addFilter(console.keep)
+
+
+def add_a_filter_to_the_handler(console: Console) -> None:
+    console.handler.addFilter(console.keep)
+
+
+def add_a_handler(console: Console) -> None:
+    console.logger.addHandler(handler := logging.NullHandler())
+    handler.handle = console.keep  # type: ignore[method-assign]
+
+
+def add_a_handler_above(console: Console) -> None:
+    above = logging.getLogger(console.logger.name.partition(".")[0])
+    above.propagate = False
+    above.addHandler(handler := logging.NullHandler())
+    handler.handle = console.keep  # type: ignore[method-assign]
+    console.logger.propagate = True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        add_a_filter_to_the_logger,
+        add_a_filter_to_the_handler,
+        add_a_handler,
+        add_a_handler_above,
+    ],
+)
+def test_whoever_else_listens_gets_records(change: Callable[[Console], None]) -> None:
+    console = Console()
+    change(console)
+    line = console.write("Hello", status=200)
+    assert line == "<time> INFO    <logger> [- -]: Hello\n"
+    (record,) = console.records
+    assert (record.getMessage(), vars(record)["status"]) == ("Hello", 200)
+
+
+def test_a_handler_for_warnings_gets_no_lines() -> None:
+    console = Console()
+    console.handler.setLevel(logging.WARNING)
+    assert console.write("Hello") == ""
+
+
+def test_a_line_goes_up_to_the_handler_of_a_logger_above() -> None:
+    console = Console()
+    below = console.logger.getChild("below")
+    line_writer(below).write("Hello", {})
+    assert console.written() == "<time> INFO    <logger>.below [- -]: Hello\n"
+    below.propagate = False
+    line_writer(below).write("Hello", {})
+    assert console.written() == ""
+
+
+def test_a_stream_that_fails_is_dealt_with_as_loggers_do() -> None:
+    console = Console()
+    console.stream.close()
+    seen: list[logging.LogRecord] = []
+    console.handler.handleError = seen.append  # type: ignore[method-assign,assignment]
+    line_writer(console.logger).write("Hello", {})
+    assert [record.getMessage() for record in seen] == ["Hello"]
+
+
+class Crowd:
+    """Lines of a console that come close to each other."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.lines = line_writer(console.logger)
+
+    def add(self, *messages: str) -> None:
+        for message in messages:
+            self.lines.write(message, {})
+
+    def written(self) -> list[str]:
+        pattern = r"\[(\S+) -\]: (.*)"
+        return [" ".join(found) for found in re.findall(pattern, self.console.written())]
+
+    def wait_for(self, *expected: str) -> None:
+        deadline = time.monotonic() + 10
+        written: list[str] = []
+        while (written := written + self.written()) != list(expected):
+            assert time.monotonic() < deadline, written
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines come close to each other however slow the machine is."""
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 1000.0)
+
+
+@pytest.mark.usefixtures("close")
+def test_what_follows_closely_is_written_a_little_later_with_the_id_of_its_request() -> None:
+    crowd = Crowd(Console())
+    for name in "abc":
+        token = current_request.set(RequestContext(name))
+        crowd.add(f"Hello {name}")
+        current_request.reset(token)
+    assert crowd.written() == ["a Hello a"]
+    crowd.wait_for("b Hello b", "c Hello c")
+
+
+@pytest.mark.usefixtures("close")
+def test_what_is_written_later_has_the_time_when_it_was_said() -> None:
+    crowd = Crowd(Console(TextFormatter("%(asctime)s")))
+    crowd.add("first", "second")
+    ended = datetime.now(UTC)
+    time.sleep(0.002)
+    crowd.lines.flush()
+    _first, second = crowd.console.stream.getvalue().split()
+    assert datetime.fromisoformat(second) <= ended
+
+
+def test_the_next_line_after_a_pause_takes_along_what_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_LONGEST_WAIT_SECONDS", 1000.0)
+    crowd = Crowd(Console())
+    crowd.add("first", "second", "third")
+    assert crowd.written()[:1] == ["- first"]
+    time.sleep(0.06)
+    crowd.add("fourth")
+    crowd.wait_for("- second", "- third", "- fourth")
+
+
+@pytest.mark.usefixtures("close")
+def test_what_is_held_goes_to_handlers_that_were_added_meanwhile() -> None:
+    crowd = Crowd(Console())
+    crowd.add("first")
+    token = current_request.set(RequestContext("mine"))
+    crowd.add("second")
+    current_request.reset(token)
+    add_a_handler(crowd.console)
+    crowd.wait_for("- first", "mine second")
+    assert [record.getMessage() for record in crowd.console.records] == ["second"]
+    crowd.add("third")
+    assert crowd.written() == ["- third"]
+
+
+def test_lines_of_many_threads_are_all_written_and_each_once() -> None:
+    crowd = Crowd(Console())
+    names = [[f"{thread}.{number}" for number in range(500)] for thread in range(8)]
+    threads = [threading.Thread(target=crowd.add, args=some) for some in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    crowd.lines.flush()
+    written = [line.removeprefix("- ") for line in crowd.written()]
+    assert sorted(written) == sorted(itertools.chain(*names))
+    assert [line for line in written if line.startswith("3.")] == names[3]
+
+
+def test_a_stream_that_takes_no_more_holds_up_one_thread_until_too_much_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_MOST_HELD", 20)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
+    crowd = Crowd(Console())
+    names = [str(number) for number in range(40)]
+    crowd.console.handler.acquire()
+    try:
+        stuck = threading.Thread(target=crowd.add, args=["stuck"])
+        stuck.start()
+        stuck.join(0.1)
+        crowd.add(*names[:20])
+        waiting = threading.Thread(target=crowd.add, args=names[20:])
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        assert stuck.is_alive()
+    finally:
+        crowd.console.handler.release()
+    waiting.join(10)
+    stuck.join(10)
+    crowd.lines.flush()
+    assert crowd.written() == [f"- {name}" for name in ("stuck", *names)]
+
+
+@pytest.mark.usefixtures("close")
+def test_without_room_for_a_thread_each_line_is_written_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crowd = Crowd(Console())
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    crowd.add("first", "second", "third", "fourth")
+    assert crowd.written() == ["- first", "- second", "- third", "- fourth"]
+
+
+AT_THE_END = """
+import logging, os, sys
+from models_api import line_writer
+from models_api.log_records import RequestFilter, TextFormatter
+line_writer._PAUSE_SECONDS = 1000.0
+handler = logging.StreamHandler(sys.stdout)
+handler.addFilter(RequestFilter())
+handler.setFormatter(TextFormatter("%(message)s"))
+logger = logging.getLogger("lines")
+logger.setLevel(logging.INFO)
+logger.addHandler(handler)
+lines = line_writer.LineWriter(logger, lambda context, message: (message, {}))
+"""
+
+
+def output_of(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", AT_THE_END + code], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def test_what_is_held_is_written_at_the_end_of_the_process_and_what_comes_then_at_once() -> None:
+    code = """
+import atexit
+atexit.register(lambda: [lines.write(word) for word in ("late", "later")])
+for word in ("a", "b", "c"):
+    lines.write(word)
+"""
+    # Registered after multiprocessing's own, it runs before that.
+    assert sorted(output_of(code).split()) == ["a", "b", "c", "late", "later"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_writes_its_own_lines_alone() -> None:
+    code = """
+lines.write("first")
+lines.write("second")
+if os.fork() == 0:
+    for word in ("mine", "too"):
+        lines.write(word)
+else:
+    os.wait()
+"""
+    assert sorted(output_of(code).split()) == ["first", "mine", "second", "too"]
