@@ -45,7 +45,9 @@ class JSONErrorMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, and replace the content of the response if it is an error page."""
         response = self._get_response(request)
-        if not isinstance(response, HttpResponse) or not _is_error_page(response):
+        if response.status_code < 400 or not isinstance(response, HttpResponse):
+            return response
+        if not _is_error_page(response):
             return response
         discard_body(request)
         status = response.status_code
@@ -61,7 +63,7 @@ class JSONErrorMiddleware:
 
 def _is_error_page(response: HttpResponse) -> bool:
     media_type = response.headers.get("Content-Type", "").partition(";")[0]
-    return response.status_code >= 400 and media_type in ("text/html", "text/plain")
+    return media_type in ("text/html", "text/plain")
 
 
 def _message(request: HttpRequest, status: int) -> str | None:

@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 
+from models_api.header_store import header_store
 from models_api.request_body import LengthRequired
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -41,16 +42,16 @@ class HostAndHeadersMiddleware:
             response: HttpResponseBase = response_for_exception(request, error)
         else:
             response = self._get_response(request)
-        for name, value in self._headers:
-            response.headers[name] = value
+        headers = header_store(response)
+        headers.update(self._headers)
         # A body without a length has no end that can be found, so its connection has to be closed:
         # which the development server does after a response that has no length either.
         if (
             isinstance(response, HttpResponse)
             and response.status_code != LengthRequired.status_code
-            and "Content-Length" not in response.headers
+            and "content-length" not in headers
         ):
-            response.headers["Content-Length"] = str(len(response.content))
+            headers["content-length"] = ("Content-Length", str(len(response.content)))
         return response
 
     def _check_host(self, request: HttpRequest) -> None:
@@ -62,9 +63,9 @@ class HostAndHeadersMiddleware:
             self._allowed_hosts.add(host)
 
 
-def _constant_headers(get_response: GetResponse) -> tuple[tuple[str, str], ...]:
+def _constant_headers(get_response: GetResponse) -> dict[str, tuple[str, str]]:
     request, response = HttpRequest(), HttpResponse()
     del response.headers["Content-Type"]
     SecurityMiddleware(get_response).process_response(request, response)
     XFrameOptionsMiddleware(get_response).process_response(request, response)
-    return tuple(response.items())
+    return header_store(response).copy()

@@ -18,6 +18,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.cache import close_caches
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.base import reset_urlconf
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, reset_queries
@@ -43,7 +44,7 @@ def _start() -> WSGIHandler:
         share_models_own_metrics()
         handler = WSGIHandler()
         if settings.SETTINGS_MODULE == "modelhost.settings":
-            _leave_connections_alone()
+            _spare_requests_their_ends()
         from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
 
         registry = cast(ModelsAPIConfig, apps.get_app_config("models_api")).registry
@@ -90,15 +91,17 @@ def _comes_first() -> bool:
     return True
 
 
-def _leave_connections_alone() -> None:
-    """Spare each request the care of connections to databases and caches, of which there are none.
+def _spare_requests_their_ends() -> None:
+    """Spare each request the care of what this project has not.
 
-    It is a quarter of what Django does for a prediction.
+    That is connections to databases and caches, and more than one URLconf; it is a quarter of what
+    Django does for a prediction.
     """
     request_started.disconnect(reset_queries)
     request_started.disconnect(close_old_connections)
     request_finished.disconnect(close_old_connections)
     request_finished.disconnect(close_caches)
+    request_finished.disconnect(reset_urlconf)
 
 
 application = _start()

@@ -12,6 +12,7 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from models_api.header_store import header_store
 from models_api.request_context import RequestContext, current_request, request_id
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class RequestMiddleware:
         token = current_request.set(context)
         try:
             response = self._get_response(request)
-            response.headers["X-Request-ID"] = context.id
+            header_store(response)["x-request-id"] = ("X-Request-ID", context.id)
             seconds = time.perf_counter() - begun
             for observe in self._observers:
                 try:

@@ -16,7 +16,9 @@ class LiteralRoutes(URLResolver):
 
     def __init__(self, patterns: Sequence[URLPattern]) -> None:
         super().__init__(RoutePattern("", is_endpoint=False), list(patterns))
-        self._patterns_by_route = {str(pattern.pattern): pattern for pattern in patterns}
+        routes = {str(pattern.pattern): pattern for pattern in patterns}
+        # Without parameters a route has only one match; Django copies from it what it changes.
+        self._matches = {route: pattern.resolve(route) for route, pattern in routes.items()}
 
     def resolve(self, path: str) -> ResolverMatch:
         """Find the route that is this path to the letter.
@@ -24,8 +26,7 @@ class LiteralRoutes(URLResolver):
         Raises:
             Resolver404: there is none.
         """
-        pattern = self._patterns_by_route.get(path)
-        match = pattern.resolve(path) if pattern else None
+        match = self._matches.get(path)
         if match is None:
             raise Resolver404({"tried": [], "path": path})
         return match
