@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import (
 )
 
 from models_api.configuration import MetricsConfiguration
+from models_api.header_store import header_store
 from models_api.histogram import cumulative
 from models_api.shared_values import Records, SharedValues, Totals
 
@@ -38,6 +39,7 @@ _REQUEST, _IN_PROGRESS = "request", "in progress"
 _BUCKETS = len(HIGH_RESOLUTION_BUCKETS) + 1
 _SECONDS, _REQUEST_BYTES, _RESPONSE_BYTES = range(_BUCKETS, _BUCKETS + 3)
 _LEFT_OUT = -1
+_NO_LENGTH = ("Content-Length", "0")
 
 # Clients may send any word as a method, and any path: each would be a series of its own.
 _METHODS = frozenset(
@@ -76,10 +78,8 @@ class HTTPMetrics:
         if self._decimals is not None:
             seconds = round(seconds, self._decimals)
         request_bytes = _content_length(request.META.get("CONTENT_LENGTH"))
-        try:
-            response_bytes = _content_length(response.headers["Content-Length"])
-        except KeyError:
-            response_bytes = 0
+        _, told = header_store(response).get("content-length", _NO_LENGTH)
+        response_bytes = _content_length(told)
         bucket = first + bisect_left(HIGH_RESOLUTION_BUCKETS, seconds)
         shared = self._shared
         with shared.lock:

@@ -59,46 +59,20 @@ class ModelSeries:
         self._shared = shared
         self._labels = labels
         self._state = shared.place(_STATE, labels, 4)
-        self._in_flight = self._state + _IN_FLIGHT
-        self._outcomes: dict[str, int] = {}
+        self.in_flight = self._state + _IN_FLIGHT
+        """Where the number of predictions is that have not ended."""
+        self.outcomes: dict[str, int] = {}
+        """Where the records of predictions begin, as far as there are any."""
         self._batch: int | None = None
 
     def publish(self, hosted_model: HostedModel) -> None:
         """Write how the model is."""
-        self._outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
+        self.outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
         seconds, state = hosted_model.load_seconds, self._state
         with self._shared.lock:
             values = self._shared.values
             values[state + _READY] = hosted_model.state is LoadState.READY
             values[state + _LOAD_SECONDS] = math.nan if seconds is None else seconds
-
-    def measure(self, predict: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """Predict, and count and time that by the way that it ends.
-
-        In one piece, because each prediction pays for it.
-        """
-        shared, in_flight, outcome = self._shared, self._in_flight, FAILURE
-        with shared.lock:
-            shared.values[in_flight] += 1
-        begun = time.perf_counter()
-        try:
-            prediction = predict(*arguments)
-            outcome = SUCCESS
-        except BaseException as error:
-            outcome = OUTCOMES.get(type(error), FAILURE)
-            raise
-        finally:
-            seconds = time.perf_counter() - begun
-            first = self._outcomes.get(outcome)
-            if first is None:
-                first = self._outcome(outcome)
-            bucket = first + bisect_left(DURATION_BUCKETS, seconds)
-            with shared.lock:
-                values = shared.values
-                values[in_flight] -= 1
-                values[bucket] += 1
-                values[first + _SECONDS] += seconds
-        return prediction
 
     def observe_batch(self, rows: int) -> None:
         """Count a call of the model for so many rows."""
@@ -114,9 +88,10 @@ class ModelSeries:
         with self._shared.lock:
             self._shared.values[self._state + _QUEUE_DEPTH] = depth
 
-    def _outcome(self, outcome: str) -> int:
+    def outcome(self, outcome: str) -> int:
+        """Return where the record of predictions with this outcome begins, made if it is new."""
         first = self._shared.place(_PREDICTION, (*self._labels, outcome), _SECONDS + 1)
-        self._outcomes[outcome] = first
+        self.outcomes[outcome] = first
         return first
 
 
@@ -149,7 +124,7 @@ class ModelMeter:
 
     def measured(self, predict: Callable[..., Any]) -> Measured:
         """Measure what a predictor predicts."""
-        return Measured(predict, self)
+        return Measured(predict, self, self._shared)
 
     def observe_batch(self, rows: int) -> None:
         """Count a call of the model for so many rows."""
@@ -166,14 +141,40 @@ class Measured:
     Outermost around a predictor, so that it sees those that are refused.
     """
 
-    def __init__(self, predictor: Callable[..., Any], meter: ModelMeter) -> None:
+    def __init__(
+        self, predictor: Callable[..., Any], meter: ModelMeter, shared: SharedValues
+    ) -> None:
         self._predictor = predictor
         self._meter = meter
+        self._shared = shared
 
     def __call__(self, *arguments: Any) -> Any:
-        """Predict, and count it."""
-        meter = self._meter
-        return (meter.known or meter.series).measure(self._predictor, arguments)
+        """Predict, and count and time that.
+
+        In one piece, because each prediction pays for it.
+        """
+        series, shared, outcome = self._meter.known or self._meter.series, self._shared, FAILURE
+        with shared.lock:
+            shared.values[series.in_flight] += 1
+        begun = time.perf_counter()
+        try:
+            prediction = self._predictor(*arguments)
+            outcome = SUCCESS
+        except BaseException as error:
+            outcome = OUTCOMES.get(type(error), FAILURE)
+            raise
+        finally:
+            seconds = time.perf_counter() - begun
+            first = series.outcomes.get(outcome)
+            if first is None:
+                first = series.outcome(outcome)
+            bucket = first + bisect_left(DURATION_BUCKETS, seconds)
+            with shared.lock:
+                values = shared.values
+                values[series.in_flight] -= 1
+                values[bucket] += 1
+                values[first + _SECONDS] += seconds
+        return prediction
 
 
 class ModelMetrics:
