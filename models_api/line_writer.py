@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing import util
 from typing import Any
@@ -20,6 +21,8 @@ _PAUSE_SECONDS = 0.01
 _LONGEST_WAIT_SECONDS = 0.1
 _MOST_HELD = 1000
 """Lines that may wait while the stream takes no more; whoever has another waits with them."""
+_MOST_BYTES = getattr(select, "PIPE_BUF", 512)
+"""Of a write that pipes take in one piece; POSIX promises 512, Linux has 4096."""
 
 _Handler = logging.StreamHandler[Any]
 
@@ -127,9 +130,9 @@ class LineWriter:
     def _write(self, events: list[Event]) -> None:
         handler = _only_stream(self._logger)
         self._needs_no_records = handler is not None
-        if handler is None or not _write(handler, self._logger.name, events):
-            for event in events:
-                self._log(event)
+        left = events if handler is None else _write(handler, self._logger.name, events)
+        for event in left:
+            self._log(event)
 
     def _log(self, event: Event) -> None:
         token = current_request.set(event.context)
@@ -167,18 +170,38 @@ def _formatter(handler: _Handler) -> JSONFormatter | TextFormatter | None:
     return None if formatter.needs_records else formatter
 
 
-def _write(handler: _Handler, logger: str, events: list[Event]) -> bool:
-    """Write the lines, and return whether that was possible."""
+def _write(handler: _Handler, logger: str, events: list[Event]) -> list[Event]:
+    """Write the lines, and return those for which that was not possible."""
     formatter = _formatter(handler)
     if formatter is None:
-        return False
-    lines = [formatter.line(logger, event) for event in events]
-    handler.acquire()
-    try:
-        handler.stream.write(handler.terminator.join([*lines, ""]))
-        handler.stream.flush()
-    except Exception:  # noqa: BLE001 (the logger deals with it in its own way)
-        return False
-    finally:
-        handler.release()
-    return True
+        return events
+    written = 0
+    for part in _parts([formatter.line(logger, event) + handler.terminator for event in events]):
+        handler.acquire()
+        try:
+            handler.stream.write("".join(part))
+            handler.stream.flush()
+        except Exception:  # noqa: BLE001 (the logger deals with it in its own way)
+            break
+        finally:
+            handler.release()
+        written += len(part)
+    return events[written:]
+
+
+def _parts(lines: list[str]) -> Iterator[list[str]]:
+    """Divide lines into such that a pipe takes in one piece.
+
+    Otherwise those of other processes that write to the same one come in their midst.
+    """
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        length = len(line) if line.isascii() else len(line.encode(errors="replace"))
+        if part and size + length > _MOST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += length
+    if part:
+        yield part

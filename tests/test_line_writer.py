@@ -48,7 +48,7 @@ class Console:
         self.logger.setLevel(logging.INFO)
         self.logger.propagate = False
         self.stream = io.StringIO()
-        self.handler = logging.StreamHandler(self.stream)
+        self.handler: logging.StreamHandler[Any] = logging.StreamHandler(self.stream)
         self.handler.addFilter(RequestFilter())
         self.handler.setFormatter(formatter or TextFormatter(TEXT))
         self.logger.addHandler(self.handler)
@@ -185,6 +185,22 @@ def test_a_stream_that_fails_is_dealt_with_as_loggers_do() -> None:
     assert [record.getMessage() for record in seen] == ["Hello"]
 
 
+def test_a_line_that_cannot_be_written_keeps_none_of_the_others_back() -> None:
+    console = Console()
+    written = io.BytesIO()
+    console.handler.setStream(io.TextIOWrapper(written, encoding="ascii"))
+    seen: list[logging.LogRecord] = []
+    console.handler.handleError = seen.append  # type: ignore[method-assign,assignment]
+    lines = line_writer(console.logger)
+    long = "x" * 5000
+    for message in ("before", long, "w\xf6rld", "after"):
+        lines._held.append((0.0, None, (message, {})))
+    lines.flush()
+    assert [record.getMessage() for record in seen] == ["w\xf6rld"]
+    ends = [line.rpartition(" ")[2] for line in written.getvalue().decode().splitlines()]
+    assert ends == ["before", long, "after"]
+
+
 class Crowd:
     """Lines of a console that come close to each other."""
 
@@ -197,15 +213,19 @@ class Crowd:
             self.lines.write(message, {})
 
     def written(self) -> list[str]:
+        """Return all that was written so far: the ids and the messages."""
         pattern = r"\[(\S+) -\]: (.*)"
-        return [" ".join(found) for found in re.findall(pattern, self.console.written())]
+        return [" ".join(found) for found in re.findall(pattern, self.console.stream.getvalue())]
 
     def wait_for(self, *expected: str) -> None:
-        deadline = time.monotonic() + 10
-        written: list[str] = []
-        while (written := written + self.written()) != list(expected):
-            assert time.monotonic() < deadline, written
-            time.sleep(0.01)
+        wait_until(lambda: self.written() == [*expected])
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -215,14 +235,17 @@ def close(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("close")
-def test_what_follows_closely_is_written_a_little_later_with_the_id_of_its_request() -> None:
+def test_what_follows_closely_is_written_a_little_later_with_the_id_of_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT_SECONDS", 1.0)
     crowd = Crowd(Console())
     for name in "abc":
         token = current_request.set(RequestContext(name))
         crowd.add(f"Hello {name}")
         current_request.reset(token)
     assert crowd.written() == ["a Hello a"]
-    crowd.wait_for("b Hello b", "c Hello c")
+    crowd.wait_for("a Hello a", "b Hello b", "c Hello c")
 
 
 @pytest.mark.usefixtures("close")
@@ -246,7 +269,7 @@ def test_the_next_line_after_a_pause_takes_along_what_is_held(
     assert crowd.written()[:1] == ["- first"]
     time.sleep(0.06)
     crowd.add("fourth")
-    crowd.wait_for("- second", "- third", "- fourth")
+    crowd.wait_for("- first", "- second", "- third", "- fourth")
 
 
 @pytest.mark.usefixtures("close")
@@ -260,7 +283,7 @@ def test_what_is_held_goes_to_handlers_that_were_added_meanwhile() -> None:
     crowd.wait_for("- first", "mine second")
     assert [record.getMessage() for record in crowd.console.records] == ["second"]
     crowd.add("third")
-    assert crowd.written() == ["- third"]
+    assert crowd.written()[2:] == ["- third"]
 
 
 def test_lines_of_many_threads_are_all_written_and_each_once() -> None:
@@ -288,7 +311,7 @@ def test_a_stream_that_takes_no_more_holds_up_one_thread_until_too_much_is_held(
     try:
         stuck = threading.Thread(target=crowd.add, args=["stuck"])
         stuck.start()
-        stuck.join(0.1)
+        wait_until(crowd.lines._writing.locked)
         crowd.add(*names[:20])
         waiting = threading.Thread(target=crowd.add, args=names[20:])
         waiting.start()
@@ -330,6 +353,23 @@ logger.setLevel(logging.INFO)
 logger.addHandler(handler)
 lines = line_writer.LineWriter(logger, lambda context, message: (message, {}))
 """
+
+
+def test_lines_of_processes_that_share_a_pipe_do_not_mix() -> None:
+    code = """
+for number in range(5000):
+    lines.write(f"<{sys.argv[1]} {number} {'x' * 300}>")
+"""
+    command = [sys.executable, "-c", AT_THE_END + code]
+    read_end, write_end = os.pipe()
+    writers = [subprocess.Popen([*command, name], stdout=write_end) for name in ("one", "two")]
+    os.close(write_end)
+    with os.fdopen(read_end, encoding="utf-8") as pipe:
+        written = pipe.read().splitlines()
+    assert [writer.wait() for writer in writers] == [0, 0]
+    pattern = re.compile("<(one|two) [0-9]+ x{300}>")
+    assert [line for line in written if not pattern.fullmatch(line)] == []
+    assert len(set(written)) == len(written) == 10000
 
 
 def output_of(code: str) -> str:

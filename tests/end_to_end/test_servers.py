@@ -63,6 +63,19 @@ def predict(server: Server, value: int, **headers: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("start", SERVERS)
+def test_a_server_that_is_stopped_leaves_no_line_of_its_log_unsaid(
+    start: Callable[[], Server],
+) -> None:
+    ids = [f"request-{number}" for number in range(400)]
+    with start() as server, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda id_: predict(server, 1, **{"X-Request-ID": id_}), ids))
+        server.process.terminate()
+        server.process.wait(30)
+        log = server.log
+    assert [id_ for id_ in ids if log.count(f"[{id_}]") != 1] == []
+
+
+@pytest.mark.parametrize("start", SERVERS)
 def test_two_workers_share_the_requests_and_answer_them_right(start: Callable[[], Server]) -> None:
     processes: set[int] = set()
     # One of them may be ready long before the other.
