@@ -364,6 +364,7 @@ for number in range(5000):
     read_end, write_end = os.pipe()
     writers = [subprocess.Popen([*command, name], stdout=write_end) for name in ("one", "two")]
     os.close(write_end)
+    time.sleep(1)  # for both to have more to write than the pipe takes
     with os.fdopen(read_end, encoding="utf-8") as pipe:
         written = pipe.read().splitlines()
     assert [writer.wait() for writer in writers] == [0, 0]
