@@ -8,6 +8,16 @@ from django.apps import apps
 from ml_base.utilities import ModelManager
 
 from models_api.apps import ModelsAPIConfig
+from models_api.request_context import RequestContext, current_request
+
+
+@pytest.fixture
+def context() -> Iterator[RequestContext]:
+    """The context of a request that the test works for."""
+    context = RequestContext("mine")
+    token = current_request.set(context)
+    yield context
+    current_request.reset(token)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,19 +12,10 @@ from django.test import RequestFactory
 from django.urls import ResolverMatch
 
 from models_api.access_log import log_access
-from models_api.request_context import RequestContext, current_request, note_model, note_rows
+from models_api.request_context import note_model, note_rows
 from models_api.views import HealthView, ModelsView
 
 factory = RequestFactory()
-
-
-@pytest.fixture
-def context() -> Iterator[RequestContext]:
-    """The context of a request that the test works for."""
-    context = RequestContext("mine")
-    token = current_request.set(context)
-    yield context
-    current_request.reset(token)
 
 
 def matched(view: Callable[..., Any], route: str) -> HttpRequest:

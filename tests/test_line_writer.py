@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,15 +22,6 @@ from models_api import line_writer as module
 from models_api.line_writer import LineWriter
 from models_api.log_records import JSONFormatter, RequestFilter, TextFormatter
 from models_api.request_context import RequestContext, current_request
-
-
-@pytest.fixture
-def context() -> Iterator[RequestContext]:
-    """The context of a request that the test works for."""
-    context = RequestContext("mine")
-    token = current_request.set(context)
-    yield context
-    current_request.reset(token)
 
 
 def line_writer(logger: logging.Logger) -> LineWriter:

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,15 +15,6 @@ from pydantic_core import PydanticSerializationError
 
 from models_api.log_records import JSONFormatter, RequestFilter, TextFormatter
 from models_api.request_context import RequestContext, current_request, shared_context
-
-
-@pytest.fixture
-def context() -> Iterator[RequestContext]:
-    """The context of a request that the test works for."""
-    context = RequestContext("mine")
-    token = current_request.set(context)
-    yield context
-    current_request.reset(token)
 
 
 def make_record(message: str = "Hello %s", *arguments: Any, **given: Any) -> logging.LogRecord:

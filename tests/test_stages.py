@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy
@@ -10,7 +9,7 @@ import pytest
 from ml_base import MLModelDecorator
 
 from models_api.exceptions import DeadlineExceeded, Overloaded
-from models_api.request_context import RequestContext, current_request
+from models_api.request_context import RequestContext
 from models_api.stages import Stages, takes_columns
 from tests.fakes.batching import BatchingModel, RowInput, ShortModel
 from tests.fakes.columns import (
@@ -20,16 +19,6 @@ from tests.fakes.columns import (
     RowsModel,
 )
 from tests.fakes.models import DoublingModel, Number
-
-
-@pytest.fixture
-def context() -> Iterator[RequestContext]:
-    """The context of a request that the test works for."""
-    context = RequestContext("mine")
-    token = current_request.set(context)
-    yield context
-    current_request.reset(token)
-
 
 ROWS = [RowInput(value=1), RowInput(value=2)]
 
