@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch
 
 from models_api.line_writer import LineWriter
+from models_api.log_records import Template
 from models_api.request_context import RequestContext, current_request
 
 logger = logging.getLogger("models_api.access")
@@ -28,7 +28,8 @@ def log_access(request: HttpRequest, response: HttpResponseBase, seconds: float)
     if status < 400 and match is not None and _is_probe(match):
         if logger.isEnabledFor(logging.DEBUG):
             context = current_request.get()
-            message, fields = _line(context, request.method, match.route, status, seconds)
+            template, numbers = _line(context, request.method, match.route, status, seconds)
+            message, fields = template.record(numbers)
             logger.debug(message, extra=fields)
     elif logger.isEnabledFor(logging.INFO):
         route = match.route if match is not None else None
@@ -45,33 +46,37 @@ def _line(
     route: str | None,
     status: int,
     seconds: float,
-) -> tuple[str, dict[str, Any]]:
-    """Return the message, and its parts as the fields of the record."""
+) -> tuple[Template, tuple[float, ...]]:
     context = context or _NO_CONTEXT
-    begin, end, known = _known(method, route, status, context.model, context.version)
     milliseconds = int(seconds * 1e6 + 0.5) / 1000
-    message = f"{begin} {milliseconds:.1f} ms{end}"
-    fields = {**known, "milliseconds": milliseconds}
-    if context.rows is not None:
-        fields["rows"], fields["batch_size"] = context.rows, context.batch_size
-        message += f" rows={context.rows} batch_size={context.batch_size}"
-    return message, fields
+    if context.rows is None:
+        template = _template(method, route, status, context.model, context.version)
+        return template, (milliseconds,)
+    template = _template_with_rows(method, route, status, context.model, context.version)
+    return template, (milliseconds, context.rows, context.batch_size or 0)
 
 
 @lru_cache(maxsize=1024)
-def _known(
+def _template(
     method: str | None, route: str | None, status: int, model: str | None, version: str | None
-) -> tuple[str, str, dict[str, Any]]:
-    """Return what comes before and after the milliseconds, and the fields, but for the numbers.
-
-    Most requests have it in common with one before.
-    """
+) -> Template:
+    """Return what a line has in common with those of most requests before."""
     shown = f"/{route}" if route is not None else "-"
     of_model = {"model": model, "version": version}
-    fields = {name: value for name, value in of_model.items() if value is not None}
-    end = "".join([f" {name}={value}" for name, value in fields.items()])
-    begin = {"method": method, "route": shown, "status": status}
-    return f"{method} {shown} {status}", end, begin | fields
+    known = {name: value for name, value in of_model.items() if value is not None}
+    begin = f"{method} {shown} {status}".replace("%", "%%")
+    end = "".join([f" {name}={value}" for name, value in known.items()]).replace("%", "%%")
+    fields = {"method": method, "route": shown, "status": status, **known}
+    return Template(f"{begin} %.1f ms{end}", fields, ("milliseconds",))
+
+
+@lru_cache(maxsize=1024)
+def _template_with_rows(
+    method: str | None, route: str | None, status: int, model: str | None, version: str | None
+) -> Template:
+    rowless = _template(method, route, status, model, version)
+    message = f"{rowless.message} rows=%d batch_size=%d"
+    return Template(message, rowless.fields, (*rowless.numbers, "rows", "batch_size"))
 
 
 _lines = LineWriter(logger, _line)

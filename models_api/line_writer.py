@@ -13,7 +13,7 @@ from multiprocessing import util
 from typing import Any
 
 from models_api.fork import call_after_fork
-from models_api.log_records import Event, JSONFormatter, RequestFilter, TextFormatter
+from models_api.log_records import Event, JSONFormatter, RequestFilter, Template, TextFormatter
 from models_api.request_context import RequestContext, current_request
 
 _PAUSE_SECONDS = 0.01
@@ -42,9 +42,9 @@ class LineWriter:
     """
 
     def __init__(
-        self, logger: logging.Logger, describe: Callable[..., tuple[str, dict[str, Any]]]
+        self, logger: logging.Logger, describe: Callable[..., tuple[Template, tuple[float, ...]]]
     ) -> None:
-        """Make it; `describe` returns message and `extra` of a line, of a request and its facts."""
+        """Make it; `describe` returns what a line tells, of a request and of its facts."""
         self._logger = logger
         self._describe = describe
         self._begin()
@@ -137,7 +137,8 @@ class LineWriter:
     def _log(self, event: Event) -> None:
         token = current_request.set(event.context)
         try:
-            self._logger.info(event.message, extra=event.fields)
+            message, fields = event.template.record(event.numbers)
+            self._logger.info(message, extra=fields)
         finally:
             current_request.reset(token)
 

@@ -8,24 +8,43 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import filterfalse
-from types import NoneType
 from typing import Any, NamedTuple
-
-from pydantic_core import PydanticSerializationError, to_json
 
 from models_api.request_context import RequestContext, current_request
 
-_encode = json.JSONEncoder(allow_nan=False, default=str).encode
+_encode = json.JSONEncoder(allow_nan=False, default=str, separators=(",", ":")).encode
 REQUEST_FILTER = "models_api.log_records.RequestFilter"
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 # `request` is Django's: as text it has the query string.
 _LEFT_OUT = _STANDARD | {"message", "asctime", "taskName", "request_id", "trace_id", "request"}
-_SCALARS = frozenset((str, int, float, bool, NoneType))
 # Up to where no quotation mark follows, so that no value can pretend to end earlier.
 _INPUT_VALUE = re.compile(
     r"input_value=.*?, (?=input_type=[\w.<>\[\], ]+\]\)?$)", re.DOTALL | re.MULTILINE
 )
+
+
+class Template:
+    """What many lines of a log have in common: formatters write it once, and keep that."""
+
+    __slots__ = ("fields", "message", "numbers")
+
+    def __init__(self, message: str, fields: dict[str, Any], numbers: tuple[str, ...]) -> None:
+        """Make it.
+
+        Args:
+            message: A %-format for the numbers, each of them once, in their order.
+            fields: What every record of this kind would have as `extra`.
+            numbers: Names of what each of them has besides, none of which JSONFormatter writes.
+        """
+        self.message = message
+        self.fields = fields
+        self.numbers = numbers
+
+    def record(self, numbers: tuple[float, ...]) -> tuple[str, dict[str, Any]]:
+        """Return message and `extra` of a record with these numbers."""
+        told = dict(zip(self.numbers, numbers, strict=True))
+        return self.message % numbers, self.fields | told
 
 
 class Event(NamedTuple):
@@ -35,9 +54,9 @@ class Event(NamedTuple):
     """Seconds since the epoch."""
     context: RequestContext | None
     """Of the request that it belongs to."""
-    message: str
-    fields: dict[str, Any]
-    """What a record would have as `extra`."""
+    template: Template
+    numbers: tuple[float, ...]
+    """Those that the template names, all finite."""
 
 
 class RequestFilter(logging.Filter):
@@ -102,7 +121,7 @@ class TextFormatter(logging.Formatter):
             "name": logger,
             "request_id": request_id,
             "trace_id": trace_id,
-            "message": event.message,
+            "message": event.template.message % event.numbers,
         }
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
@@ -129,15 +148,21 @@ class JSONFormatter(logging.Formatter):
 
     def line(self, logger: str, event: Event) -> str:
         """Write what becomes of a record at INFO, without a record."""
-        entry = _entry(event.created, "INFO", logger, event.message, _ids(event.context))
-        if entry.keys().isdisjoint(event.fields):
-            return _dump(entry | event.fields)
-        return _dump({**entry, **event.fields, **entry})
+        created, context, template, numbers = event
+        ids = [id_ for id_ in _ids(context) if id_ != "-"]
+        return _layout(logger, template, len(ids)) % (_utc(created), *numbers, *ids, *numbers)
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
-        ids = (getattr(record, "request_id", "-"), getattr(record, "trace_id", "-"))
-        entry = _entry(record.created, record.levelname, record.name, record.getMessage(), ids)
+        entry: dict[str, Any] = {
+            "time": _utc(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name in ("request_id", "trace_id"):
+            if (id_ := getattr(record, name, "-")) != "-":
+                entry[name] = id_
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
@@ -150,40 +175,42 @@ class JSONFormatter(logging.Formatter):
         return _dump(entry)
 
 
-def _entry(
-    created: float, level: str, logger: str, message: str, ids: tuple[str, str]
-) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "time": _utc(created),
-        "level": level,
-        "logger": logger,
-        "message": message,
+@lru_cache(maxsize=1024)
+def _layout(logger: str, template: Template, ids: int) -> str:
+    """Return the %-format of the lines of a template: for time, numbers, ids, and numbers again."""
+    parts = {
+        "time": '"%s"',
+        "level": '"INFO"',
+        "logger": _escaped(logger),
+        "message": _encode(template.message),
     }
-    request_id, trace_id = ids
-    if request_id != "-":
-        entry["request_id"] = request_id
-    if trace_id != "-":
-        entry["trace_id"] = trace_id
-    return entry
+    # What ids consist of needs no quoting. A request with a trace has an id of its own as well.
+    parts |= dict.fromkeys(("request_id", "trace_id")[:ids], '"%s"')
+    for name, value in template.fields.items():
+        parts.setdefault(name, _escaped(value))
+    return _object(parts | dict.fromkeys(template.numbers, "%s"))
+
+
+def _escaped(value: Any) -> str:
+    return _written(value).replace("%", "%%")
 
 
 def _dump(entry: dict[str, Any]) -> str:
-    return _quick_dump(entry) or _slow_dump(entry)
-
-
-def _quick_dump(entry: dict[str, Any]) -> str | None:
-    """Write an entry of nothing but ASCII and numbers, as most are; return None for any other."""
-    if not _SCALARS.issuperset(map(type, entry.values())):
-        return None
-    try:
-        written = to_json(entry, inf_nan_mode="strings")
-    except PydanticSerializationError:  # a surrogate without its other half
-        return None
-    return written.decode() if written.isascii() else None
-
-
-def _slow_dump(entry: dict[str, Any]) -> str:
     try:
         return _encode(entry)
+    except (TypeError, ValueError):
+        return _object({name: _written(value) for name, value in entry.items()})
+
+
+def _written(value: Any) -> str:
+    try:
+        return _encode(value)
     except (TypeError, ValueError):  # NaN, a key that is no string, or a list that holds itself
-        return json.dumps({name: str(value) for name, value in entry.items()})
+        return _encode(str(value))
+
+
+def _object(written: dict[str, str]) -> str:
+    """Join the JSON of values."""
+    return (
+        "{" + ",".join([f"{_encode(str(name))}:{value}" for name, value in written.items()]) + "}"
+    )

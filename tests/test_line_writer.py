@@ -20,13 +20,16 @@ import pytest
 
 from models_api import line_writer as module
 from models_api.line_writer import LineWriter
-from models_api.log_records import JSONFormatter, RequestFilter, TextFormatter
+from models_api.log_records import JSONFormatter, RequestFilter, Template, TextFormatter
 from models_api.request_context import RequestContext, current_request
 
 
 def line_writer(logger: logging.Logger) -> LineWriter:
     """Make one whose facts are the message and the fields."""
-    return LineWriter(logger, lambda _context, message, fields: (message, fields))
+    return LineWriter(
+        logger,
+        lambda _context, message, fields: (Template(message.replace("%", "%%"), fields, ()), ()),
+    )
 
 
 class Console:
@@ -98,6 +101,20 @@ def test_a_line_is_what_the_logger_would_write(
         line = console.write("Hello w\xf6rld 100 %", **fields)
         assert line == console.log("Hello w\xf6rld 100 %", **fields)
         assert line.count("\n") == 1
+
+
+@pytest.mark.usefixtures("context")
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=range(len(FORMATTERS)))
+def test_numbers_are_told_as_the_logger_would(formatter: logging.Formatter) -> None:
+    console = Console(formatter)
+    template = Template("%.1f ms, 100 %%, %d", {"status": 200}, ("milliseconds", "rows"))
+    lines = LineWriter(console.logger, lambda _context, *numbers: (template, numbers))
+    for milliseconds, rows in ((0.001, 1), (1.25, 20), (12345678.9, 3000)):
+        lines.write(milliseconds, rows)
+        lines.flush()
+        line = console.written()
+        message = f"{milliseconds:.1f} ms, 100 %, {rows}"
+        assert line == console.log(message, status=200, milliseconds=milliseconds, rows=rows)
 
 
 def test_a_line_outside_of_requests_is_what_the_logger_would_write() -> None:
@@ -334,7 +351,7 @@ def test_without_room_for_a_thread_each_line_is_written_at_once(
 AT_THE_END = """
 import logging, os, sys
 from models_api import line_writer
-from models_api.log_records import RequestFilter, TextFormatter
+from models_api.log_records import RequestFilter, Template, TextFormatter
 line_writer._PAUSE_SECONDS = 1000.0
 handler = logging.StreamHandler(sys.stdout)
 handler.addFilter(RequestFilter())
@@ -342,7 +359,7 @@ handler.setFormatter(TextFormatter("%(message)s"))
 logger = logging.getLogger("lines")
 logger.setLevel(logging.INFO)
 logger.addHandler(handler)
-lines = line_writer.LineWriter(logger, lambda context, message: (message, {}))
+lines = line_writer.LineWriter(logger, lambda context, message: (Template(message, {}, ()), ()))
 """
 
 
