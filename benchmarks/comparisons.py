@@ -67,32 +67,27 @@ class Bench:
         return load.run(command, seconds)[0]
 
     def throughput(
-        self, first: tuple[RunningServer, str], second: tuple[RunningServer, str], turns: int
-    ) -> tuple[list[float], list[float]]:
-        """Measure right answers per second of two models by turns, once both are warm."""
-        for running, model in (first, second):
-            self.load(running, model, WARM_UP_CONNECTIONS)
-        return by_turns(
-            lambda: self.load(*first, WARM_UP_CONNECTIONS).per_second,
-            lambda: self.load(*second, WARM_UP_CONNECTIONS).per_second,
-            turns,
-        )
-
-    def throughput_of_servers(
         self, first: tuple[Start, str], second: tuple[Start, str]
     ) -> tuple[list[float], list[float]]:
-        """Measure it for models of two servers, each of them started anew a few times.
+        """Measure right answers per second of models of two servers, by turns once both are warm.
 
-        Of two processes of the same code one may be 5 % faster than the other for all its life, and
-        connections fall to the workers of a server in other numbers each time.
+        Each server is started anew a few times: of two processes of the same code one may be 5 %
+        faster than the other for all its life, and connections fall to the workers of a server in
+        other numbers each time.
         """
         found: tuple[list[float], list[float]] = [], []
         for _ in range(_STARTS):
             with first[0]() as one, second[0]() as two:
-                pair = self.throughput((one, first[1]), (two, second[1]), turns=_TURNS)
-                for measured, more in zip(found, pair, strict=True):
-                    measured.extend(more)
+                first_load = partial(self._per_second, one, first[1])
+                second_load = partial(self._per_second, two, second[1])
+                by_turns(first_load, second_load, turns=1)
+                pair = by_turns(first_load, second_load)
+            for measured, more in zip(found, pair, strict=True):
+                measured.extend(more)
         return found
+
+    def _per_second(self, running: RunningServer, model: str) -> float:
+        return self.load(running, model, WARM_UP_CONNECTIONS).per_second
 
 
 def batching_latency(bench: Bench) -> Comparison:
@@ -119,10 +114,8 @@ def batching_throughput(bench: Bench) -> Comparison:
         _entry("LogisticRegressionModel") | {"batching": {"max_batch_size": 64}},
     ]
     names, workers = ("constant", "logistic_regression"), bench.plan.workers
-    with bench.serve(GRANIAN, models, *names, workers=workers) as running:
-        constant, regression = bench.throughput(
-            (running, names[0]), (running, names[1]), turns=2 * _TURNS
-        )
+    both = partial(bench.serve, GRANIAN, models, *names, workers=workers)
+    constant, regression = bench.throughput((both, names[0]), (both, names[1]))
     return comparison(
         "right/s of logistic regression / the constant model, granian",
         constant,
@@ -140,7 +133,7 @@ def many_models(bench: Bench) -> Comparison:
     ]
     one = partial(bench.serve, GRANIAN, entries[:1], "constant_0", workers=workers)
     many = partial(bench.serve, GRANIAN, entries, last, workers=workers)
-    alone, among_many = bench.throughput_of_servers((one, "constant_0"), (many, last))
+    alone, among_many = bench.throughput((one, "constant_0"), (many, last))
     return comparison(
         f"right/s of the last of {_MANY_MODELS} models / an only one",
         alone,
@@ -199,7 +192,7 @@ def _metrics(bench: Bench, server: Server) -> Comparison:
     measured = replace(server, name=f"{server.name}-metrics")
     plain = _constant(bench, server)
     metered = _constant(bench, measured, metrics={"enabled": True})
-    off, on = bench.throughput_of_servers((plain, "constant"), (metered, "constant"))
+    off, on = bench.throughput((plain, "constant"), (metered, "constant"))
     return comparison(
         f"right/s of {server.name}, metrics on / off", off, on, "at least 0.95", "{:.0f}/s"
     )
@@ -227,7 +220,7 @@ def _access_log(bench: Bench, form: str) -> Comparison:
         command=(*TUNED.command[:-1], "benchmarks.services.without_request_ids"),
     )
     without, logged = _constant(bench, silent), _constant(bench, logging)
-    off, on = bench.throughput_of_servers((without, "constant"), (logged, "constant"))
+    off, on = bench.throughput((without, "constant"), (logged, "constant"))
     name = f"right/s of {TUNED.name}, request ids and access log as {form} on / off"
     return comparison(name, off, on, "at least 0.9", "{:.0f}/s")
 
