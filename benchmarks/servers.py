@@ -104,7 +104,7 @@ GRANIAN = Server(
         *("chrt", "--batch", "0"),
         *("granian", "--interface", "wsgi", "modelhost.wsgi:application"),
         *("--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"),
-        *("--workers", "{workers}", "--blocking-threads", "48", "--http", "1", "--no-ws"),
+        *("--workers", "{workers}", "--blocking-threads", "40", "--http", "1", "--no-ws"),
     ),
     variables=_MODELHOST,
 )
