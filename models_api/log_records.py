@@ -7,7 +7,7 @@ import logging
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import filterfalse
+from itertools import compress, filterfalse
 from typing import Any, NamedTuple
 
 from models_api.request_context import RequestContext, current_request
@@ -15,9 +15,10 @@ from models_api.request_context import RequestContext, current_request
 _encode = json.JSONEncoder(allow_nan=False, default=str, separators=(",", ":")).encode
 REQUEST_FILTER = "models_api.log_records.RequestFilter"
 
+_IDS = ("request_id", "trace_id")
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 # `request` is Django's: as text it has the query string.
-_LEFT_OUT = _STANDARD | {"message", "asctime", "taskName", "request_id", "trace_id", "request"}
+_LEFT_OUT = _STANDARD | {"message", "asctime", "taskName", *_IDS, "request"}
 # Up to where no quotation mark follows, so that no value can pretend to end earlier.
 _INPUT_VALUE = re.compile(
     r"input_value=.*?, (?=input_type=[\w.<>\[\], ]+\]\)?$)", re.DOTALL | re.MULTILINE
@@ -149,8 +150,10 @@ class JSONFormatter(logging.Formatter):
     def line(self, logger: str, event: Event) -> str:
         """Write what becomes of a record at INFO, without a record."""
         created, context, template, numbers = event
-        ids = [id_ for id_ in _ids(context) if id_ != "-"]
-        return _layout(logger, template, len(ids)) % (_utc(created), *numbers, *ids, *numbers)
+        request_id, trace_id = _ids(context)
+        layout = _layout(logger, template, request_id != "-", trace_id != "-")
+        ids = [id_ for id_ in (request_id, trace_id) if id_ != "-"]
+        return layout % (_utc(created), *numbers, *ids, *numbers)
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
@@ -160,7 +163,7 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name in ("request_id", "trace_id"):
+        for name in _IDS:
             if (id_ := getattr(record, name, "-")) != "-":
                 entry[name] = id_
         if record.exc_info and not record.exc_text:
@@ -176,7 +179,7 @@ class JSONFormatter(logging.Formatter):
 
 
 @lru_cache(maxsize=1024)
-def _layout(logger: str, template: Template, ids: int) -> str:
+def _layout(logger: str, template: Template, *has_ids: bool) -> str:
     """Return the %-format of the lines of a template: for time, numbers, ids, and numbers again."""
     parts = {
         "time": '"%s"',
@@ -184,8 +187,8 @@ def _layout(logger: str, template: Template, ids: int) -> str:
         "logger": _escaped(logger),
         "message": _encode(template.message),
     }
-    # What ids consist of needs no quoting. A request with a trace has an id of its own as well.
-    parts |= dict.fromkeys(("request_id", "trace_id")[:ids], '"%s"')
+    # What ids consist of needs no quoting.
+    parts |= dict.fromkeys(compress(_IDS, has_ids), '"%s"')
     for name, value in template.fields.items():
         parts.setdefault(name, _escaped(value))
     return _object(parts | dict.fromkeys(template.numbers, "%s"))

@@ -96,8 +96,8 @@ def test_a_line_is_what_the_logger_would_write(
     context: RequestContext, formatter: logging.Formatter, fields: dict[str, Any]
 ) -> None:
     console = Console(formatter)
-    for trace_id in (None, "f" * 32):
-        context.trace_id = trace_id
+    for id_, trace_id in (("mine", None), ("mine", "f" * 32), ("-", "f" * 32)):
+        context.id, context.trace_id = id_, trace_id
         line = console.write("Hello w\xf6rld 100 %", **fields)
         assert line == console.log("Hello w\xf6rld 100 %", **fields)
         assert line.count("\n") == 1
