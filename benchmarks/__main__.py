@@ -170,7 +170,7 @@ def _prepare(plan: Plan, compared: Sequence[str], results: Results, say: Say) ->
 
 def _compare(names: Sequence[str], bench: Bench, results: Results) -> None:
     for name in names:
-        bench.say(f"comparing: {name} (about a minute) ...")
+        bench.say(f"comparing: {name} (some minutes) ...")
         try:
             found = COMPARISONS[name](bench)
         except (ServerFailed, load.LoadFailed, KeyError) as error:
