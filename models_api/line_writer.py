@@ -16,7 +16,7 @@ from models_api.fork import call_after_fork
 from models_api.log_records import Event, JSONFormatter, RequestFilter, Template, TextFormatter
 from models_api.request_context import RequestContext, current_request
 
-_PAUSE_SECONDS = 0.01
+_PAUSE_SECONDS = 0.05
 """Between two writes, as long as there is one who could write."""
 _LONGEST_WAIT_SECONDS = 0.1
 _MOST_HELD = 1000
@@ -32,7 +32,7 @@ class LineWriter:
 
     Each write lets other threads have the interpreter, and code that has just run, runs faster: so
     many lines together cost a third of what they cost one by one. A line is written at once, or if
-    there was another less than 10 ms before, with the next one after that, at the end of the
+    there was another less than 50 ms before, with the next one after that, at the end of the
     process, and in any case within 0.1 s. A process that is killed may leave that much unsaid.
 
     No record is made where it would come to nothing but one stream, with the formatter and the
