@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 from benchmarks.__main__ import OUTPUT
@@ -17,20 +16,32 @@ BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 def main() -> None:
-    """Take the results of the last run, or of the folder that is named."""
+    """Take the results of the last run, or of the folders that are named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.publish", description=__doc__)
     parser.add_argument(
-        "folder", type=Path, nargs="?", default=OUTPUT, help="(default: %(default)s)"
+        "folder",
+        type=Path,
+        nargs="*",
+        default=[OUTPUT],
+        help=f"of a run, and of later ones of some comparisons alone (default: {OUTPUT})",
     )
-    publish(parser.parse_args().folder, PAGE)
+    publish(PAGE, *parser.parse_args().folder)
 
 
-def publish(folder: Path, page: Path) -> None:
-    """Replace the tables on the page, and the charts and figures in the folder of its name."""
+def publish(page: Path, folder: Path, *later: Path) -> None:
+    """Replace the tables on the page, and the charts and figures in the folder of its name.
+
+    Of runs in later folders come the comparisons, instead of those of earlier ones.
+    """
     results = Results.load(folder / "results.json")
+    comparisons = {one.name: one for one in results.comparisons}
+    for other in later:
+        for one in Results.load(other / "results.json").comparisons:
+            comparisons[one.name] = one
+    results.comparisons = list(comparisons.values())
     figures = page.with_suffix("")
     figures.mkdir(exist_ok=True)
-    shutil.copy(folder / "results.json", figures)
+    results.save(figures / "results.json")
     for name, drawing in charts(results).items():
         (figures / name).write_text(drawing, encoding="utf-8")
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -286,15 +287,32 @@ def test_publishing_replaces_only_what_is_between_the_marks(
     page = tmp_path / "benchmarks.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     results.save(tmp_path / "results.json")
-    publish(tmp_path, page)
+    publish(page, tmp_path)
     once = page.read_text()
-    publish(tmp_path, page)
+    publish(page, tmp_path)
     assert page.read_text() == once
     assert once.startswith(f"before\n{BEGIN}\n")
     assert once.endswith(f"{END}\nafter\n")
     assert markdown_report(results) in once
     assert "old" not in once
     assert (tmp_path / "benchmarks" / "throughput.svg").exists()
+
+
+def test_comparisons_of_a_later_run_are_published_instead(results: Results, tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"{BEGIN}{END}")
+    results.comparisons = [Comparison(name, 0.8, "", "") for name in ("first", "second")]
+    later = replace(results, measurements=[], comparisons=[Comparison("first", 0.9, "", "")])
+    for name, run in (("earlier", results), ("later", later)):
+        (tmp_path / name).mkdir()
+        run.save(tmp_path / name / "results.json")
+    publish(page, tmp_path / "earlier", tmp_path / "later")
+    published = Results.load(tmp_path / "benchmarks" / "results.json")
+    assert [(one.name, one.ratio) for one in published.comparisons] == [
+        ("first", 0.9),
+        ("second", 0.8),
+    ]
+    assert published.measurements == results.measurements != []
 
 
 def test_weighings_are_a_table_of_megabytes() -> None:
