@@ -11,10 +11,15 @@ from typing import Any
 from models_api.waiting import waits
 
 _FEW = 2
-_WEIGHT_OF_THE_LAST = 0.02
 _SHARE = 0.7
 """Below one, so that threads which only wait for each other become fewer."""
-_SOME_WAIT = 0.05
+_NOTHING_ELSE = 1.25
+"""Above one by what threads wait for the main loop, and for the processor."""
+_JOBS = 200
+_SECONDS = 0.25
+"""After so many jobs, or jobs of so many seconds together, a judgement is due."""
+_SOME = 0.05
+"""Share of the jobs."""
 
 
 class Demand:
@@ -27,34 +32,44 @@ class Demand:
     Which it is, is seen from what jobs take of the clock and of the processor. Of `n` threads that
     only wait for each other, each has the processor for one `n`th of the time; if they have it for
     less, they wait for something else as well. So the number follows that ratio, a little below it.
-    But of jobs that wait to be done together, in a batch, there cannot be too many.
+    Where there is nothing else to wait for, there is one fewer each time, or three would stay
+    three. But of jobs that wait to be done together, in a batch, there cannot be too many.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.threads = most
         """Nothing is known yet."""
-        # Of a job; moving averages.
-        self._seconds = 0.0
-        self._processor_seconds = 0.0
-        self._waited = 0.0
-        """Share of the jobs that waited for others."""
+        self._begin()
 
     def learn(self, seconds: float, processor_seconds: float, has_waited: bool) -> None:
         """Hear of a job that is done."""
-        self._seconds += _WEIGHT_OF_THE_LAST * (seconds - self._seconds)
-        change = processor_seconds - self._processor_seconds
-        self._processor_seconds += _WEIGHT_OF_THE_LAST * change
-        self._waited += _WEIGHT_OF_THE_LAST * (has_waited - self._waited)
-        if self._waited > _SOME_WAIT:
-            self.threads = self._most
-            return
-        ratio = self._seconds / max(self._processor_seconds, 1e-6)
-        self.threads = min(self._most, max(_FEW, int(1 + _SHARE * ratio)))
+        self._jobs += 1
+        self._seconds += seconds
+        self._processor_seconds += processor_seconds
+        self._waited += has_waited
+        enough = self._jobs >= _JOBS or self._seconds > _SECONDS
+        if enough or self._waited > _SOME * _JOBS:
+            self.threads = min(self._most, max(_FEW, self._of_use()))
+            self._begin()
 
     def want_more(self) -> None:
         """Hear that one more would be of use, for now."""
         self.threads = min(self._most, self.threads + 1)
+
+    def _begin(self) -> None:
+        self._jobs = 0
+        self._seconds = 0.0
+        self._processor_seconds = 0.0
+        self._waited = 0
+        """How many jobs waited for others."""
+
+    def _of_use(self) -> int:
+        if self._waited > _SOME * self._jobs:
+            return self._most
+        ratio = self._seconds / max(self._processor_seconds, 1e-6)
+        number = int(1 + _SHARE * ratio)
+        return min(number, self.threads - 1) if ratio < _NOTHING_ELSE * self.threads else number
 
 
 class AdaptivePool:

@@ -10,7 +10,7 @@ import pytest
 
 from modelhost.adaptive_pool import AdaptivePool, Demand
 
-MANY = 1000
+MANY = 5000
 
 
 def test_jobs_are_done_in_their_order() -> None:
@@ -127,7 +127,27 @@ def test_few_threads_are_wanted_for_jobs_that_only_compute() -> None:
     for _ in range(MANY):
         # Each has the interpreter for its share of the time.
         demand.learn(0.001 * demand.threads, 0.001, False)
-    assert demand.threads <= 4
+    assert demand.threads == 2
+
+
+def test_what_jobs_that_compute_wait_for_a_main_loop_wants_no_more_threads() -> None:
+    demand = Demand(16)
+    for _ in range(MANY):
+        demand.learn(0.0012 * demand.threads, 0.001, False)
+    assert demand.threads == 2
+    demand.want_more()
+    for _ in range(MANY):
+        demand.learn(0.0012 * demand.threads, 0.001, False)
+    assert demand.threads == 2
+
+
+def test_some_threads_are_wanted_for_jobs_that_wait_for_something_else_part_of_the_time() -> None:
+    demand = Demand(16)
+    # Of two milliseconds of waiting and one of computing, by mean value analysis.
+    seconds = {2: 0.00333, 3: 0.0038, 4: 0.00442}
+    for _ in range(MANY):
+        demand.learn(seconds.get(demand.threads, 0.001 * demand.threads), 0.001, False)
+    assert demand.threads == 3
 
 
 def test_many_threads_are_wanted_for_jobs_that_wait_for_something_else() -> None:
