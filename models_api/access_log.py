@@ -15,6 +15,9 @@ from models_api.request_context import RequestContext, current_request
 
 logger = logging.getLogger("models_api.access")
 _NO_CONTEXT = RequestContext("-")
+_NUMBERS = ("milliseconds", "rows", "batch_size")
+_Request = tuple[str | None, str | None, int]
+"""Method, route and status."""
 
 
 def log_access(request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
@@ -27,13 +30,13 @@ def log_access(request: HttpRequest, response: HttpResponseBase, seconds: float)
     status = response.status_code
     if status < 400 and match is not None and _is_probe(match):
         if logger.isEnabledFor(logging.DEBUG):
-            context = current_request.get()
-            template, numbers = _line(context, request.method, match.route, status, seconds)
+            asked = request.method, match.route, status
+            template, numbers = _line(current_request.get(), asked, seconds)
             message, fields = template.record(numbers)
             logger.debug(message, extra=fields)
     elif logger.isEnabledFor(logging.INFO):
         route = match.route if match is not None else None
-        _lines.write(request.method, route, status, seconds)
+        _lines.write((request.method, route, status), seconds)
 
 
 def _is_probe(match: ResolverMatch) -> bool:
@@ -41,42 +44,31 @@ def _is_probe(match: ResolverMatch) -> bool:
 
 
 def _line(
-    context: RequestContext | None,
-    method: str | None,
-    route: str | None,
-    status: int,
-    seconds: float,
+    context: RequestContext | None, request: _Request, seconds: float
 ) -> tuple[Template, tuple[float, ...]]:
     context = context or _NO_CONTEXT
     milliseconds = int(seconds * 1e6 + 0.5) / 1000
-    if context.rows is None:
-        template = _template(method, route, status, context.model, context.version)
-        return template, (milliseconds,)
-    template = _template_with_rows(method, route, status, context.model, context.version)
-    return template, (milliseconds, context.rows, context.batch_size or 0)
+    rows = context.rows
+    if rows is None:
+        return _template(request, context.model, context.version, _NUMBERS[:1]), (milliseconds,)
+    template = _template(request, context.model, context.version, _NUMBERS)
+    return template, (milliseconds, rows, context.batch_size or 0)
 
 
 @lru_cache(maxsize=1024)
 def _template(
-    method: str | None, route: str | None, status: int, model: str | None, version: str | None
+    request: _Request, model: str | None, version: str | None, numbers: tuple[str, ...]
 ) -> Template:
     """Return what a line has in common with those of most requests before."""
+    method, route, status = request
     shown = f"/{route}" if route is not None else "-"
     of_model = {"model": model, "version": version}
     known = {name: value for name, value in of_model.items() if value is not None}
     begin = f"{method} {shown} {status}".replace("%", "%%")
     end = "".join([f" {name}={value}" for name, value in known.items()]).replace("%", "%%")
+    counts = "".join([f" {name}=%({name})d" for name in numbers[1:]])
     fields = {"method": method, "route": shown, "status": status, **known}
-    return Template(f"{begin} %.1f ms{end}", fields, ("milliseconds",))
-
-
-@lru_cache(maxsize=1024)
-def _template_with_rows(
-    method: str | None, route: str | None, status: int, model: str | None, version: str | None
-) -> Template:
-    rowless = _template(method, route, status, model, version)
-    message = f"{rowless.message} rows=%d batch_size=%d"
-    return Template(message, rowless.fields, (*rowless.numbers, "rows", "batch_size"))
+    return Template(f"{begin} %(milliseconds).1f ms{end}{counts}", fields, numbers)
 
 
 _lines = LineWriter(logger, _line)

@@ -13,32 +13,33 @@ from multiprocessing import util
 from typing import Any
 
 from models_api.fork import call_after_fork
-from models_api.log_records import Event, JSONFormatter, RequestFilter, Template, TextFormatter
+from models_api.log_records import JSONFormatter, RequestFilter, Template, TextFormatter
 from models_api.request_context import RequestContext, current_request
 
 _PAUSE_SECONDS = 0.05
-"""Between two writes, as long as there is one who could write."""
-_LONGEST_WAIT_SECONDS = 0.1
+"""From the first of many lines until they are written."""
 _MOST_HELD = 1000
 """Lines that may wait while the stream takes no more; whoever has another waits with them."""
 _MOST_BYTES = getattr(select, "PIPE_BUF", 512)
 """Of a write that pipes take in one piece; POSIX promises 512, Linux has 4096."""
 
 _Handler = logging.StreamHandler[Any]
+_Line = tuple[float, RequestContext | None, tuple[Any, ...]]
+"""Seconds since the epoch, the request, and the facts."""
 
 
 class LineWriter:
-    """Writes lines of a logger at INFO: those that follow each other closely, together.
+    """Writes lines of a logger at INFO: those that come within 50 ms of each other, together.
 
-    Each write lets other threads have the interpreter, and code that has just run, runs faster: so
-    many lines together cost a third of what they cost one by one. A line is written at once, or if
-    there was another less than 50 ms before, with the next one after that, at the end of the
-    process, and in any case within 0.1 s. A process that is killed may leave that much unsaid.
+    Code that has just run, runs faster, and each write lets other threads have the interpreter: so
+    many lines together cost a third of what they cost one by one. A thread writes them, or whoever
+    has another while too many wait for it, and at the end of the process the rest is written. A
+    process that is killed may leave the last 50 ms unsaid.
 
-    No record is made where it would come to nothing but one stream, with the formatter and the
-    filter of models_api.log_records. Any other configuration gets its records, one by one. Safe to
-    use from many threads; a forked child starts with no lines, and no thread is started before
-    there is use for it.
+    No record is made where it would come to nothing but one stream, with a formatter and the filter
+    of models_api.log_records. Any other configuration gets its records, one by one. Safe to use
+    from many threads; a forked child starts with no lines, and no thread is started before there is
+    use for it.
     """
 
     def __init__(
@@ -52,42 +53,30 @@ class LineWriter:
 
     def write(self, *facts: Any) -> None:
         """Write the line with these facts of the current request; INFO must be enabled."""
-        now, context = time.time(), current_request.get()
+        line = time.time(), current_request.get(), facts
         if not self._needs_no_records and not self._look_at_handlers():
-            self._log(self._event(now, context, facts))
+            self._log(line)
             return
-        self._held.append((now, context, facts))
-        if now >= self._next_write:
-            # While the stream takes no more, one thread that waits for it is enough.
-            self.flush(blocking=len(self._held) > _MOST_HELD)
-        if self._held and not self._is_left.is_set():
+        self._held.append(line)
+        if self._writes_at_once or len(self._held) > _MOST_HELD:
+            self.flush()
+        elif not self._is_left.is_set():
             self._leave_to_thread()
 
-    def flush(self, *, blocking: bool = True) -> None:
-        """Write the lines that are held; unless `blocking`, leave that to a thread that does it."""
-        if not self._writing.acquire(blocking):
-            return
-        try:
+    def flush(self) -> None:
+        """Write the lines that are held."""
+        with self._writing:
             # Others may append meanwhile; theirs come next.
             held = [self._held.popleft() for _ in range(len(self._held))]
             if held:
-                self._write([self._event(*line) for line in held])
-            self._next_write = time.time() + self._pause
-        finally:
-            self._writing.release()
-
-    def _event(
-        self, created: float, context: RequestContext | None, facts: tuple[Any, ...]
-    ) -> Event:
-        return Event(created, context, *self._describe(context, *facts))
+                self._write(held)
 
     def _begin(self) -> None:
-        self._held: deque[tuple[float, RequestContext | None, tuple[Any, ...]]] = deque()
+        self._held: deque[_Line] = deque()
         self._needs_no_records = False
+        self._writes_at_once = False
         self._writing = threading.Lock()
         self._starting = threading.Lock()
-        self._pause = _PAUSE_SECONDS
-        self._next_write = 0.0
         self._is_left = threading.Event()
         """Set while the thread is going to write what is held."""
         self._thread: threading.Thread | None = None
@@ -116,7 +105,7 @@ class LineWriter:
 
     def _write_what_is_left(self) -> None:
         while self._is_left.wait():
-            time.sleep(_LONGEST_WAIT_SECONDS)
+            time.sleep(_PAUSE_SECONDS)
             self._is_left.clear()
             # After that, so that whoever took it for set has his line there.
             with suppress(Exception):  # of somebody's handler, and the thread has to go on
@@ -124,20 +113,32 @@ class LineWriter:
 
     def _end(self) -> None:
         """Write what is left, and from now on each line at once."""
-        self._pause = 0.0
+        self._writes_at_once = True
         self.flush()
 
-    def _write(self, events: list[Event]) -> None:
+    def _write(self, lines: list[_Line]) -> None:
         handler = _only_stream(self._logger)
-        self._needs_no_records = handler is not None
-        left = events if handler is None else _write(handler, self._logger.name, events)
-        for event in left:
-            self._log(event)
+        formatter = _formatter(handler) if handler is not None else None
+        self._needs_no_records = formatter is not None
+        written = 0
+        if handler is not None and formatter is not None:
+            name, describe, end = self._logger.name, self._describe, handler.terminator
+            written = _write(
+                handler,
+                [
+                    formatter.line(name, created, context, *describe(context, *facts)) + end
+                    for created, context, facts in lines
+                ],
+            )
+        for line in lines[written:]:
+            self._log(line)
 
-    def _log(self, event: Event) -> None:
-        token = current_request.set(event.context)
+    def _log(self, line: _Line) -> None:
+        _created, context, facts = line
+        template, numbers = self._describe(context, *facts)
+        message, fields = template.record(numbers)
+        token = current_request.set(context)
         try:
-            message, fields = event.template.record(event.numbers)
             self._logger.info(message, extra=fields)
         finally:
             current_request.reset(token)
@@ -171,13 +172,10 @@ def _formatter(handler: _Handler) -> JSONFormatter | TextFormatter | None:
     return None if formatter.needs_records else formatter
 
 
-def _write(handler: _Handler, logger: str, events: list[Event]) -> list[Event]:
-    """Write the lines, and return those for which that was not possible."""
-    formatter = _formatter(handler)
-    if formatter is None:
-        return events
+def _write(handler: _Handler, lines: list[str]) -> int:
+    """Write lines, and return how many could be."""
     written = 0
-    for part in _parts([formatter.line(logger, event) + handler.terminator for event in events]):
+    for part in _parts(lines):
         handler.acquire()
         try:
             handler.stream.write("".join(part))
@@ -187,7 +185,7 @@ def _write(handler: _Handler, logger: str, events: list[Event]) -> list[Event]:
         finally:
             handler.release()
         written += len(part)
-    return events[written:]
+    return written
 
 
 def _parts(lines: list[str]) -> Iterator[list[str]]:

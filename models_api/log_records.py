@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import compress, filterfalse
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any
 
 from models_api.request_context import RequestContext, current_request
 
@@ -16,6 +18,7 @@ _encode = json.JSONEncoder(allow_nan=False, default=str, separators=(",", ":")).
 REQUEST_FILTER = "models_api.log_records.RequestFilter"
 
 _IDS = ("request_id", "trace_id")
+_MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 # `request` is Django's: as text it has the query string.
 _LEFT_OUT = _STANDARD | {"message", "asctime", "taskName", *_IDS, "request"}
@@ -23,6 +26,14 @@ _LEFT_OUT = _STANDARD | {"message", "asctime", "taskName", *_IDS, "request"}
 _INPUT_VALUE = re.compile(
     r"input_value=.*?, (?=input_type=[\w.<>\[\], ]+\]\)?$)", re.DOTALL | re.MULTILINE
 )
+
+# Of a format of Python's logging, what lines that need no record may hold.
+_PLACE = re.compile(
+    r"%%|%\((?P<name>asctime|levelname|name|request_id|trace_id)\)(?P<width>[-.\d]*)s"
+    r"|%\((?P<message>message)\)s"
+)
+_Layout = tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]
+"""A %-format, and what picks its values from the time, the ids and the numbers of a line."""
 
 
 class Template:
@@ -34,7 +45,7 @@ class Template:
         """Make it.
 
         Args:
-            message: A %-format for the numbers, each of them once, in their order.
+            message: A %-format for the numbers, by their names.
             fields: What every record of this kind would have as `extra`.
             numbers: Names of what each of them has besides, none of which JSONFormatter writes.
         """
@@ -45,19 +56,7 @@ class Template:
     def record(self, numbers: tuple[float, ...]) -> tuple[str, dict[str, Any]]:
         """Return message and `extra` of a record with these numbers."""
         told = dict(zip(self.numbers, numbers, strict=True))
-        return self.message % numbers, self.fields | told
-
-
-class Event(NamedTuple):
-    """What a line of a log tells, for a formatter that needs no record for it."""
-
-    created: float
-    """Seconds since the epoch."""
-    context: RequestContext | None
-    """Of the request that it belongs to."""
-    template: Template
-    numbers: tuple[float, ...]
-    """Those that the template names, all finite."""
+        return self.message % told, self.fields | told
 
 
 class RequestFilter(logging.Filter):
@@ -87,14 +86,8 @@ def _ids(context: RequestContext | None) -> tuple[str, str]:
 
 
 def _utc(created: float) -> str:
-    return _utc_millisecond(int(created * 1000))
-
-
-@lru_cache(maxsize=2)
-def _utc_millisecond(number: int) -> str:
-    # Under load most records share their millisecond with the one before.
-    second, millisecond = divmod(number, 1000)
-    return f"{_utc_second(second)}.{millisecond:03d}Z"
+    second, millisecond = divmod(int(created * 1000), 1000)
+    return _utc_second(second) + _MILLISECONDS[millisecond]
 
 
 @lru_cache(maxsize=2)
@@ -102,28 +95,66 @@ def _utc_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-class TextFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """Writes lines that many have in common most of without a record for each."""
+
+    def line(
+        self,
+        logger: str,
+        created: float,
+        context: RequestContext | None,
+        template: Template,
+        numbers: tuple[float, ...],
+    ) -> str:
+        """Write what would become of a record at INFO.
+
+        Args:
+            logger: Its name.
+            created: Seconds since the epoch.
+            context: Of the request that it belongs to.
+            template: What it tells.
+            numbers: Those that the template names, all finite.
+        """
+        request_id, trace_id = _ids(context)
+        layout, pick = self._layout(logger, template, request_id != "-", trace_id != "-")
+        values = pick((_utc(created), request_id, trace_id, *numbers))
+        return layout % values
+
+    def _layout(self, logger: str, template: Template, *has_ids: bool) -> _Layout:
+        raise NotImplementedError
+
+
+def _compiled(layout: str, template: Template) -> _Layout:
+    """Make a %-format of names one of places, and say which of the values come there."""
+    names = ("asctime", *_IDS, *template.numbers)
+    places: list[int] = []
+
+    def place(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        places.append(names.index(match[1]))
+        return "%"
+
+    text = re.sub(r"%%|%\((\w+)\)", place, layout)
+    if len(places) > 1:
+        return text, itemgetter(*places)
+    return text, lambda values: tuple([values[index] for index in places])
+
+
+class TextFormatter(LineFormatter):
     """Writes a record as Python does, with the time of UTC, and faster."""
 
     def __init__(
         self, fmt: str | None = None, datefmt: str | None = None, style: Any = "%", **more: Any
     ) -> None:
         super().__init__(fmt, datefmt, style, **more)
-        self._layout = fmt or ""
-        self.needs_records = bool(more) or not _is_plain(fmt, datefmt, style)
+        self._text = fmt or ""
+        is_plain = fmt and not datefmt and style == "%" and "%" not in _PLACE.sub("", fmt)
+        self.needs_records = bool(more) or not is_plain
         """Whether `line` cannot write what `format` would."""
 
-    def line(self, logger: str, event: Event) -> str:
-        """Write what becomes of a record at INFO, without a record."""
-        request_id, trace_id = _ids(event.context)
-        return self._layout % {
-            "asctime": _utc(event.created),
-            "levelname": "INFO",
-            "name": logger,
-            "request_id": request_id,
-            "trace_id": trace_id,
-            "message": event.template.message % event.numbers,
-        }
+    def _layout(self, logger: str, template: Template, *_has_ids: bool) -> _Layout:
+        return _text_layout(self._text, logger, template)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Write the time of a record."""
@@ -132,28 +163,26 @@ class TextFormatter(logging.Formatter):
         return _utc(record.created)
 
 
-def _is_plain(fmt: str | None, datefmt: str | None, style: str) -> bool:
-    if fmt is None or datefmt is not None or style != "%":
-        return False
-    names = ("asctime", "levelname", "name", "request_id", "trace_id", "message")
-    try:
-        return bool(fmt % dict.fromkeys(names, "-"))
-    except (KeyError, TypeError, ValueError):  # it wants to know more of a record, or a number
-        return False
+@lru_cache(maxsize=1024)
+def _text_layout(text: str, logger: str, template: Template) -> _Layout:
+    known = {"levelname": "INFO", "name": logger}
+
+    def place(match: re.Match[str]) -> str:
+        name, width = match["name"], match["width"]
+        if name in known:
+            return (f"%{width}s" % known[name]).replace("%", "%%")
+        return template.message if match["message"] else match[0]
+
+    return _compiled(_PLACE.sub(place, text), template)
 
 
-class JSONFormatter(logging.Formatter):
+class JSONFormatter(LineFormatter):
     """Writes a record as one line of JSON, with what its `extra` held and its traceback."""
 
     needs_records = False
 
-    def line(self, logger: str, event: Event) -> str:
-        """Write what becomes of a record at INFO, without a record."""
-        created, context, template, numbers = event
-        request_id, trace_id = _ids(context)
-        layout = _layout(logger, template, request_id != "-", trace_id != "-")
-        ids = [id_ for id_ in (request_id, trace_id) if id_ != "-"]
-        return layout % (_utc(created), *numbers, *ids, *numbers)
+    def _layout(self, logger: str, template: Template, *has_ids: bool) -> _Layout:
+        return _json_layout(logger, template, *has_ids)
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
@@ -179,19 +208,19 @@ class JSONFormatter(logging.Formatter):
 
 
 @lru_cache(maxsize=1024)
-def _layout(logger: str, template: Template, *has_ids: bool) -> str:
-    """Return the %-format of the lines of a template: for time, numbers, ids, and numbers again."""
+def _json_layout(logger: str, template: Template, *has_ids: bool) -> _Layout:
     parts = {
-        "time": '"%s"',
+        "time": '"%(asctime)s"',
         "level": '"INFO"',
         "logger": _escaped(logger),
         "message": _encode(template.message),
     }
     # What ids consist of needs no quoting.
-    parts |= dict.fromkeys(compress(_IDS, has_ids), '"%s"')
+    parts |= {name: f'"%({name})s"' for name in compress(_IDS, has_ids)}
     for name, value in template.fields.items():
         parts.setdefault(name, _escaped(value))
-    return _object(parts | dict.fromkeys(template.numbers, "%s"))
+    parts |= {name: f"%({name})s" for name in template.numbers}
+    return _compiled(_object(parts), template)
 
 
 def _escaped(value: Any) -> str:

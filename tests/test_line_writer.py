@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -49,7 +49,9 @@ class Console:
         self.records: list[logging.LogRecord] = []
 
     def write(self, message: str, **fields: Any) -> str:
-        line_writer(self.logger).write(message, fields)
+        lines = line_writer(self.logger)
+        lines.write(message, fields)
+        lines.flush()
         return self.written()
 
     def log(self, message: str, **fields: Any) -> str:
@@ -74,6 +76,11 @@ FORMATTERS = [
     TextFormatter(TEXT),
     TextFormatter("%(message)s"),
     JSONFormatter(),
+    TextFormatter("100 %% %%(name)s (%(name).4s %(levelname)6s) %(request_id)-40s %(message)s!"),
+    TextFormatter("%(trace_id)s"),
+    TextFormatter("%(name)s"),
+    TextFormatter("%(message)-60s|"),
+    TextFormatter("%(message)s, or %(message)s"),
     TextFormatter(f"{TEXT} %(process)d %(threadName)s"),
     TextFormatter("%(levelno)d %(message)s"),
     TextFormatter("%(status)s %(message)s"),
@@ -107,14 +114,15 @@ def test_a_line_is_what_the_logger_would_write(
 @pytest.mark.parametrize("formatter", FORMATTERS, ids=range(len(FORMATTERS)))
 def test_numbers_are_told_as_the_logger_would(formatter: logging.Formatter) -> None:
     console = Console(formatter)
-    template = Template("%.1f ms, 100 %%, %d", {"status": 200}, ("milliseconds", "rows"))
+    message = "%(milliseconds).1f ms, 100 %%, %(rows)d"
+    template = Template(message, {"status": 200}, ("milliseconds", "rows"))
     lines = LineWriter(console.logger, lambda _context, *numbers: (template, numbers))
     for milliseconds, rows in ((0.001, 1), (1.25, 20), (12345678.9, 3000)):
         lines.write(milliseconds, rows)
         lines.flush()
         line = console.written()
-        message = f"{milliseconds:.1f} ms, 100 %, {rows}"
-        assert line == console.log(message, status=200, milliseconds=milliseconds, rows=rows)
+        told = f"{milliseconds:.1f} ms, 100 %, {rows}"
+        assert line == console.log(told, status=200, milliseconds=milliseconds, rows=rows)
 
 
 def test_a_line_outside_of_requests_is_what_the_logger_would_write() -> None:
@@ -177,10 +185,13 @@ def test_a_handler_for_warnings_gets_no_lines() -> None:
 def test_a_line_goes_up_to_the_handler_of_a_logger_above() -> None:
     console = Console()
     below = console.logger.getChild("below")
-    line_writer(below).write("Hello", {})
+    lines = line_writer(below)
+    lines.write("Hello", {})
+    lines.flush()
     assert console.written() == "<time> INFO    <logger>.below [- -]: Hello\n"
     below.propagate = False
-    line_writer(below).write("Hello", {})
+    lines.write("Hello", {})
+    lines.flush()
     assert console.written() == ""
 
 
@@ -189,7 +200,9 @@ def test_a_stream_that_fails_is_dealt_with_as_loggers_do() -> None:
     console.stream.close()
     seen: list[logging.LogRecord] = []
     console.handler.handleError = seen.append  # type: ignore[method-assign,assignment]
-    line_writer(console.logger).write("Hello", {})
+    lines = line_writer(console.logger)
+    lines.write("Hello", {})
+    lines.flush()
     assert [record.getMessage() for record in seen] == ["Hello"]
 
 
@@ -242,56 +255,46 @@ def close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 1000.0)
 
 
-@pytest.mark.usefixtures("close")
-def test_what_follows_closely_is_written_a_little_later_with_the_id_of_its_request(
+def test_lines_are_written_a_little_later_with_the_id_of_their_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_LONGEST_WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 1.0)
     crowd = Crowd(Console())
     for name in "abc":
         token = current_request.set(RequestContext(name))
         crowd.add(f"Hello {name}")
         current_request.reset(token)
-    assert crowd.written() == ["a Hello a"]
+    assert crowd.written() == []
     crowd.wait_for("a Hello a", "b Hello b", "c Hello c")
+    crowd.add("again")
+    crowd.wait_for("a Hello a", "b Hello b", "c Hello c", "- again")
 
 
 @pytest.mark.usefixtures("close")
 def test_what_is_written_later_has_the_time_when_it_was_said() -> None:
     crowd = Crowd(Console(TextFormatter("%(asctime)s")))
-    crowd.add("first", "second")
+    begun = datetime.now(UTC)
+    crowd.add("first")
     ended = datetime.now(UTC)
     time.sleep(0.002)
     crowd.lines.flush()
-    _first, second = crowd.console.stream.getvalue().split()
-    assert datetime.fromisoformat(second) <= ended
+    said = datetime.fromisoformat(crowd.console.stream.getvalue().strip())
+    assert begun - timedelta(milliseconds=1) <= said <= ended
 
 
-def test_the_next_line_after_a_pause_takes_along_what_is_held(
+def test_what_is_held_goes_to_handlers_that_were_added_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(module, "_LONGEST_WAIT_SECONDS", 1000.0)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.5)
     crowd = Crowd(Console())
-    crowd.add("first", "second", "third")
-    assert crowd.written()[:1] == ["- first"]
-    time.sleep(0.06)
-    crowd.add("fourth")
-    crowd.wait_for("- first", "- second", "- third", "- fourth")
-
-
-@pytest.mark.usefixtures("close")
-def test_what_is_held_goes_to_handlers_that_were_added_meanwhile() -> None:
-    crowd = Crowd(Console())
-    crowd.add("first")
     token = current_request.set(RequestContext("mine"))
-    crowd.add("second")
+    crowd.add("first")
     current_request.reset(token)
     add_a_handler(crowd.console)
-    crowd.wait_for("- first", "mine second")
-    assert [record.getMessage() for record in crowd.console.records] == ["second"]
-    crowd.add("third")
-    assert crowd.written()[2:] == ["- third"]
+    crowd.wait_for("mine first")
+    assert [record.getMessage() for record in crowd.console.records] == ["first"]
+    crowd.add("second")
+    assert crowd.written() == ["mine first", "- second"]
 
 
 def test_lines_of_many_threads_are_all_written_and_each_once() -> None:
@@ -317,21 +320,17 @@ def test_a_stream_that_takes_no_more_holds_up_one_thread_until_too_much_is_held(
     names = [str(number) for number in range(40)]
     crowd.console.handler.acquire()
     try:
-        stuck = threading.Thread(target=crowd.add, args=["stuck"])
-        stuck.start()
-        wait_until(crowd.lines._writing.locked)
+        crowd.add("stuck")
+        wait_until(lambda: crowd.lines._writing.locked() and not crowd.lines._held)
         crowd.add(*names[:20])
         waiting = threading.Thread(target=crowd.add, args=names[20:])
         waiting.start()
         waiting.join(0.1)
         assert waiting.is_alive()
-        assert stuck.is_alive()
     finally:
         crowd.console.handler.release()
     waiting.join(10)
-    stuck.join(10)
-    crowd.lines.flush()
-    assert crowd.written() == [f"- {name}" for name in ("stuck", *names)]
+    crowd.wait_for(*(f"- {name}" for name in ("stuck", *names)))
 
 
 @pytest.mark.usefixtures("close")
