@@ -15,7 +15,8 @@ from models_api.request_context import RequestContext, current_request
 
 logger = logging.getLogger("models_api.access")
 _NO_CONTEXT = RequestContext("-")
-_NUMBERS = ("milliseconds", "rows", "batch_size")
+_TIME = ("milliseconds",)
+_NUMBERS = (*_TIME, "rows", "batch_size")
 _Request = tuple[str | None, str | None, int]
 """Method, route and status."""
 
@@ -30,27 +31,25 @@ def log_access(request: HttpRequest, response: HttpResponseBase, seconds: float)
     status = response.status_code
     if status < 400 and match is not None and _is_probe(match):
         if logger.isEnabledFor(logging.DEBUG):
-            asked = request.method, match.route, status
-            template, numbers = _line(current_request.get(), asked, seconds)
+            template, numbers = _line((request.method, match.route, status), seconds)
             message, fields = template.record(numbers)
             logger.debug(message, extra=fields)
     elif logger.isEnabledFor(logging.INFO):
         route = match.route if match is not None else None
-        _lines.write((request.method, route, status), seconds)
+        _lines.write(*_line((request.method, route, status), seconds))
 
 
 def _is_probe(match: ResolverMatch) -> bool:
     return getattr(getattr(match.func, "cls", None), "is_probe", False)
 
 
-def _line(
-    context: RequestContext | None, request: _Request, seconds: float
-) -> tuple[Template, tuple[float, ...]]:
-    context = context or _NO_CONTEXT
+def _line(request: _Request, seconds: float) -> tuple[Template, tuple[float, ...]]:
+    context = current_request.get() or _NO_CONTEXT
     milliseconds = int(seconds * 1e6 + 0.5) / 1000
     rows = context.rows
     if rows is None:
-        return _template(request, context.model, context.version, _NUMBERS[:1]), (milliseconds,)
+        template = _template(request, context.model, context.version, _TIME)
+        return template, (milliseconds,)
     template = _template(request, context.model, context.version, _NUMBERS)
     return template, (milliseconds, rows, context.batch_size or 0)
 
@@ -71,4 +70,4 @@ def _template(
     return Template(f"{begin} %(milliseconds).1f ms{end}{counts}", fields, numbers)
 
 
-_lines = LineWriter(logger, _line)
+_lines = LineWriter(logger)

@@ -7,34 +7,33 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import util
 from typing import Any
 
 from models_api.fork import call_after_fork
-from models_api.log_records import JSONFormatter, RequestFilter, Template, TextFormatter
+from models_api.log_records import JSONFormatter, Line, RequestFilter, Template, TextFormatter, ids
 from models_api.request_context import RequestContext, current_request
 
 _PAUSE_SECONDS = 0.05
-"""From the first of many lines until they are written."""
+"""After lines were written until the next are."""
 _MOST_HELD = 1000
 """Lines that may wait while the stream takes no more; whoever has another waits with them."""
 _MOST_BYTES = getattr(select, "PIPE_BUF", 512)
 """Of a write that pipes take in one piece; POSIX promises 512, Linux has 4096."""
 
 _Handler = logging.StreamHandler[Any]
-_Line = tuple[float, RequestContext | None, tuple[Any, ...]]
-"""Seconds since the epoch, the request, and the facts."""
 
 
 class LineWriter:
-    """Writes lines of a logger at INFO: those that come within 50 ms of each other, together.
+    """Writes lines of a logger at INFO: at once, but those of the 50 ms after that together.
 
     Code that has just run, runs faster, and each write lets other threads have the interpreter: so
-    many lines together cost a third of what they cost one by one. A thread writes them, or whoever
-    has another while too many wait for it, and at the end of the process the rest is written. A
-    process that is killed may leave the last 50 ms unsaid.
+    many lines together cost a third of what they cost one by one. Whoever has the next line writes
+    them, as one more thread that wants the interpreter would cost the others as much again. If
+    nobody has, a thread does within 0.2 s, and at the end of the process the rest is written. A
+    process that is killed may leave that much unsaid.
 
     No record is made where it would come to nothing but one stream, with a formatter and the filter
     of models_api.log_records. Any other configuration gets its records, one by one. Safe to use
@@ -42,23 +41,32 @@ class LineWriter:
     use for it.
     """
 
-    def __init__(
-        self, logger: logging.Logger, describe: Callable[..., tuple[Template, tuple[float, ...]]]
-    ) -> None:
-        """Make it; `describe` returns what a line tells, of a request and of its facts."""
+    def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._describe = describe
         self._begin()
         call_after_fork(self._begin)
 
-    def write(self, *facts: Any) -> None:
-        """Write the line with these facts of the current request; INFO must be enabled."""
-        line = time.time(), current_request.get(), facts
+    def _begin(self) -> None:
+        self._held: deque[Line] = deque()
+        self._needs_no_records = False
+        self._due = 0.0
+        """When whoever has a line is to write, by the monotonic clock."""
+        self._writes_at_once = False
+        self._writing = threading.Lock()
+        self._starting = threading.Lock()
+        self._is_left = threading.Event()
+        """Set while the thread sees to it that what is held gets written."""
+        self._thread: threading.Thread | None = None
+
+    def write(self, template: Template, numbers: tuple[float, ...]) -> None:
+        """Write the line with these numbers for the current request; INFO must be enabled."""
         if not self._needs_no_records and not self._look_at_handlers():
-            self._log(line)
+            self._log(template, numbers)
             return
-        self._held.append(line)
-        if self._writes_at_once or len(self._held) > _MOST_HELD:
+        request_id, trace_id = ids(current_request.get())
+        self._held.append((time.time(), request_id, trace_id, template, numbers))
+        is_due = time.monotonic() >= self._due and not self._writing.locked()
+        if is_due or self._writes_at_once or len(self._held) > _MOST_HELD:
             self.flush()
         elif not self._is_left.is_set():
             self._leave_to_thread()
@@ -66,20 +74,11 @@ class LineWriter:
     def flush(self) -> None:
         """Write the lines that are held."""
         with self._writing:
+            self._due = time.monotonic() + _PAUSE_SECONDS
             # Others may append meanwhile; theirs come next.
             held = [self._held.popleft() for _ in range(len(self._held))]
             if held:
                 self._write(held)
-
-    def _begin(self) -> None:
-        self._held: deque[_Line] = deque()
-        self._needs_no_records = False
-        self._writes_at_once = False
-        self._writing = threading.Lock()
-        self._starting = threading.Lock()
-        self._is_left = threading.Event()
-        """Set while the thread is going to write what is held."""
-        self._thread: threading.Thread | None = None
 
     def _look_at_handlers(self) -> bool:
         self._needs_no_records = _only_stream(self._logger) is not None
@@ -105,7 +104,9 @@ class LineWriter:
 
     def _write_what_is_left(self) -> None:
         while self._is_left.wait():
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(2 * _PAUSE_SECONDS)
+            if time.monotonic() < self._due:
+                continue
             self._is_left.clear()
             # After that, so that whoever took it for set has his line there.
             with suppress(Exception):  # of somebody's handler, and the thread has to go on
@@ -116,32 +117,26 @@ class LineWriter:
         self._writes_at_once = True
         self.flush()
 
-    def _write(self, lines: list[_Line]) -> None:
+    def _write(self, lines: list[Line]) -> None:
         handler = _only_stream(self._logger)
         formatter = _formatter(handler) if handler is not None else None
         self._needs_no_records = formatter is not None
         written = 0
         if handler is not None and formatter is not None:
-            name, describe, end = self._logger.name, self._describe, handler.terminator
-            written = _write(
-                handler,
-                [
-                    formatter.line(name, created, context, *describe(context, *facts)) + end
-                    for created, context, facts in lines
-                ],
-            )
-        for line in lines[written:]:
-            self._log(line)
+            name, end = self._logger.name, handler.terminator
+            written = _write(handler, [formatter.line(name, line) + end for line in lines])
+        for _created, request_id, trace_id, template, numbers in lines[written:]:
+            context = RequestContext(request_id)
+            context.trace_id = trace_id
+            token = current_request.set(context)
+            try:
+                self._log(template, numbers)
+            finally:
+                current_request.reset(token)
 
-    def _log(self, line: _Line) -> None:
-        _created, context, facts = line
-        template, numbers = self._describe(context, *facts)
+    def _log(self, template: Template, numbers: tuple[float, ...]) -> None:
         message, fields = template.record(numbers)
-        token = current_request.set(context)
-        try:
-            self._logger.info(message, extra=fields)
-        finally:
-            current_request.reset(token)
+        self._logger.info(message, extra=fields)
 
 
 def _only_stream(logger: logging.Logger) -> _Handler | None:

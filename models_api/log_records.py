@@ -59,6 +59,10 @@ class Template:
         return self.message % told, self.fields | told
 
 
+Line = tuple[float, str, str, Template, tuple[float, ...]]
+"""Seconds since the epoch, ids of request and trace, what is told, and its numbers, all finite."""
+
+
 class RequestFilter(logging.Filter):
     """Gives each record a `request_id` and a `trace_id`, `-` where there is none; drops none.
 
@@ -70,14 +74,15 @@ class RequestFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add to the record, and let it pass."""
-        record.request_id, record.trace_id = _ids(current_request.get())
+        record.request_id, record.trace_id = ids(current_request.get())
         if isinstance(record.exc_info, tuple) and not record.exc_text:
             text = logging.Formatter().formatException(record.exc_info)
             record.exc_text = _INPUT_VALUE.sub("", text)
         return True
 
 
-def _ids(context: RequestContext | None) -> tuple[str, str]:
+def ids(context: RequestContext | None) -> tuple[str, str]:
+    """Return the ids of request and trace as lines of a log show them."""
     if context is None:
         return "-", "-"
     others = context.others
@@ -98,24 +103,9 @@ def _utc_second(second: int) -> str:
 class LineFormatter(logging.Formatter):
     """Writes lines that many have in common most of without a record for each."""
 
-    def line(
-        self,
-        logger: str,
-        created: float,
-        context: RequestContext | None,
-        template: Template,
-        numbers: tuple[float, ...],
-    ) -> str:
-        """Write what would become of a record at INFO.
-
-        Args:
-            logger: Its name.
-            created: Seconds since the epoch.
-            context: Of the request that it belongs to.
-            template: What it tells.
-            numbers: Those that the template names, all finite.
-        """
-        request_id, trace_id = _ids(context)
+    def line(self, logger: str, line: Line) -> str:
+        """Write what would become of a record at INFO, of the logger with that name."""
+        created, request_id, trace_id, template, numbers = line
         layout, pick = self._layout(logger, template, request_id != "-", trace_id != "-")
         values = pick((_utc(created), request_id, trace_id, *numbers))
         return layout % values

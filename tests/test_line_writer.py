@@ -24,12 +24,9 @@ from models_api.log_records import JSONFormatter, RequestFilter, Template, TextF
 from models_api.request_context import RequestContext, current_request
 
 
-def line_writer(logger: logging.Logger) -> LineWriter:
-    """Make one whose facts are the message and the fields."""
-    return LineWriter(
-        logger,
-        lambda _context, message, fields: (Template(message.replace("%", "%%"), fields, ()), ()),
-    )
+def line(message: str, **fields: Any) -> tuple[Template, tuple[()]]:
+    """Make what a line tells that has no numbers."""
+    return Template(message.replace("%", "%%"), fields, ()), ()
 
 
 class Console:
@@ -49,8 +46,8 @@ class Console:
         self.records: list[logging.LogRecord] = []
 
     def write(self, message: str, **fields: Any) -> str:
-        lines = line_writer(self.logger)
-        lines.write(message, fields)
+        lines = LineWriter(self.logger)
+        lines.write(*line(message, **fields))
         lines.flush()
         return self.written()
 
@@ -105,9 +102,9 @@ def test_a_line_is_what_the_logger_would_write(
     console = Console(formatter)
     for id_, trace_id in (("mine", None), ("mine", "f" * 32), ("-", "f" * 32)):
         context.id, context.trace_id = id_, trace_id
-        line = console.write("Hello w\xf6rld 100 %", **fields)
-        assert line == console.log("Hello w\xf6rld 100 %", **fields)
-        assert line.count("\n") == 1
+        written = console.write("Hello w\xf6rld 100 %", **fields)
+        assert written == console.log("Hello w\xf6rld 100 %", **fields)
+        assert written.count("\n") == 1
 
 
 @pytest.mark.usefixtures("context")
@@ -116,13 +113,13 @@ def test_numbers_are_told_as_the_logger_would(formatter: logging.Formatter) -> N
     console = Console(formatter)
     message = "%(milliseconds).1f ms, 100 %%, %(rows)d"
     template = Template(message, {"status": 200}, ("milliseconds", "rows"))
-    lines = LineWriter(console.logger, lambda _context, *numbers: (template, numbers))
+    lines = LineWriter(console.logger)
     for milliseconds, rows in ((0.001, 1), (1.25, 20), (12345678.9, 3000)):
-        lines.write(milliseconds, rows)
+        lines.write(template, (milliseconds, rows))
         lines.flush()
-        line = console.written()
+        written = console.written()
         told = f"{milliseconds:.1f} ms, 100 %, {rows}"
-        assert line == console.log(told, status=200, milliseconds=milliseconds, rows=rows)
+        assert written == console.log(told, status=200, milliseconds=milliseconds, rows=rows)
 
 
 def test_a_line_outside_of_requests_is_what_the_logger_would_write() -> None:
@@ -185,12 +182,12 @@ def test_a_handler_for_warnings_gets_no_lines() -> None:
 def test_a_line_goes_up_to_the_handler_of_a_logger_above() -> None:
     console = Console()
     below = console.logger.getChild("below")
-    lines = line_writer(below)
-    lines.write("Hello", {})
+    lines = LineWriter(below)
+    lines.write(*line("Hello"))
     lines.flush()
     assert console.written() == "<time> INFO    <logger>.below [- -]: Hello\n"
     below.propagate = False
-    lines.write("Hello", {})
+    lines.write(*line("Hello"))
     lines.flush()
     assert console.written() == ""
 
@@ -200,8 +197,8 @@ def test_a_stream_that_fails_is_dealt_with_as_loggers_do() -> None:
     console.stream.close()
     seen: list[logging.LogRecord] = []
     console.handler.handleError = seen.append  # type: ignore[method-assign,assignment]
-    lines = line_writer(console.logger)
-    lines.write("Hello", {})
+    lines = LineWriter(console.logger)
+    lines.write(*line("Hello"))
     lines.flush()
     assert [record.getMessage() for record in seen] == ["Hello"]
 
@@ -212,10 +209,10 @@ def test_a_line_that_cannot_be_written_keeps_none_of_the_others_back() -> None:
     console.handler.setStream(io.TextIOWrapper(written, encoding="ascii"))
     seen: list[logging.LogRecord] = []
     console.handler.handleError = seen.append  # type: ignore[method-assign,assignment]
-    lines = line_writer(console.logger)
+    lines = LineWriter(console.logger)
     long = "x" * 5000
     for message in ("before", long, "w\xf6rld", "after"):
-        lines._held.append((0.0, None, (message, {})))
+        lines._held.append((0.0, "-", "-", *line(message)))
     lines.flush()
     assert [record.getMessage() for record in seen] == ["w\xf6rld"]
     ends = [line.rpartition(" ")[2] for line in written.getvalue().decode().splitlines()]
@@ -227,11 +224,11 @@ class Crowd:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.lines = line_writer(console.logger)
+        self.lines = LineWriter(console.logger)
 
     def add(self, *messages: str) -> None:
         for message in messages:
-            self.lines.write(message, {})
+            self.lines.write(*line(message))
 
     def written(self) -> list[str]:
         """Return all that was written so far: the ids and the messages."""
@@ -255,7 +252,7 @@ def close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 1000.0)
 
 
-def test_lines_are_written_a_little_later_with_the_id_of_their_request(
+def test_lines_close_to_another_are_written_a_little_later_with_the_id_of_their_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 1.0)
@@ -264,21 +261,43 @@ def test_lines_are_written_a_little_later_with_the_id_of_their_request(
         token = current_request.set(RequestContext(name))
         crowd.add(f"Hello {name}")
         current_request.reset(token)
-    assert crowd.written() == []
+    assert crowd.written() == ["a Hello a"]
     crowd.wait_for("a Hello a", "b Hello b", "c Hello c")
     crowd.add("again")
     crowd.wait_for("a Hello a", "b Hello b", "c Hello c", "- again")
 
 
+def test_a_line_long_after_another_is_written_at_once_without_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
+    crowd = Crowd(Console())
+    for name in "abc":
+        crowd.add(name)
+        assert crowd.written()[-1] == f"- {name}"
+    assert crowd.lines._thread is None
+
+
+@pytest.mark.usefixtures("close")
+def test_the_next_line_brings_those_that_are_held() -> None:
+    crowd = Crowd(Console())
+    crowd.add("first", "second", "third")
+    assert crowd.written() == ["- first"]
+    crowd.lines._due = 0.0
+    crowd.add("fourth", "fifth")
+    assert crowd.written() == ["- first", "- second", "- third", "- fourth"]
+
+
 @pytest.mark.usefixtures("close")
 def test_what_is_written_later_has_the_time_when_it_was_said() -> None:
     crowd = Crowd(Console(TextFormatter("%(asctime)s")))
-    begun = datetime.now(UTC)
     crowd.add("first")
+    begun = datetime.now(UTC)
+    crowd.add("second")
     ended = datetime.now(UTC)
     time.sleep(0.002)
     crowd.lines.flush()
-    said = datetime.fromisoformat(crowd.console.stream.getvalue().strip())
+    said = datetime.fromisoformat(crowd.console.stream.getvalue().split()[1])
     assert begun - timedelta(milliseconds=1) <= said <= ended
 
 
@@ -287,14 +306,15 @@ def test_what_is_held_goes_to_handlers_that_were_added_meanwhile(
 ) -> None:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.5)
     crowd = Crowd(Console())
+    crowd.add("at once")
     token = current_request.set(RequestContext("mine"))
     crowd.add("first")
     current_request.reset(token)
     add_a_handler(crowd.console)
-    crowd.wait_for("mine first")
+    crowd.wait_for("- at once", "mine first")
     assert [record.getMessage() for record in crowd.console.records] == ["first"]
     crowd.add("second")
-    assert crowd.written() == ["mine first", "- second"]
+    assert crowd.written() == ["- at once", "mine first", "- second"]
 
 
 def test_lines_of_many_threads_are_all_written_and_each_once() -> None:
@@ -320,7 +340,8 @@ def test_a_stream_that_takes_no_more_holds_up_one_thread_until_too_much_is_held(
     names = [str(number) for number in range(40)]
     crowd.console.handler.acquire()
     try:
-        crowd.add("stuck")
+        stuck = threading.Thread(target=crowd.add, args=["stuck"])
+        stuck.start()
         wait_until(lambda: crowd.lines._writing.locked() and not crowd.lines._held)
         crowd.add(*names[:20])
         waiting = threading.Thread(target=crowd.add, args=names[20:])
@@ -329,6 +350,7 @@ def test_a_stream_that_takes_no_more_holds_up_one_thread_until_too_much_is_held(
         assert waiting.is_alive()
     finally:
         crowd.console.handler.release()
+    stuck.join(10)
     waiting.join(10)
     crowd.wait_for(*(f"- {name}" for name in ("stuck", *names)))
 
@@ -358,14 +380,17 @@ handler.setFormatter(TextFormatter("%(message)s"))
 logger = logging.getLogger("lines")
 logger.setLevel(logging.INFO)
 logger.addHandler(handler)
-lines = line_writer.LineWriter(logger, lambda context, message: (Template(message, {}, ()), ()))
+lines = line_writer.LineWriter(logger)
+
+def write(message):
+    lines.write(Template(message, {}, ()), ())
 """
 
 
 def test_lines_of_processes_that_share_a_pipe_do_not_mix() -> None:
     code = """
 for number in range(5000):
-    lines.write(f"<{sys.argv[1]} {number} {'x' * 300}>")
+    write(f"<{sys.argv[1]} {number} {'x' * 300}>")
 """
     command = [sys.executable, "-c", AT_THE_END + code]
     read_end, write_end = os.pipe()
@@ -389,9 +414,9 @@ def output_of(code: str) -> str:
 def test_what_is_held_is_written_at_the_end_of_the_process_and_what_comes_then_at_once() -> None:
     code = """
 import atexit
-atexit.register(lambda: [lines.write(word) for word in ("late", "later")])
+atexit.register(lambda: [write(word) for word in ("late", "later")])
 for word in ("a", "b", "c"):
-    lines.write(word)
+    write(word)
 """
     # Registered after multiprocessing's own, it runs before that.
     assert sorted(output_of(code).split()) == ["a", "b", "c", "late", "later"]
@@ -400,11 +425,11 @@ for word in ("a", "b", "c"):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_writes_its_own_lines_alone() -> None:
     code = """
-lines.write("first")
-lines.write("second")
+write("first")
+write("second")
 if os.fork() == 0:
     for word in ("mine", "too"):
-        lines.write(word)
+        write(word)
 else:
     os.wait()
 """
