@@ -74,7 +74,7 @@ coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_a
 	exit $$status
 
 # The servers have environments of their own in .venv-benchmarks; what drives them needs no packages.
-bench: $(CREATED) ## Measure this service beside its peers; needs wrk (45 minutes)
+bench: $(CREATED) ## Measure this service beside its peers; needs wrk (an hour and more)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 bench-quick: $(CREATED) ## The same, but less of it (five minutes)

@@ -19,7 +19,7 @@ from benchmarks.servers import GRANIAN, REST_MODEL_SERVICE, TUNED, Server
 _MANY_MODELS = 100
 _TURNS = 5
 _STARTS = 12
-_TURNS_OF_A_START = 2
+_TURNS_OF_A_START = 6
 _SECONDS_OF_A_TURN = 1
 _EXAMPLES = ("examples.digits.DigitsModel", "examples.diabetes.DiabetesModel")
 
