@@ -25,20 +25,20 @@ from prometheus_client.metrics_core import (
 from models_api.configuration import MetricsConfiguration
 from models_api.header_store import header_store
 from models_api.histogram import cumulative
-from models_api.shared_values import Records, SharedValues, Totals
+from models_api.shared_values import Places, Records, SharedValues, Totals
 
 HIGH_RESOLUTION_BUCKETS = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5),
     *(3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0, 30.0, 60.0),
 )
 """In seconds."""
+_QUICK = HIGH_RESOLUTION_BUCKETS[0]  # up to which no search for the bucket is needed
 LOW_RESOLUTION_BUCKETS = (0.1, 0.5, 1.0)
 
 # Kinds of records, and where the numbers are in one of a request.
 _REQUEST, _IN_PROGRESS = "request", "in progress"
 _BUCKETS = len(HIGH_RESOLUTION_BUCKETS) + 1
 _SECONDS, _REQUEST_BYTES, _RESPONSE_BYTES = range(_BUCKETS, _BUCKETS + 3)
-_LEFT_OUT = -1
 _NO_LENGTH = ("Content-Length", "0")
 
 # Clients may send any word as a method, and any path: each would be a series of its own.
@@ -61,7 +61,7 @@ class HTTPMetrics:
         self._with_body = _compiled(configuration.body_handlers)
         rounds = configuration.should_round_latency_decimals
         self._decimals = configuration.round_latency_decimals if rounds else None
-        self._records: dict[tuple[str | None, str | None, int], int] = {}
+        self._places: dict[tuple[str | None, str | None, int], Places | None] = {}
         self._paths: set[str] = set()
         self.on_first_request: Callable[[], None] = _do_nothing
         """Called before the first record of a process is made."""
@@ -70,26 +70,29 @@ class HTTPMetrics:
         """Count a request that took so many seconds."""
         match = request.resolver_match
         route = match.route if match is not None else None
-        first = self._records.get((route, request.method, response.status_code))
-        if first is None:
-            first = self._place(request, route, response.status_code)
-        if first == _LEFT_OUT:
+        places = self._places.get((route, request.method, response.status_code))
+        if places is None:
+            places = self._find_places(request, route, response.status_code)
+        if places is None:
             return
         if self._decimals is not None:
             seconds = round(seconds, self._decimals)
         request_bytes = _content_length(request.META.get("CONTENT_LENGTH"))
         _, told = header_store(response).get("content-length", _NO_LENGTH)
         response_bytes = _content_length(told)
-        bucket = first + bisect_left(HIGH_RESOLUTION_BUCKETS, seconds)
-        shared = self._shared
-        with shared.lock:
-            values = shared.values
-            values[bucket] += 1
-            values[first + _SECONDS] += seconds
-            values[first + _REQUEST_BYTES] += request_bytes
-            values[first + _RESPONSE_BYTES] += response_bytes
+        bucket = 0 if seconds <= _QUICK else bisect_left(HIGH_RESOLUTION_BUCKETS, seconds)
+        try:
+            first = places.free.pop()
+        except IndexError:
+            first = places.another()
+        values = self._shared.values
+        values[first + bucket] += 1
+        values[first + _SECONDS] += seconds
+        values[first + _REQUEST_BYTES] += request_bytes
+        values[first + _RESPONSE_BYTES] += response_bytes
+        places.free.append(first)
         if self._with_body and isinstance(response, StreamingHttpResponse):
-            self._measure_stream(request, response, first)
+            self._measure_stream(request, response)
 
     def add_in_progress(self, request: HttpRequest, number: int) -> None:
         """Add to the number of requests in progress."""
@@ -127,19 +130,29 @@ class HTTPMetrics:
     def _groups_paths(self) -> bool:
         return self._configuration.should_group_untemplated
 
-    def _place(self, request: HttpRequest, route: str | None, code: int) -> int:
-        """Return where the record of such requests begins."""
-        handler, is_excluded = self._handler(request, route)
-        method, first = _known_method(request), _LEFT_OUT
-        if not is_excluded:
+    def _find_places(self, request: HttpRequest, route: str | None, code: int) -> Places | None:
+        """Return where such requests are counted; None if they are left out."""
+        method, key = _known_method(request), (route, request.method, code)
+        if key in self._places:
+            return self._places[key]
+        labels, places = self._labels(request, route, code), None
+        if labels is not None:
             self.on_first_request()
-            is_grouped = self._configuration.should_group_status_codes
-            status = f"{code // 100}xx" if is_grouped else str(code)
-            first = self._shared.place(_REQUEST, (method, handler, status), _RESPONSE_BYTES + 1)
+            places = self._shared.places(_REQUEST, labels, _RESPONSE_BYTES + 1)
         # What clients may choose at will is not remembered.
         if method == request.method and (route is not None or self._groups_paths):
-            self._records[route, method, code] = first
-        return first
+            self._places[key] = places
+        return places
+
+    def _labels(
+        self, request: HttpRequest, route: str | None, code: int
+    ) -> tuple[str, str, str] | None:
+        """Return method, handler and status of a request; None if it is left out."""
+        handler, is_excluded = self._handler(request, route)
+        if is_excluded:
+            return None
+        is_grouped = self._configuration.should_group_status_codes
+        return _known_method(request), handler, f"{code // 100}xx" if is_grouped else str(code)
 
     def _handler(self, request: HttpRequest, route: str | None) -> tuple[str, bool]:
         """Return the label of a route, or of what matches none, and whether it is left out."""
@@ -157,18 +170,19 @@ class HTTPMetrics:
             self._paths.add(path)
         return path if path in self._paths else _UNMATCHED
 
-    def _measure_stream(
-        self, request: HttpRequest, response: StreamingHttpResponse, first: int
-    ) -> None:
+    def _measure_stream(self, request: HttpRequest, response: StreamingHttpResponse) -> None:
         """Count the bytes of a response that does not tell its length, as they are sent."""
         match = request.resolver_match
-        handler = _handler_name(match.route) if match is not None else _UNMATCHED
+        route = match.route if match is not None else None
+        handler = _handler_name(route) if route is not None else _UNMATCHED
         told = "Content-Length" in response.headers
         if told or response.is_async or not any(p.search(handler) for p in self._with_body):
             return
-        response.streaming_content = self._counted(
-            cast("Iterable[bytes]", response.streaming_content), first
-        )
+        labels = self._labels(request, route, response.status_code)
+        if labels is not None:
+            first = self._shared.place(_REQUEST, labels, _RESPONSE_BYTES + 1)
+            parts = cast("Iterable[bytes]", response.streaming_content)
+            response.streaming_content = self._counted(parts, first)
 
     def _counted(self, parts: Iterable[bytes], first: int) -> Iterator[bytes]:
         for part in parts:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 from prometheus_client.metrics_core import (
@@ -25,7 +25,7 @@ from models_api.exceptions import (
 )
 from models_api.histogram import cumulative
 from models_api.registry import HostedModel, LoadState, ModelRegistry
-from models_api.shared_values import Records, SharedValues, Totals
+from models_api.shared_values import Places, Records, SharedValues, Totals
 
 SUCCESS, FAILURE = "success", "failure"
 OUTCOMES: dict[type[BaseException], str] = {
@@ -43,13 +43,14 @@ DURATION_BUCKETS = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 """In seconds."""
+_QUICK = DURATION_BUCKETS[0]  # up to which no search for the bucket is needed
 BATCH_BUCKETS = tuple(2.0**power for power in range(11))
 
 # Kinds of records, and where the numbers are in them.
-_PREDICTION, _BATCH, _STATE = "prediction", "batch", "state"
+_PREDICTION, _IN_FLIGHT, _BATCH, _STATE = "prediction", "in flight", "batch", "state"
 _SECONDS = len(DURATION_BUCKETS) + 1
 _ROWS = len(BATCH_BUCKETS) + 1
-_IN_FLIGHT, _QUEUE_DEPTH, _READY, _LOAD_SECONDS = range(4)
+_QUEUE_DEPTH, _READY, _LOAD_SECONDS = range(3)
 
 
 class ModelSeries:
@@ -58,16 +59,16 @@ class ModelSeries:
     def __init__(self, shared: SharedValues, labels: tuple[str, str]) -> None:
         self._shared = shared
         self._labels = labels
-        self._state = shared.place(_STATE, labels, 4)
-        self.in_flight = self._state + _IN_FLIGHT
-        """Where the number of predictions is that have not ended."""
-        self.outcomes: dict[str, int] = {}
-        """Where the records of predictions begin, as far as there are any."""
+        self._state = shared.place(_STATE, labels, 3)
         self._batch: int | None = None
+        self.in_flight = shared.places(_IN_FLIGHT, labels, 1)
+        """Where it says 1 while a prediction has not ended."""
+        self.outcomes: dict[str, Places] = {}
+        """Where the records of predictions begin, as far as there are any."""
+        self.outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
 
     def publish(self, hosted_model: HostedModel) -> None:
         """Write how the model is."""
-        self.outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
         seconds, state = hosted_model.load_seconds, self._state
         with self._shared.lock:
             values = self._shared.values
@@ -88,11 +89,11 @@ class ModelSeries:
         with self._shared.lock:
             self._shared.values[self._state + _QUEUE_DEPTH] = depth
 
-    def outcome(self, outcome: str) -> int:
-        """Return where the record of predictions with this outcome begins, made if it is new."""
-        first = self._shared.place(_PREDICTION, (*self._labels, outcome), _SECONDS + 1)
-        self.outcomes[outcome] = first
-        return first
+    def outcome(self, outcome: str) -> Places:
+        """Return where the records of predictions with a new outcome begin."""
+        places = self._shared.places(_PREDICTION, (*self._labels, outcome), _SECONDS + 1)
+        self.outcomes[outcome] = places
+        return places
 
 
 class ModelMeter:
@@ -122,9 +123,46 @@ class ModelMeter:
         if model.version is not None or model.state is LoadState.FAILED:
             self.series.publish(model)
 
-    def measured(self, predict: Callable[..., Any]) -> Measured:
-        """Measure what a predictor predicts."""
-        return Measured(predict, self, self._shared)
+    def measured(self, predict: Callable[..., Any]) -> Callable[..., Any]:
+        """Count and time what a predictor predicts, by the way that it ends.
+
+        To be outermost around the predictor, so that it sees those that are refused.
+        """
+        meter, shared = self, self._shared
+
+        # In one piece, because each prediction pays for it.
+        def measured(*arguments: Any) -> Any:
+            series = meter.known or meter.series
+            in_flight = series.in_flight
+            try:
+                place = in_flight.free.pop()
+            except IndexError:
+                place = in_flight.another()
+            shared.values[place] = 1
+            outcome, begun = FAILURE, perf_counter()
+            try:
+                prediction = predict(*arguments)
+                outcome = SUCCESS
+            except BaseException as error:
+                outcome = OUTCOMES.get(type(error), FAILURE)
+                raise
+            finally:
+                seconds = perf_counter() - begun
+                bucket = 0 if seconds <= _QUICK else bisect_left(DURATION_BUCKETS, seconds)
+                places = series.outcomes.get(outcome) or series.outcome(outcome)
+                try:
+                    first = places.free.pop()
+                except IndexError:
+                    first = places.another()
+                values = shared.values
+                values[first + bucket] += 1
+                values[first + _SECONDS] += seconds
+                places.free.append(first)
+                values[place] = 0
+                in_flight.free.append(place)
+            return prediction
+
+        return measured
 
     def observe_batch(self, rows: int) -> None:
         """Count a call of the model for so many rows."""
@@ -133,48 +171,6 @@ class ModelMeter:
     def observe_queue(self, depth: int) -> None:
         """Note how many rows wait for the model."""
         self.series.observe_queue(depth)
-
-
-class Measured:
-    """A predictor whose predictions are counted and timed, by the way that they end.
-
-    Outermost around a predictor, so that it sees those that are refused.
-    """
-
-    def __init__(
-        self, predictor: Callable[..., Any], meter: ModelMeter, shared: SharedValues
-    ) -> None:
-        self._predictor = predictor
-        self._meter = meter
-        self._shared = shared
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Predict, and count and time that.
-
-        In one piece, because each prediction pays for it.
-        """
-        series, shared, outcome = self._meter.known or self._meter.series, self._shared, FAILURE
-        with shared.lock:
-            shared.values[series.in_flight] += 1
-        begun = time.perf_counter()
-        try:
-            prediction = self._predictor(*arguments)
-            outcome = SUCCESS
-        except BaseException as error:
-            outcome = OUTCOMES.get(type(error), FAILURE)
-            raise
-        finally:
-            seconds = time.perf_counter() - begun
-            first = series.outcomes.get(outcome)
-            if first is None:
-                first = series.outcome(outcome)
-            bucket = first + bisect_left(DURATION_BUCKETS, seconds)
-            with shared.lock:
-                values = shared.values
-                values[series.in_flight] -= 1
-                values[bucket] += 1
-                values[first + _SECONDS] += seconds
-        return prediction
 
 
 class ModelMetrics:
@@ -234,23 +230,23 @@ def _batch_family(sums: Records) -> Metric:
 
 
 def _state_families(live: list[Records]) -> Iterator[Metric]:
-    states: dict[tuple[str, ...], list[list[float]]] = {}
+    states: dict[str, dict[tuple[str, ...], list[list[float]]]] = {_IN_FLIGHT: {}, _STATE: {}}
     for records in live:
         for key, numbers in records.items():
-            if key.kind == _STATE:
-                states.setdefault(key.labels, []).append(numbers)
-    for name, documentation, place, combine in _GAUGES:
+            if key.kind in states:
+                states[key.kind].setdefault(key.labels, []).append(numbers)
+    for name, documentation, (kind, place), combine in _GAUGES:
         family = GaugeMetricFamily(name, documentation, labels=("model", "version"))
-        for labels, processes in states.items():
+        for labels, processes in states[kind].items():
             known = [one[place] for one in processes if not math.isnan(one[place])]
             if known:
                 family.add_metric(labels, combine(known))
         yield family
 
 
-_GAUGES: tuple[tuple[str, str, int, Callable[[list[float]], float]], ...] = (
-    ("model_in_flight", "Requests for predictions that have not ended.", _IN_FLIGHT, sum),
-    ("model_queue_depth", "Rows that wait for a batch.", _QUEUE_DEPTH, sum),
-    ("model_ready", "1 if the model is loaded in every worker process.", _READY, min),
-    ("model_load_seconds", "Seconds that the slowest loading took.", _LOAD_SECONDS, max),
+_GAUGES: tuple[tuple[str, str, tuple[str, int], Callable[[list[float]], float]], ...] = (
+    ("model_in_flight", "Requests for predictions that have not ended.", (_IN_FLIGHT, 0), sum),
+    ("model_queue_depth", "Rows that wait for a batch.", (_STATE, _QUEUE_DEPTH), sum),
+    ("model_ready", "1 if the model is loaded in every worker process.", (_STATE, _READY), min),
+    ("model_load_seconds", "Seconds that the slowest loading took.", (_STATE, _LOAD_SECONDS), max),
 )

@@ -48,18 +48,36 @@ class Totals(NamedTuple):
     """Number of processes that have ended."""
 
 
+class Places:
+    """Where records begin that have the same labels, and a single writer at a time each.
+
+    Such a writer needs no lock. It takes a place from `free`, or gets another where there is none,
+    and puts it back: both are atomic. Whoever reads adds up what is in all of them.
+    """
+
+    def __init__(self, another: Callable[[], int]) -> None:
+        self.another = another
+        """Makes a record of zeros, and returns where it begins."""
+        self.free = [another()]
+        """Those that nobody writes to."""
+
+
 class SharedValues:
     """The records of this process, and a way to read those of all.
 
-    `values` are those of all records one behind the other. Whoever writes holds `lock`, and asks
-    for `values` while he does: they move when there are more of them, and after a fork.
+    `values` are those of all records one behind the other. Whoever writes holds `lock`, or a place
+    that nobody else has, and asks for `values` each time: they move when there are more of them,
+    and after a fork.
     """
 
     def __init__(self, directory: Callable[[], Path]) -> None:
         self._directory = directory
         self.on_open: Callable[[], None] = _do_nothing
         """Called once in each process that comes to write, with nothing written yet."""
-        self._layout: dict[Key, tuple[int, int]] = {}
+        self._layout: list[tuple[Key, int, int]] = []
+        """Of each record its key, where it begins, and how many numbers it has."""
+        self._place: dict[Key, int] = {}
+        self._places: dict[Key, Places] = {}
         self._end = 0
         self._begin()
         if hasattr(os, "register_at_fork"):
@@ -69,13 +87,19 @@ class SharedValues:
         """Return where the record of so many numbers begins, made of zeros if it is new."""
         key = Key(kind, labels)
         with self.lock:
-            self._open()
-            if key not in self._layout:
-                self._make_room(self._end + size)
-                self._layout[key] = self._end, size
-                self._end += size
-                self._write_keys([key])
-            return self._layout[key][0]
+            self._open()  # which may make it
+            if key not in self._place:
+                self._place[key] = self._new_record(key, size)
+            return self._place[key]
+
+    def places(self, kind: str, labels: tuple[str, ...], size: int) -> Places:
+        """Return where records of so many numbers begin that are written without the lock."""
+        key = Key(kind, labels)
+        with self.lock:
+            self._open()  # which may make them
+            if key not in self._places:
+                self._places[key] = Places(lambda: self._new_record(key, size))
+            return self._places[key]
 
     def read(self) -> Totals:
         """Read what all processes have counted, and keep what those counted that have ended."""
@@ -142,6 +166,15 @@ class SharedValues:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             self._keys = self._path.with_suffix(_KEYS).open("wb", buffering=0)
 
+    def _new_record(self, key: Key, size: int) -> int:
+        with self.lock:
+            first, end = self._end, self._end + size
+            self._make_room(end)
+            self._layout.append((key, first, size))
+            self._end = end
+            self._write_keys(self._layout[-1:])
+            return first
+
     def _make_room(self, end: int) -> None:
         size = len(self._open()) * _BYTES
         if end * _BYTES > size:
@@ -161,16 +194,17 @@ class SharedValues:
         if not isinstance(before, _Unopened):
             self.values[: len(before)] = before
 
-    def _write_keys(self, keys: Iterable[Key]) -> None:
+    def _write_keys(self, layout: Iterable[tuple[Key, int, int]]) -> None:
         if self._keys is not None:
-            for key in keys:
-                self._keys.write(json.dumps([*key, *self._layout[key]]).encode() + b"\n")
+            for key, first, size in layout:
+                self._keys.write(json.dumps([*key, first, size]).encode() + b"\n")
 
     def _own_records(self) -> Records:
         values = self._open()
-        return {
-            key: list(values[first : first + size]) for key, (first, size) in self._layout.items()
-        }
+        records: Records = {}
+        for key, first, size in self._layout:
+            _add(records, {key: list(values[first : first + size])})
+        return records
 
     def _absorb_departed(self, live: list[Records]) -> _Departed:
         """Add other processes' records to `live`, or to what is kept of those that have ended."""
@@ -271,7 +305,7 @@ def _read_records(path: Path) -> Records:
     for line in lines:
         if line.endswith(b"\n"):  # or it is still being written
             kind, labels, first, size = json.loads(line)
-            records[Key(kind, tuple(labels))] = list(values[first : first + size])
+            _add(records, {Key(kind, tuple(labels)): list(values[first : first + size])})
     return records
 
 

@@ -108,6 +108,32 @@ def test_predictions_that_have_not_ended_are_in_flight(measured: Measured) -> No
     assert measured.lines("model_in_flight") == [f"model_in_flight{{{LABELS}}} 0.0"]
 
 
+def test_predictions_that_are_in_flight_together_are_each_counted_once(
+    measured: Measured,
+) -> None:
+    assert measured.model.observer is not None
+    asked, answered = threading.Barrier(4), threading.Barrier(4)
+
+    def predict(body: bytes) -> bytes:
+        asked.wait(60)
+        answered.wait(60)
+        return body
+
+    predictor = measured.model.observer.measured(predict)
+    for _ in range(3):
+        threads = [threading.Thread(target=predictor, args=(b"",)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        asked.wait(60)
+        assert measured.lines("model_in_flight") == [f"model_in_flight{{{LABELS}}} 3.0"]
+        answered.wait(60)
+        for thread in threads:
+            thread.join()
+        assert measured.lines("model_in_flight") == [f"model_in_flight{{{LABELS}}} 0.0"]
+    (line,) = measured.lines("model_predictions_total")
+    assert line.endswith(" 9.0")
+
+
 def test_a_prediction_of_the_service_is_counted_and_timed(measured: Measured) -> None:
     assert measured.model.observer is not None
     predict = measured.model.observer.measured(lambda body: body)

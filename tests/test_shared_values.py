@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,6 +132,52 @@ def test_there_is_room_for_any_number_of_records(tmp_path: Path, shared: SharedV
         range(5000)
     )
     other.close()
+
+
+def test_threads_that_write_at_the_same_time_have_places_of_their_own(
+    shared: SharedValues,
+) -> None:
+    places = shared.places(*REQUESTS, 2)
+    assert shared.places(*REQUESTS, 2) is places
+    together, rounds = threading.Barrier(4), 2000
+
+    def write() -> None:
+        together.wait(60)
+        for _ in range(rounds):
+            try:
+                first = places.free.pop()
+            except IndexError:
+                first = places.another()
+            before = shared.values[first]
+            os.sched_yield()  # lets another thread have the interpreter
+            shared.values[first] = before + 1
+            places.free.append(first)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shared.read().sums == {REQUESTS: [4 * rounds, 0]}
+    assert 1 <= len(places.free) <= 4
+
+
+def test_records_in_several_places_are_added_up_by_other_processes_too(
+    tmp_path: Path, shared: SharedValues
+) -> None:
+    more = """\
+places = shared.places("requests", ("a", "b"), 2)
+for number in (places.another(), *places.free):
+    shared.values[number] += 1
+print("written", flush=True)
+"""
+    with process(tmp_path, 20, more) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "written\n"
+        assert shared.read().sums == {REQUESTS: [2, 20]}
+        other.kill()
+        other.wait()
+        assert shared.read().sums == {REQUESTS: [2, 20]}
 
 
 def test_a_forked_child_counts_for_itself_and_does_not_keep_its_parent_alive(
