@@ -81,18 +81,14 @@ class HTTPMetrics:
         _, told = header_store(response).get("content-length", _NO_LENGTH)
         response_bytes = _content_length(told)
         bucket = 0 if seconds <= _QUICK else bisect_left(HIGH_RESOLUTION_BUCKETS, seconds)
-        try:
-            first = places.free.pop()
-        except IndexError:
-            first = places.another()
-        values = self._shared.values
+        first, values = places.take(), self._shared.values
         values[first + bucket] += 1
         values[first + _SECONDS] += seconds
         values[first + _REQUEST_BYTES] += request_bytes
         values[first + _RESPONSE_BYTES] += response_bytes
-        places.free.append(first)
+        places.give_back(first)
         if self._with_body and isinstance(response, StreamingHttpResponse):
-            self._measure_stream(request, response)
+            self._measure_stream(request, response, places)
 
     def add_in_progress(self, request: HttpRequest, number: int) -> None:
         """Add to the number of requests in progress."""
@@ -135,24 +131,17 @@ class HTTPMetrics:
         method, key = _known_method(request), (route, request.method, code)
         if key in self._places:
             return self._places[key]
-        labels, places = self._labels(request, route, code), None
-        if labels is not None:
+        handler, is_excluded = self._handler(request, route)
+        places = None
+        if not is_excluded:
             self.on_first_request()
+            is_grouped = self._configuration.should_group_status_codes
+            labels = method, handler, f"{code // 100}xx" if is_grouped else str(code)
             places = self._shared.places(_REQUEST, labels, _RESPONSE_BYTES + 1)
         # What clients may choose at will is not remembered.
         if method == request.method and (route is not None or self._groups_paths):
             self._places[key] = places
         return places
-
-    def _labels(
-        self, request: HttpRequest, route: str | None, code: int
-    ) -> tuple[str, str, str] | None:
-        """Return method, handler and status of a request; None if it is left out."""
-        handler, is_excluded = self._handler(request, route)
-        if is_excluded:
-            return None
-        is_grouped = self._configuration.should_group_status_codes
-        return _known_method(request), handler, f"{code // 100}xx" if is_grouped else str(code)
 
     def _handler(self, request: HttpRequest, route: str | None) -> tuple[str, bool]:
         """Return the label of a route, or of what matches none, and whether it is left out."""
@@ -170,24 +159,24 @@ class HTTPMetrics:
             self._paths.add(path)
         return path if path in self._paths else _UNMATCHED
 
-    def _measure_stream(self, request: HttpRequest, response: StreamingHttpResponse) -> None:
+    def _measure_stream(
+        self, request: HttpRequest, response: StreamingHttpResponse, places: Places
+    ) -> None:
         """Count the bytes of a response that does not tell its length, as they are sent."""
         match = request.resolver_match
-        route = match.route if match is not None else None
-        handler = _handler_name(route) if route is not None else _UNMATCHED
+        handler = _handler_name(match.route) if match is not None else _UNMATCHED
         told = "Content-Length" in response.headers
         if told or response.is_async or not any(p.search(handler) for p in self._with_body):
             return
-        labels = self._labels(request, route, response.status_code)
-        if labels is not None:
-            first = self._shared.place(_REQUEST, labels, _RESPONSE_BYTES + 1)
-            parts = cast("Iterable[bytes]", response.streaming_content)
-            response.streaming_content = self._counted(parts, first)
+        response.streaming_content = self._counted(
+            cast("Iterable[bytes]", response.streaming_content), places
+        )
 
-    def _counted(self, parts: Iterable[bytes], first: int) -> Iterator[bytes]:
+    def _counted(self, parts: Iterable[bytes], places: Places) -> Iterator[bytes]:
         for part in parts:
-            with self._shared.lock:
-                self._shared.values[first + _RESPONSE_BYTES] += len(part)
+            first = places.take()
+            self._shared.values[first + _RESPONSE_BYTES] += len(part)
+            places.give_back(first)
             yield part
 
     def _in_progress(self, live: list[Records]) -> Metric:

@@ -65,10 +65,10 @@ class ModelSeries:
         """Where it says 1 while a prediction has not ended."""
         self.outcomes: dict[str, Places] = {}
         """Where the records of predictions begin, as far as there are any."""
-        self.outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
 
     def publish(self, hosted_model: HostedModel) -> None:
         """Write how the model is."""
+        self.outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
         seconds, state = hosted_model.load_seconds, self._state
         with self._shared.lock:
             values = self._shared.values
@@ -90,7 +90,7 @@ class ModelSeries:
             self._shared.values[self._state + _QUEUE_DEPTH] = depth
 
     def outcome(self, outcome: str) -> Places:
-        """Return where the records of predictions with a new outcome begin."""
+        """Return where the records of predictions with this outcome begin, made if it is new."""
         places = self._shared.places(_PREDICTION, (*self._labels, outcome), _SECONDS + 1)
         self.outcomes[outcome] = places
         return places
@@ -133,11 +133,7 @@ class ModelMeter:
         # In one piece, because each prediction pays for it.
         def measured(*arguments: Any) -> Any:
             series = meter.known or meter.series
-            in_flight = series.in_flight
-            try:
-                place = in_flight.free.pop()
-            except IndexError:
-                place = in_flight.another()
+            place = series.in_flight.take()
             shared.values[place] = 1
             outcome, begun = FAILURE, perf_counter()
             try:
@@ -150,16 +146,12 @@ class ModelMeter:
                 seconds = perf_counter() - begun
                 bucket = 0 if seconds <= _QUICK else bisect_left(DURATION_BUCKETS, seconds)
                 places = series.outcomes.get(outcome) or series.outcome(outcome)
-                try:
-                    first = places.free.pop()
-                except IndexError:
-                    first = places.another()
-                values = shared.values
+                first, values = places.take(), shared.values
                 values[first + bucket] += 1
                 values[first + _SECONDS] += seconds
-                places.free.append(first)
+                places.give_back(first)
                 values[place] = 0
-                in_flight.free.append(place)
+                series.in_flight.give_back(place)
             return prediction
 
         return measured

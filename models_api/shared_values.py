@@ -51,15 +51,24 @@ class Totals(NamedTuple):
 class Places:
     """Where records begin that have the same labels, and a single writer at a time each.
 
-    Such a writer needs no lock. It takes a place from `free`, or gets another where there is none,
-    and puts it back: both are atomic. Whoever reads adds up what is in all of them.
+    Such a writer needs no lock: it takes a place, and gives it back. Whoever reads adds up what is
+    in all of them.
     """
 
     def __init__(self, another: Callable[[], int]) -> None:
-        self.another = another
-        """Makes a record of zeros, and returns where it begins."""
-        self.free = [another()]
-        """Those that nobody writes to."""
+        """Make the first; `another` makes a record of zeros, and returns where it begins."""
+        self._another = another
+        self._free = [another()]
+        self.give_back = self._free.append
+        """Lets others write to the place."""
+
+    def take(self) -> int:
+        """Return a place that nobody else writes to until it is given back."""
+        try:
+            # Atomic, as is to give back, and so exact without a lock.
+            return self._free.pop()
+        except IndexError:
+            return self._another()
 
 
 class SharedValues:
