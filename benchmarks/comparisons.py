@@ -21,6 +21,7 @@ _TURNS = 5
 _STARTS = 12
 _TURNS_OF_A_START = 6
 _SECONDS_OF_A_TURN = 1
+_BATCHING = {"batching": {"max_batch_size": 64}}
 _EXAMPLES = ("examples.digits.DigitsModel", "examples.diabetes.DiabetesModel")
 
 
@@ -96,7 +97,7 @@ class Bench:
 def batching_latency(bench: Bench) -> Comparison:
     """One connection has nobody to share a batch with, and should not notice batching."""
     models = [
-        _entry("LogisticRegressionModel") | {"batching": {"max_batch_size": 64}},
+        _entry("LogisticRegressionModel") | _BATCHING,
         _entry("UnbatchedModel"),
     ]
     with bench.serve(TUNED, models, "logistic_regression", "unbatched", workers=1) as running:
@@ -112,20 +113,39 @@ def batching_latency(bench: Bench) -> Comparison:
 
 def batching_throughput(bench: Bench) -> Comparison:
     """Under load batching hides most of what a cheap model costs."""
+    return _regression(bench, GRANIAN, "the constant model", {})
+
+
+def batching_both(bench: Bench) -> Comparison:
+    """What is left of a cheap model's cost, beside one without any that is batched too."""
+    batched = replace(GRANIAN, name=f"{GRANIAN.name}-both-batched")
+    return _regression(bench, batched, "the constant model, both batched", _BATCHING)
+
+
+def batching_price(bench: Bench) -> Comparison:
+    """What batching costs where there is nothing to gain: a request waits for those before it."""
+    server = replace(GRANIAN, name=f"{GRANIAN.name}-batched")
+    models = [_entry("ConstantModel") | _BATCHING]
+    batched = partial(bench.serve, server, models, "constant", workers=bench.plan.workers)
+    plain = _constant(bench, GRANIAN)
+    off, on = bench.throughput((plain, "constant"), (batched, "constant"))
+    name = "right/s of the constant model, batching on / off, granian"
+    return comparison(name, off, on, "no bar", "{:.0f}/s")
+
+
+def _regression(
+    bench: Bench, server: Server, other: str, options_of_other: dict[str, Any]
+) -> Comparison:
+    """Compare logistic regression with batching to the constant model of the same service."""
     models = [
-        _entry("ConstantModel"),
-        _entry("LogisticRegressionModel") | {"batching": {"max_batch_size": 64}},
+        _entry("ConstantModel") | options_of_other,
+        _entry("LogisticRegressionModel") | _BATCHING,
     ]
     names, workers = ("constant", "logistic_regression"), bench.plan.workers
-    both = partial(bench.serve, GRANIAN, models, *names, workers=workers)
+    both = partial(bench.serve, server, models, *names, workers=workers)
     constant, regression = bench.throughput((both, names[0]), (both, names[1]))
-    return comparison(
-        "right/s of logistic regression / the constant model, granian",
-        constant,
-        regression,
-        "at least 0.75",
-        "{:.0f}/s",
-    )
+    name = f"right/s of logistic regression / {other}, granian"
+    return comparison(name, constant, regression, "at least 0.75", "{:.0f}/s")
 
 
 def many_models(bench: Bench) -> Comparison:
@@ -231,7 +251,9 @@ def _access_log(bench: Bench, form: str) -> Comparison:
 COMPARISONS: dict[str, Callable[[Bench], Comparison]] = {
     "access-log": access_log,
     "access-log-json": access_log_json,
+    "batching-both": batching_both,
     "batching-latency": batching_latency,
+    "batching-price": batching_price,
     "batching-throughput": batching_throughput,
     "many-models": many_models,
     "metrics": metrics,
