@@ -124,10 +124,8 @@ def batching_both(bench: Bench) -> Comparison:
 
 def batching_price(bench: Bench) -> Comparison:
     """What batching costs where there is nothing to gain: a request waits for those before it."""
-    server = replace(GRANIAN, name=f"{GRANIAN.name}-batched")
-    models = [_entry("ConstantModel") | _BATCHING]
-    batched = partial(bench.serve, server, models, "constant", workers=bench.plan.workers)
     plain = _constant(bench, GRANIAN)
+    batched = _constant(bench, replace(GRANIAN, name=f"{GRANIAN.name}-batched"), _BATCHING)
     off, on = bench.throughput((plain, "constant"), (batched, "constant"))
     name = "right/s of the constant model, batching on / off, granian"
     return comparison(name, off, on, "no bar", "{:.0f}/s")
@@ -263,9 +261,11 @@ COMPARISONS: dict[str, Callable[[Bench], Comparison]] = {
 }
 
 
-def _constant(bench: Bench, server: Server, **keys: Any) -> Start:
-    """Say how a server of the constant model alone is started."""
-    models, workers = [_entry("ConstantModel")], bench.plan.workers
+def _constant(
+    bench: Bench, server: Server, options: dict[str, Any] | None = None, **keys: Any
+) -> Start:
+    """Say how a server of the constant model alone is started, with these options of the model."""
+    models, workers = [_entry("ConstantModel") | (options or {})], bench.plan.workers
     return partial(bench.serve, server, models, "constant", workers=workers, **keys)
 
 
