@@ -103,8 +103,8 @@ def _stages(model: Any) -> dict[str, Callable[[], Any]]:
     from django.http import HttpResponse  # noqa: PLC0415
     from django.urls import resolve  # noqa: PLC0415
 
-    from models_api.json_codec import parse, serialise  # noqa: PLC0415
-    from models_api.request_body import read_json_body  # noqa: PLC0415
+    from models_api.api.request_body import read_json_body  # noqa: PLC0415
+    from models_api.prediction.codec import parse, serialise  # noqa: PLC0415
 
     data = parse(_BODY, model.input_schema)
     prediction = model.predict(data)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from models_api.waiting import waits
+from models_api.prediction.waiting import waits
 
 _FEW = 2
 _SHARE = 0.7

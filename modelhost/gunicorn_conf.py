@@ -22,12 +22,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelhost.cpus import available_cpus
 from modelhost.environment import flag, number, text
 from modelhost.lanes import limit_predictions
 from modelhost.listeners import assign, share_out
-from modelhost.metrics import begin_server, begin_worker, end_server, forget_worker
 from modelhost.reload import handle_signals, prepare, relieve, take_over
+from modelhost.server.cpus import available_cpus
+from modelhost.server.metrics import begin_server, begin_worker, end_server, forget_worker
 
 bind = text("BIND", "127.0.0.1:8000")
 workers = number("WORKERS", available_cpus())
@@ -45,7 +45,7 @@ if os.access("/dev/shm", os.W_OK):  # noqa: S108
 # MODELHOST_TRUST_PROXY_TLS says whether to believe it.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "")
 control_socket_disable = True
-logger_class = "modelhost.gunicorn_logger.GunicornLogger"
+logger_class = "modelhost.server.gunicorn_logger.GunicornLogger"
 
 
 def on_starting(server: Any) -> None:

@@ -16,11 +16,11 @@ from django.apps import apps
 from modelhost.adaptive_pool import AdaptivePool
 from modelhost.backlog import Backlog
 from modelhost.environment import number
-from models_api.admission import refuse_on_this_thread
 from models_api.exceptions import ConfigurationError
+from models_api.prediction.admission import refuse_on_this_thread
 
 if TYPE_CHECKING:
-    from models_api.registry import ModelRegistry
+    from models_api.hosting.registry import ModelRegistry
 
 _THREADS_FOR_REFUSALS = 2
 _THREADS_FOR_OTHERS = 2

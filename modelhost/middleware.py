@@ -8,9 +8,9 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from models_api.exception_handler import error_response
-from models_api.request_body import discard_body
-from models_api.request_context import current_request
+from models_api.api.errors import error_response
+from models_api.api.request_body import discard_body
+from models_api.prediction.request_context import current_request
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 

@@ -23,7 +23,7 @@ from gunicorn import sock
 from gunicorn.app.wsgiapp import WSGIApplication
 
 from modelhost.listeners import STOPPING, refuse_connections
-from models_api.server_directory import SERVER_PID_VARIABLE
+from models_api.observability.server_directory import SERVER_PID_VARIABLE
 
 INHERITED_VARIABLE = "MODELHOST_INHERITED"
 _LOADED = b"1"

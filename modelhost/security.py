@@ -11,8 +11,8 @@ from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 
-from models_api.header_store import header_store
-from models_api.request_body import LengthRequired
+from models_api.api.header_store import header_store
+from models_api.api.request_body import LengthRequired
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 

@@ -30,7 +30,7 @@ MIDDLEWARE = [
     "modelhost.security.HostAndHeadersMiddleware",
 ]
 if makes_traces():
-    MIDDLEWARE.insert(1, "models_api.tracing.TracingMiddleware")
+    MIDDLEWARE.insert(1, "models_api.observability.tracing.TracingMiddleware")
 # Commands such as migrate want a database; this one is empty, and never opened while serving.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
@@ -70,12 +70,12 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "models_api.openapi.ModelsAPISchema",
+    "DEFAULT_SCHEMA_CLASS": "models_api.api.openapi.ModelsAPISchema",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "OAS_VERSION": "3.1.0",
-    "DEFAULT_GENERATOR_CLASS": "models_api.openapi.ModelsAPISchemaGenerator",
+    "DEFAULT_GENERATOR_CLASS": "models_api.api.openapi.ModelsAPISchemaGenerator",
 }
 
 _IDS = "%(request_id)s %(trace_id)s" if makes_traces() else "%(request_id)s"
@@ -87,14 +87,14 @@ LOGGING: dict[str, Any] = {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: bool(record.exc_info),
         },
-        "request": {"()": "models_api.log_records.RequestFilter"},
+        "request": {"()": "models_api.observability.log_records.RequestFilter"},
     },
     "formatters": {
         "text": {
-            "()": "models_api.log_records.TextFormatter",
+            "()": "models_api.observability.log_records.TextFormatter",
             "fmt": f"%(asctime)s %(levelname)-7s %(name)s [{_IDS}]: %(message)s",
         },
-        "json": {"()": "models_api.log_records.JSONFormatter"},
+        "json": {"()": "models_api.observability.log_records.JSONFormatter"},
     },
     "handlers": {
         "console": {

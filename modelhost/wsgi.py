@@ -23,8 +23,8 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, reset_queries
 
-from modelhost.forks import end_while_starting, reset_signals_in_children
-from modelhost.metrics import share_models_own_metrics
+from modelhost.server.forks import end_while_starting, reset_signals_in_children
+from modelhost.server.metrics import share_models_own_metrics
 from models_api.exceptions import ConfigurationError
 
 _CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others

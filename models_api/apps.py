@@ -13,8 +13,6 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.autoreload import BaseReloader, autoreload_started
 
-from models_api.access_log import log_access
-from models_api.assembly import build_registry
 from models_api.conf import (
     asks_for_traces,
     configuration_path,
@@ -23,19 +21,21 @@ from models_api.conf import (
     maximum_concurrent_predictions,
     writes_access_log,
 )
-from models_api.configuration import (
+from models_api.configuration.sections import (
     ConfigurationFile,
     MetricsConfiguration,
     ServiceConfiguration,
 )
 from models_api.exceptions import ConfigurationError
-from models_api.registry import ModelRegistry
-from models_api.server_directory import server_directory
-from models_api.shared_values import SharedValues
-from models_api.watchdog import Watchdog
+from models_api.hosting.assembly import build_registry
+from models_api.hosting.registry import ModelRegistry
+from models_api.observability.access_log import log_access
+from models_api.observability.server_directory import server_directory
+from models_api.observability.shared_memory import SharedValues
+from models_api.prediction.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from models_api.metrics import Metrics
+    from models_api.observability.exposition import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class ModelsAPIConfig(AppConfig):
         if section is None:
             return None
         # Late, because prometheus_client looks, once, whether it is to share with other processes.
-        from models_api.metrics import Metrics  # noqa: PLC0415
+        from models_api.observability.exposition import Metrics  # noqa: PLC0415
 
         return Metrics(section, self.shared_values)
 
@@ -126,7 +126,7 @@ class ModelsAPIConfig(AppConfig):
             self.metrics.watch(registry)
         if makes_traces():
             # Late, because not every service has OpenTelemetry.
-            from models_api.tracing import traced_stages  # noqa: PLC0415
+            from models_api.observability.tracing import traced_stages  # noqa: PLC0415
 
             for model in registry:
                 model.stages = traced_stages(model.stages)

@@ -12,8 +12,8 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from models_api.header_store import header_store
-from models_api.request_context import RequestContext, current_request, request_id
+from models_api.api.header_store import header_store
+from models_api.prediction.request_context import RequestContext, current_request, request_id
 
 if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.apps import apps
 from django.urls import URLPattern, URLResolver, path
 
-from models_api.admission import Admitted
-from models_api.apps import ModelsAPIConfig
-from models_api.conf import maximum_batch_rows
-from models_api.configuration import ServiceConfiguration
-from models_api.deadline import WithDeadline
-from models_api.documentation import (
+from models_api.api.documentation import (
     AssetView,
     OpenAPIDocument,
     OpenAPIJSONView,
@@ -23,11 +18,8 @@ from models_api.documentation import (
     RootView,
     SwaggerUIView,
 )
-from models_api.exceptions import ConfigurationError
-from models_api.registry import HostedModel, ModelRegistry, UnusableRegistry
-from models_api.routing import LiteralRoutes
-from models_api.serving import BatchPredictor, Predictor
-from models_api.views import (
+from models_api.api.literal_routes import LiteralRoutes
+from models_api.api.views import (
     HealthView,
     MetricsView,
     ModelMetadataView,
@@ -37,9 +29,17 @@ from models_api.views import (
     StartupView,
     UnknownModelView,
 )
+from models_api.apps import ModelsAPIConfig
+from models_api.conf import maximum_batch_rows
+from models_api.configuration.sections import ServiceConfiguration
+from models_api.exceptions import ConfigurationError
+from models_api.hosting.registry import HostedModel, ModelRegistry, UnusableRegistry
+from models_api.prediction.admission import Admitted
+from models_api.prediction.deadline import WithDeadline
+from models_api.prediction.predictor import BatchPredictor, Predictor
 
 if TYPE_CHECKING:
-    from models_api.metrics import Metrics
+    from models_api.observability.exposition import Metrics
 
 app_name = "models_api"
 

@@ -8,7 +8,7 @@ from django.apps import apps
 from ml_base.utilities import ModelManager
 
 from models_api.apps import ModelsAPIConfig
-from models_api.request_context import RequestContext, current_request
+from models_api.prediction.request_context import RequestContext, current_request
 
 
 @pytest.fixture

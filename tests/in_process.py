@@ -12,13 +12,13 @@ import yaml
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from models_api.assembly import build_registry
-from models_api.configuration import ConfigurationFile
-from models_api.openapi import ModelsAPISchemaGenerator
-from models_api.registry import ModelRegistry
-from models_api.serving import Predictor
+from models_api.api.openapi import ModelsAPISchemaGenerator
+from models_api.api.views import PredictionView
+from models_api.configuration.sections import ConfigurationFile
+from models_api.hosting.assembly import build_registry
+from models_api.hosting.registry import ModelRegistry
+from models_api.prediction.predictor import Predictor
 from models_api.urls import api_patterns
-from models_api.views import PredictionView
 
 _REFERENCE = "#/components/schemas/"
 

@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from models_api.configuration import (
+from models_api.configuration.sections import (
     BatchingConfiguration,
     ConfigurationFile,
     DecoratorConfiguration,

@@ -9,8 +9,8 @@ import pytest
 from django.test import override_settings
 from django.urls import Resolver404, include, path, resolve, reverse
 
+from models_api.api.views import UnknownModelView
 from models_api.urls import api_patterns, documentation_patterns
-from models_api.views import UnknownModelView
 from tests.in_process import InProcessService
 
 FAKES = "tests.fakes.misbehaving"

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from models_api.json_schema import JSONSchema, Mode, json_schema
+from models_api.schemas.json_schema import JSONSchema, Mode, json_schema
 
 ANY_LENGTH = -1
 """Dimension that is not the same for all rows' lists, or not known."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from models_api.open_inference.columns import ANY_LENGTH, Column, Columns, columns
-from models_api.registry import HostedModel
-from models_api.schemas import (
+from models_api.api.bodies import (
     OpenInferenceConfig,
     OpenInferenceConfigTensor,
     OpenInferenceModel,
     OpenInferenceTensor,
 )
+from models_api.hosting.registry import HostedModel
+from models_api.open_inference.columns import ANY_LENGTH, Column, Columns, columns
 
 PLATFORM = "ml_base"
 _CONFIG_TYPES = {"BYTES": "TYPE_STRING"}

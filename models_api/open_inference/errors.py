@@ -8,7 +8,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
-from models_api.exception_handler import exception_handler
+from models_api.api.errors import exception_handler
 
 
 def respond_to_error(exception: Exception, context: Mapping[str, Any]) -> HttpResponse:

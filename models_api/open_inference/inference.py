@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from models_api.exceptions import InvalidInput, TensorError
+from models_api.hosting.registry import HostedModel
 from models_api.open_inference.columns import Column, Columns, columns
 from models_api.open_inference.datatypes import Array
 from models_api.open_inference.mapping import (
@@ -24,9 +25,8 @@ from models_api.open_inference.mapping import (
 )
 from models_api.open_inference.statistics import Inference, Statistics
 from models_api.open_inference.tensors import InferRequest, read_infer_request, write_infer_response
-from models_api.registry import HostedModel
-from models_api.serving import batch_schemas, predict_chunks, predict_columns
-from models_api.stages import takes_columns
+from models_api.prediction.predictor import batch_schemas, predict_chunks, predict_columns
+from models_api.prediction.stages import takes_columns
 
 _PLACE = "Row {}: "
 

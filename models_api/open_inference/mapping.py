@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy
 from pydantic_core import from_json, to_json
 
+from models_api.configuration.document import key_path
 from models_api.exceptions import InputProblem, InvalidInput, TensorError
 from models_api.open_inference.columns import ANY_LENGTH, Column, Columns
 from models_api.open_inference.datatypes import Array
 from models_api.open_inference.tensors import Tensor
-from models_api.yaml_document import key_path
 
 _CONTENT_TYPES = ("np", "pd", "str", "datetime", "base64", "json", "pd_json")
 _KINDS: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float}

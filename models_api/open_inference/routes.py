@@ -8,7 +8,10 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, path
 
-from models_api.configuration import ServiceConfiguration
+from models_api.api.literal_routes import LiteralRoutes
+from models_api.configuration.sections import ServiceConfiguration
+from models_api.hosting.registry import HostedModel, ModelRegistry
+from models_api.observability.shared_memory import SharedValues
 from models_api.open_inference.inference import InferencePredictor
 from models_api.open_inference.statistics import Statistics
 from models_api.open_inference.views import (
@@ -26,9 +29,6 @@ from models_api.open_inference.views import (
     UnknownInferView,
     VersionInferView,
 )
-from models_api.registry import HostedModel, ModelRegistry
-from models_api.routing import LiteralRoutes
-from models_api.shared_values import SharedValues
 
 Guard = Callable[[Any, HostedModel], Any]
 """Puts around a predictor whatever every prediction goes through, in whichever protocol."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from models_api.registry import HostedModel
-from models_api.shared_values import Key, Records, SharedValues, Totals
+from models_api.hosting.registry import HostedModel
+from models_api.observability.shared_memory import Key, Records, SharedValues, Totals
 
 # Kinds of records, and where the numbers are in them.
 _INFERENCE, _LAST = "inference", "last_inference"

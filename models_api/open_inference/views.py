@@ -11,22 +11,7 @@ from pydantic_core import from_json
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from models_api.exceptions import ModelNotFound, TensorError
-from models_api.open_inference.columns import columns
-from models_api.open_inference.descriptions import describe_config, describe_model, list_tensors
-from models_api.open_inference.errors import respond_to_error
-from models_api.open_inference.inference import Payload
-from models_api.open_inference.statistics import Statistics
-from models_api.openapi import (
-    OPEN_INFERENCE_REQUEST,
-    OPEN_INFERENCE_TAG,
-    ModelsAPISchema,
-    Operation,
-    own_body,
-)
-from models_api.registry import HostedModel, LoadState
-from models_api.request_body import read_json_body, read_tensor_body
-from models_api.schemas import (
+from models_api.api.bodies import (
     OpenInferenceConfig,
     OpenInferenceDuration,
     OpenInferenceDurations,
@@ -42,14 +27,29 @@ from models_api.schemas import (
     OpenInferenceServer,
     OpenInferenceStatistics,
 )
-from models_api.shared_values import SharedValues, Totals
-from models_api.views import (
+from models_api.api.openapi import (
+    OPEN_INFERENCE_REQUEST,
+    OPEN_INFERENCE_TAG,
+    ModelsAPISchema,
+    Operation,
+    own_body,
+)
+from models_api.api.request_body import read_json_body, read_tensor_body
+from models_api.api.views import (
     ModelsAPIView,
     PredictionView,
     StatusView,
     UnknownModelView,
     json_response,
 )
+from models_api.exceptions import ModelNotFound, TensorError
+from models_api.hosting.registry import HostedModel, LoadState
+from models_api.observability.shared_memory import SharedValues, Totals
+from models_api.open_inference.columns import columns
+from models_api.open_inference.descriptions import describe_config, describe_model, list_tensors
+from models_api.open_inference.errors import respond_to_error
+from models_api.open_inference.inference import Payload
+from models_api.open_inference.statistics import Statistics
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _DIGITS = re.compile(r"[0-9]{1,18}")

@@ -46,7 +46,7 @@ def manage(tmp_path: Path) -> Any:
         )
         assert process.returncode == 0, process.stderr
         assert not (tmp_path / "marker").exists()
-        assert "models_api.registry" not in process.stderr  # which logs each loading
+        assert "models_api.hosting.registry" not in process.stderr  # which logs each loading
         return process.stdout
 
     return manage

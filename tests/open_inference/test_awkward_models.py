@@ -16,8 +16,8 @@ from models_api.exceptions import TensorError
 from models_api.open_inference.columns import columns
 from models_api.open_inference.inference import InferencePredictor, Payload
 from models_api.open_inference.statistics import Statistics
+from tests.api.test_documented_schemas import MANY, MODELS, service
 from tests.documented_inputs import documented_inputs
-from tests.test_documented_schemas import MANY, MODELS, service
 
 PREDICTION_ID = "prediction_id"
 """Made anew for each prediction that does not bring one."""

@@ -20,8 +20,8 @@ from pydantic import (
     create_model,
 )
 
-from models_api.json_schema import Mode
 from models_api.open_inference.columns import Column, columns
+from models_api.schemas.json_schema import Mode
 
 
 class Colour(StrEnum):

@@ -12,7 +12,7 @@ import pytest
 from django.test import RequestFactory, override_settings
 from django.urls import include, path, resolve
 
-from models_api.configuration import OpenInferenceConfiguration, ServiceConfiguration
+from models_api.configuration.sections import OpenInferenceConfiguration, ServiceConfiguration
 from models_api.urls import api_patterns, open_inference_patterns
 from tests.in_process import InProcessService
 

@@ -16,14 +16,14 @@ from django.urls import include, path
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from rest_framework.permissions import AllowAny, IsAuthenticated
 
-from models_api.configuration import OpenInferenceConfiguration, ServiceConfiguration
+from models_api.api.openapi import ModelsAPISchemaGenerator
+from models_api.api.views import StatusView
+from models_api.configuration.sections import OpenInferenceConfiguration, ServiceConfiguration
+from models_api.hosting.registry import ModelRegistry
+from models_api.observability.shared_memory import SharedValues
 from models_api.open_inference import views
 from models_api.open_inference.statistics import Statistics
-from models_api.openapi import ModelsAPISchemaGenerator
-from models_api.registry import ModelRegistry
-from models_api.shared_values import SharedValues
 from models_api.urls import open_inference_patterns
-from models_api.views import StatusView
 from tests.in_process import InProcessService
 from tests.open_inference import specification
 from tests.open_inference.specification import assert_fits

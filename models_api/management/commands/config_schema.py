@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from models_api.configuration import ServiceConfiguration
+from models_api.configuration.sections import ServiceConfiguration
 
 # A string such as "${NAME}" may become anything once the environment fills it in.
 _REFERENCE: JsonSchemaValue = {"type": "string", "pattern": r"\$\{"}

@@ -1,0 +1,1 @@
+"""What serving processes need besides the server itself."""

@@ -1,0 +1,71 @@
+"""What the service does for metrics that models keep by themselves with prometheus_client."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import cast
+
+from django.apps import apps
+
+from models_api.observability.server_directory import (
+    MULTIPROCESS_VARIABLE,
+    SERVER_PID_VARIABLE,
+    given_directory,
+    server_directory,
+)
+
+
+def share_models_own_metrics() -> None:
+    """Let prometheus_client share its metrics among worker processes, if there are metrics at all.
+
+    It has to be told before it is imported.
+    """
+    from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
+
+    app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
+    if app_config.metrics_section is None or given_directory() is not None:
+        return
+    directory = server_directory()
+    atexit.register(directory.remove)
+    os.environ[MULTIPROCESS_VARIABLE] = str(directory.join())
+
+
+def begin_server() -> None:
+    """Tell workers that this process is their server, and forget the metrics of an earlier one."""
+    own = str(os.getpid())
+    if os.environ.get(SERVER_PID_VARIABLE) == own:
+        return  # it reads its configuration anew
+    os.environ[SERVER_PID_VARIABLE] = own
+    given = given_directory()
+    # A server that takes over from another, still running one shares its directory.
+    if given is not None and "GUNICORN_PID" not in os.environ:
+        given.mkdir(parents=True, exist_ok=True)
+        for path in given.glob("*.db"):
+            path.unlink(missing_ok=True)
+
+
+def begin_worker() -> None:
+    """Count this process among the workers, before its first request."""
+    if "modelhost.wsgi" not in sys.modules:
+        return  # the settings are used for something else
+    from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
+
+    metrics = cast(ModelsAPIConfig, apps.get_app_config("models_api")).metrics
+    if metrics is not None:
+        metrics.start_worker()
+
+
+def forget_worker(pid: int) -> None:
+    """Take a worker that has ended out of what prometheus_client shows of live processes."""
+    folder = given_directory() or server_directory().path
+    if any(folder.glob(f"gauge_live*_{pid}.db")):
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+        mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+
+
+def end_server() -> None:
+    """Remove what workers have shared."""
+    server_directory().remove()

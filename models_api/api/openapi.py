@@ -1,0 +1,353 @@
+"""The OpenAPI document: what each view says of its operation, put into drf-spectacular's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Self, cast
+from weakref import WeakKeyDictionary
+
+from django.apps import apps
+from drf_spectacular.drainage import reset_generator_stats, warn
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import (
+    ComponentIdentity,
+    ComponentRegistry,
+    ResolvedComponent,
+    normalize_result_object,
+)
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from pydantic import BaseModel
+from rest_framework.permissions import AllowAny
+
+from models_api.api.bodies import RESPONSES, Error, OpenInferenceError, OpenInferenceRequest
+from models_api.conf import maximum_batch_rows
+from models_api.configuration.sections import ServiceConfiguration
+from models_api.exceptions import ModelNotReady
+from models_api.hosting.registry import HostedModel, ModelRegistry
+from models_api.prediction.predictor import batch_schemas
+from models_api.schemas.json_schema import SERVICE, JSONSchema, SchemaUse, components, referenced
+
+if TYPE_CHECKING:
+    from models_api.apps import ModelsAPIConfig
+
+OPENAPI_VERSION = "3.1.0"
+OPEN_INFERENCE_TAG = "open_inference"
+
+Description = tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]
+"""Of the uses of schemas: a reference for each, and the components referred to."""
+
+# One description for each document that is being made, whatever generator makes it.
+_described: WeakKeyDictionary[ComponentRegistry, Description] = WeakKeyDictionary()
+
+ERRORS = {
+    400: "The body is not JSON, or does not fit the model's input schema.",
+    401: "The request does not say who it is from.",
+    403: "Whoever the request is from may not do this.",
+    404: "There is no such model.",
+    411: "The body is chunked, and the server cannot read that.",
+    413: "The body is larger, or holds more values, than the service reads.",
+    415: "The body says that it is something else than JSON, or is compressed.",
+    429: "Too many requests.",
+    500: "The model or the service failed; the log has the reason under the request's id.",
+    503: "The model is not loaded, or too many requests are waiting for it.",
+    504: "The request waited for the model longer than its configuration allows.",
+}
+# A body that goes with each status; of two kinds where it has two.
+_ERROR_EXAMPLES = {
+    400: {
+        "ValidationError": "Invalid JSON: expected value at line 1 column 1",
+        "SchemaValidationError": "What the model itself says of the data.",
+    },
+    401: {"NotAuthenticated": "Authentication credentials were not provided."},
+    403: {"PermissionDenied": "You do not have permission to perform this action."},
+    404: {"NotFound": 'There is no model "unknown".'},
+    411: {"LengthRequired": "Send a Content-Length: this server cannot read chunked bodies."},
+    413: {"PayloadTooLarge": "The body is larger than the limit of 10485760 bytes."},
+    415: {"UnsupportedMediaType": 'Unsupported media type "text/csv"; send application/json.'},
+    429: {"Throttled": "Request was throttled. Expected available in 10 seconds."},
+    500: {"ServiceError": "The service failed to answer this request."},
+    503: {
+        "ModelNotReady": "The model is not loaded yet.",
+        "Overloaded": "Too many requests are waiting for the model.",
+    },
+    504: {"DeadlineExceeded": "The request waited for the model for too long."},
+}
+_BINARY = "application/octet-stream"
+_BINARY_SCHEMA = {"type": "string", "format": "binary"}
+_HEADER_LENGTH = [
+    OpenApiParameter(
+        "Inference-Header-Content-Length",
+        {"type": "integer", "minimum": 0},
+        OpenApiParameter.HEADER,
+        description="Bytes of the JSON, where the data of tensors follows it.",
+        response=response,
+    )
+    for response in (False, [200])
+]
+_RETRY_AFTER = "Retry-After", OpenApiTypes.INT, "Seconds to wait before the next try."
+_REQUEST_ID = "X-Request-ID", OpenApiTypes.STR, "The id under which the log has the reason."
+_ERROR_HEADERS = {429: _RETRY_AFTER, 500: _REQUEST_ID, 503: _RETRY_AFTER}
+
+
+def own_body(schema: type[BaseModel]) -> SchemaUse:
+    """Name the use of one of the service's own bodies."""
+    return SchemaUse(SERVICE, schema, "serialization")
+
+
+OPEN_INFERENCE_REQUEST = SchemaUse(SERVICE, OpenInferenceRequest, "validation")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a view says of its one operation."""
+
+    id: str
+    """operationId; depends on nothing but the operation itself."""
+    tag: str
+    summary: str
+    description: str
+    response: SchemaUse
+    request: SchemaUse | None = None
+    errors: tuple[int, ...] = ()
+    """Statuses answered with an `Error` body, besides those of the host project's policies."""
+    other_responses: Mapping[int, str] = field(default_factory=dict)
+    """Further statuses that are answered with the body of `response`."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Descriptions of the path's parameters."""
+    error: type[BaseModel] = Error
+    """The body of errors."""
+    is_binary: bool = False
+    """Whether request and response may have the data of tensors behind their JSON."""
+
+
+class ModelsAPISchema(AutoSchema):
+    """Describes a view by its `operation()`; every schema is made by pydantic."""
+
+    def __get__(self, instance: Any, owner: Any) -> Self:
+        """Give each view a description of its own, which DRF would share among threads."""
+        if instance is None or instance in self.instance_schemas:
+            return cast(Self, super().__get__(instance, owner))
+        schema = type(self)()
+        schema.view = instance
+        return schema
+
+    @property
+    def _operation(self) -> Operation:
+        return cast(Operation, self._described_view.operation())
+
+    @property
+    def _described_view(self) -> Any:
+        return self.view
+
+    def is_excluded(self) -> bool:
+        """Leave out a model whose schemas nobody can know, because it failed to load."""
+        try:
+            _ = self._operation
+        except ModelNotReady as error:
+            warn(f"left out of the document: {error}")
+            return True
+        return False
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        # None is paginated or filtered; drf-spectacular would describe all responses to know.
+        return False
+
+    def get_operation_id(self) -> str:
+        """Take the operation's own, where drf-spectacular's depends on the neighbours."""
+        return self._operation.id
+
+    def get_tags(self) -> list[str]:
+        """Group operations as the view says."""
+        return [self._operation.tag]
+
+    def get_summary(self) -> str:
+        """Title the operation as the view says."""
+        return self._operation.summary
+
+    def get_description(self) -> str:  # type: ignore[override]
+        """Describe the operation as the view says."""
+        return self._operation.description
+
+    def get_auth(self) -> list[Any]:
+        """Say nothing where anyone may ask: an empty requirement is noise on the pages."""
+        requirements: list[Any] = super().get_auth()
+        return [] if requirements == [{}] else requirements
+
+    def get_override_parameters(self) -> list[Any]:
+        """Add the headers of error responses, and what the path's parameters mean."""
+        parameters = [
+            OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.PATH, description=text)
+            for name, text in self._operation.parameters.items()
+        ]
+        headers = [
+            OpenApiParameter(
+                name, kind, OpenApiParameter.HEADER, description=text, response=[status]
+            )
+            for status, (name, kind, text) in _ERROR_HEADERS.items()
+            if status in self._errors()
+        ]
+        return parameters + headers + (_HEADER_LENGTH if self._operation.is_binary else [])
+
+    def get_request_serializer(self) -> Any:
+        """Refer to the component of the request's body."""
+        use = self._operation.request
+        if use is None:
+            return None
+        binary = {_BINARY: _BINARY_SCHEMA} if self._operation.is_binary else {}
+        return {"application/json": self._reference(use), **binary}
+
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        # Of a schema that it did not make, drf-spectacular says that the body may be left out.
+        return body and {**body, "required": True}
+
+    def get_response_serializers(self) -> Any:
+        """Refer to the component of each response's body."""
+        operation = self._operation
+        success = self._reference(operation.response)
+        error = self._reference(own_body(operation.error))
+        responses: dict[Any, OpenApiResponse] = {
+            200: OpenApiResponse(success, description="Success.")
+        }
+        if operation.is_binary:
+            responses[200, _BINARY] = OpenApiResponse(_BINARY_SCHEMA, description="Success.")
+        for status, description in operation.other_responses.items():
+            responses[status] = OpenApiResponse(success, description=description)
+        for status in self._errors():
+            responses[status] = OpenApiResponse(
+                error, description=ERRORS[status], examples=_error_examples(status, operation.error)
+            )
+        return responses
+
+    def _errors(self) -> list[int]:
+        """Statuses answered with an `Error`, those of the project's policies among them."""
+        view = self._described_view
+        errors = set(self._operation.errors)
+        if view.authentication_classes or any(
+            permission is not AllowAny for permission in view.permission_classes
+        ):
+            errors |= {401, 403}
+        if view.throttle_classes:
+            errors.add(429)
+        return sorted(errors)
+
+    def _reference(self, use: SchemaUse) -> JSONSchema:
+        if self.registry not in _described:
+            _described[self.registry] = _describe(self._described_view.registry)
+        references, schemas = _described[self.registry]
+        for name in sorted(referenced(references[use], schemas)):
+            component = ResolvedComponent(
+                name=name,
+                type=ResolvedComponent.SCHEMA,
+                schema=schemas[name],
+                object=ComponentIdentity(name),
+            )
+            self.registry.register_on_missing(component)
+        return references[use]
+
+
+def _error_examples(status: int, error: type[BaseModel]) -> list[OpenApiExample]:
+    return [
+        OpenApiExample(type_, _error_body(type_, message, error))
+        for type_, message in _ERROR_EXAMPLES[status].items()
+    ]
+
+
+def _error_body(type_: str, message: str, error: type[BaseModel]) -> dict[str, Any]:
+    if error is OpenInferenceError:
+        return {"error": message}
+    return Error(type=type_, messages=[message]).model_dump(exclude_none=True)
+
+
+class ModelsAPISchemaGenerator(SchemaGenerator):
+    """Makes documents that carry the title, description and version of the YAML file."""
+
+    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
+        """Make the document of all endpoints, or of the patterns that the generator was given."""
+        reset_generator_stats()
+        # Without hooks: drf-spectacular's own names an enum after all the other enums.
+        paths = normalize_result_object(self.parse(request, public))  # type: ignore[no-untyped-call]
+        components = self.registry.build({})
+        app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
+        configuration = app_config.configuration
+        info = {"title": configuration.service_title, "version": configuration.version}
+        if configuration.description:
+            info["description"] = configuration.description
+        return {
+            "openapi": OPENAPI_VERSION,
+            "info": info,
+            "paths": paths,
+            "components": components,
+            "tags": tags(app_config.registry, configuration),
+        }
+
+
+def tags(registry: ModelRegistry, configuration: ServiceConfiguration) -> list[dict[str, str]]:
+    """Describe the groups of operations: one for each model, and the service's own."""
+    open_inference = configuration.open_inference
+    name = OPEN_INFERENCE_TAG if open_inference and open_inference.enabled else None
+    models = [model.details for model in registry if model.configuration.create_endpoint]
+    described = [
+        *(_tag(model.qualified_name, model.display_name, model.description) for model in models),
+        _tag("models", "Models", "The models that this service hosts."),
+        _tag("status", "Status", "Whether the service works and may get traffic."),
+        *([_tag(name, "Open Inference", "What clients of the protocol ask for.")] if name else []),
+    ]
+    # Once each, though a model may have the name of one of the service's own.
+    return list({tag["name"]: tag for tag in described}.values())
+
+
+def _tag(name: str, display_name: str, description: str) -> dict[str, str]:
+    # ReDoc shows x-displayName in place of the name.
+    tag = {"name": name, "x-displayName": display_name}
+    return {**tag, "description": description} if description else tag
+
+
+def _describe(registry: ModelRegistry) -> Description:
+    uses = [own_body(schema) for schema in RESPONSES] + [OPEN_INFERENCE_REQUEST]
+    for model in registry:
+        if not model.configuration.create_endpoint:
+            continue
+        try:
+            uses += [*prediction_uses(model), *batch_uses(model)]
+        except ModelNotReady:
+            continue
+    return _components(tuple(uses))
+
+
+def prediction_uses(model: HostedModel) -> tuple[SchemaUse, SchemaUse]:
+    """Name the uses of a hosted model's schemas: what a prediction takes, and what it gives.
+
+    Raises:
+        ModelNotReady: the schemas are not known, because the model failed to load.
+    """
+    return _uses(model, model.schemas)
+
+
+def batch_uses(model: HostedModel) -> tuple[SchemaUse, SchemaUse]:
+    """Name the uses of the schemas of a batch: what it takes, and what it gives.
+
+    Raises:
+        ModelNotReady: the schemas are not known, because the model failed to load.
+    """
+    return _uses(model, batch_schemas(*model.schemas, maximum_batch_rows()))
+
+
+def _uses(
+    model: HostedModel, schemas: tuple[type[BaseModel], type[BaseModel]]
+) -> tuple[SchemaUse, SchemaUse]:
+    taken, given = schemas
+    return (
+        SchemaUse(model.qualified_name, taken, "validation"),
+        SchemaUse(model.qualified_name, given, "serialization"),
+    )
+
+
+# A service has one set of schemas; a second one appears if a loaded model changes its own.
+@lru_cache(maxsize=2)
+def _components(uses: tuple[SchemaUse, ...]) -> Description:
+    return components(uses)

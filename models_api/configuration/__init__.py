@@ -1,0 +1,1 @@
+"""The YAML file: what it may say, and what is wrong with it."""

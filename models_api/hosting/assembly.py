@@ -1,0 +1,116 @@
+"""From a configuration file to the registry, or to a list of all that is wrong with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from ml_base import MLModel, MLModelDecorator
+
+from models_api.configuration.document import Key, key_path
+from models_api.configuration.sections import ConfigurationFile
+from models_api.exceptions import (
+    ClassPathError,
+    ConfigurationError,
+    DescriptionError,
+    Problem,
+)
+from models_api.hosting.loading import ModelStack, import_class
+from models_api.hosting.registry import HostedModel, ModelRegistry
+from models_api.schemas.json_schema import json_schema
+
+INVALID_CLASS = "models_api.E005"
+INVALID_DESCRIPTION = "models_api.E006"
+MISSING_PACKAGE = "models_api.E008"
+
+
+def build_registry(file: ConfigurationFile) -> ModelRegistry:
+    """Import the classes that the file names, and make their hosted models; loads none of them.
+
+    Raises:
+        ConfigurationError: with all problems of the file, and of the classes that it names.
+    """
+    problems = [*file.problems, *_package_problems(file), *_class_problems(file)]
+    models: list[HostedModel] = []
+    places: dict[str, tuple[Key, ...]] = {}
+    for index, configuration in file.models():
+        keys = ("models", index)
+        try:
+            stack = ModelStack.from_configuration(configuration)
+        except ClassPathError:
+            continue  # among the class problems already
+        problems += _argument_problems(file, keys, stack)
+        try:
+            model = HostedModel(configuration, stack)
+            _check_schemas(model)
+        except DescriptionError as error:
+            problems.append(_problem(file, INVALID_DESCRIPTION, (*keys, error.key), error))
+        else:
+            problems += _duplicate_problems(file, keys, model, places)
+            models.append(model)
+    if problems:
+        raise ConfigurationError(problems)
+    return ModelRegistry(models)
+
+
+def _package_problems(file: ConfigurationFile) -> Iterator[Problem]:
+    open_inference = file.configuration and file.configuration.open_inference
+    if open_inference and open_inference.enabled and find_spec("numpy") is None:
+        keys = ("open_inference", "enabled")
+        message = "the Open Inference Protocol needs numpy, which is not installed"
+        hint = 'Install it: pip install "modelhost[open-inference]"'
+        yield file.document.problem(MISSING_PACKAGE, keys, message, hint)
+
+
+def _class_problems(file: ConfigurationFile) -> Iterator[Problem]:
+    for keys, class_path in file.class_paths():
+        try:
+            import_class(class_path, MLModelDecorator if "decorators" in keys else MLModel)
+        except ClassPathError as error:
+            yield _problem(file, INVALID_CLASS, keys, error)
+
+
+def _argument_problems(
+    file: ConfigurationFile, keys: tuple[Key, ...], stack: ModelStack
+) -> Iterator[Problem]:
+    try:
+        stack.check_batching()
+    except ClassPathError as error:
+        yield _problem(file, INVALID_CLASS, (*keys, "batching"), error)
+    places = [keys, *((*keys, "decorators", index) for index in range(len(stack.decorators)))]
+    for place, layer in zip(places, (stack.model, *stack.decorators), strict=True):
+        try:
+            layer.check_arguments()
+        except ClassPathError as error:
+            yield _problem(file, INVALID_CLASS, (*place, "configuration"), error)
+
+
+def _duplicate_problems(
+    file: ConfigurationFile,
+    keys: tuple[Key, ...],
+    model: HostedModel,
+    places: dict[str, tuple[Key, ...]],
+) -> Iterator[Problem]:
+    if model.known_name is None:
+        return
+    first = places.setdefault(model.known_name, keys)
+    if first is not keys:
+        message = f'{key_path(first)} has the qualified name "{model.known_name}" already'
+        hint = "Remove one of the two, or give one another class, with a qualified_name of its own."
+        yield file.document.problem(INVALID_DESCRIPTION, (*keys, "class_path"), message, hint)
+
+
+def _check_schemas(model: HostedModel) -> None:
+    if model.is_described:
+        input_schema, output_schema = model.schemas
+        json_schema(input_schema, "validation")
+        json_schema(output_schema, "serialization")
+
+
+def _problem(
+    file: ConfigurationFile,
+    id_: str,
+    keys: tuple[Key, ...],
+    error: ClassPathError | DescriptionError,
+) -> Problem:
+    return file.document.problem(id_, keys, str(error), error.hint)

@@ -1,0 +1,1 @@
+"""What one prediction goes through."""

@@ -1,0 +1,147 @@
+"""Columns of plain values: checked by a schema field by field, without an object for each row.
+
+Only for schemas whose fields hold one plain value each. Whatever is not so, or does not fit, is
+left to `plain_rows` and `json_codec`, which tell which row is wrong, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import isfinite
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import CoreConfig, SchemaValidator, core_schema
+
+from models_api.schemas.plain_fields import Field, plain_schema
+
+_INT64 = range(-(2**63), 2**63)
+
+
+class _Column(NamedTuple):
+    field: Field
+    validator: SchemaValidator
+    """Of a list of values, one for each row."""
+
+
+def validate_columns(
+    columns: Mapping[str, Any], kinds: Mapping[str, type | None], schema: type[BaseModel]
+) -> dict[str, Any] | None:
+    """Find, by name, what the fields of instances for these rows would hold; None if unsure.
+
+    Args:
+        columns: By key, an array of numpy's with a value for each row: a finite number, a boolean
+            or a string of Python's.
+        kinds: By key, the type of these; None if that is unknown.
+        schema: What the model takes.
+
+    Returns:
+        For each field a list, or the array itself if it holds the same.
+    """
+    fields = _columns(schema, "validation_alias")
+    if fields is None or columns.keys() != {field.key for field, _ in fields}:
+        return None
+    if any(kinds[field.key] not in field.takes for field, _ in fields):
+        return None
+    found = {}
+    for field, validator in fields:
+        values = columns[field.key]
+        try:
+            validated = validator.validate_python(values.tolist())
+        except Exception:  # noqa: BLE001 (row by row it will be told what is wrong, and where)
+            return None
+        is_same = kinds[field.key] is field.holds is not str and field.enum is None
+        found[field.name] = values if is_same else validated
+    return found
+
+
+def written_columns(
+    predictions: Any, rows: int, schema: type[BaseModel]
+) -> dict[str, list[Any]] | None:
+    """List, by key, the values that the JSON of these predictions would have; None if unsure.
+
+    Args:
+        predictions: What a model gave: by the name of the field, a value for each row.
+        rows: How many there should be.
+        schema: What the rows should be.
+    """
+    fields = _columns(schema, "serialization_alias")
+    if fields is None or not isinstance(predictions, Mapping):
+        return None
+    try:
+        if predictions.keys() != {field.name for field, _ in fields}:
+            return None
+        listed = {field.name: _listed(predictions[field.name]) for field, _ in fields}
+        if any(len(values) != rows for values in listed.values()):
+            return None
+        found = {
+            field.key: _with_nulls(field, validator.validate_python(listed[field.name]))
+            for field, validator in fields
+        }
+    except Exception:  # noqa: BLE001 (it is somebody else's object, with values that may not fit)
+        return None
+    return None if None in found.values() else found  # type: ignore[return-value]
+
+
+def written(field: Field, values: list[Any]) -> list[Any] | None:
+    """List what the JSON of a field's values would have; None if JSON must tell."""
+    # Each element of a list would have to be looked at, which JSON does faster.
+    if field.is_wrapped or set(map(type, values)) != {field.enum or field.holds}:
+        return None
+    if field.enum is not None:
+        try:
+            values = list(map(field.members.__getitem__, map(id, values)))
+        except KeyError:  # such as a flag that is made of others
+            return None
+    return values if _have_json(values, field.holds) else None
+
+
+def _with_nulls(field: Field, values: list[Any]) -> list[Any] | None:
+    # JSON has neither NaN nor infinity.
+    if field.holds is float and field.enum is None and not all(map(isfinite, values)):
+        return [value if isfinite(value) else None for value in values]
+    return written(field, values)
+
+
+def _have_json(values: list[Any], kind: type) -> bool:
+    """Whether JSON gives the same values back."""
+    if kind is float:
+        return all(map(isfinite, values))
+    if kind is int:
+        return min(values) in _INT64 and max(values) in _INT64
+    return kind is bool or _is_text("".join(values))
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
+def _listed(values: Any) -> list[Any]:
+    """Make a list of Python's values of an array, or of a sequence of numpy's or Python's."""
+    if hasattr(values, "tolist"):
+        found: list[Any] = values.tolist()
+        return found
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        raise TypeError
+    return [each.tolist() for each in values] if hasattr(values[0], "tolist") else list(values)
+
+
+# A service has few schemas, and a loaded model may change its own.
+@lru_cache(maxsize=1024)
+def _columns(schema: type[BaseModel], alias: str) -> list[_Column] | None:
+    plain = plain_schema(schema, alias)
+    if plain is None or not plain.fields or plain.has_hook or not plain.is_flat:
+        return None
+    config = CoreConfig(strict=plain.is_strict)
+    return [_Column(field, _list_validator(field, config)) for field in plain.fields]
+
+
+def _list_validator(field: Field, config: CoreConfig) -> SchemaValidator:
+    # Nothing refers to it here.
+    scalar: Any = {key: value for key, value in field.scalar.items() if key != "ref"}
+    return SchemaValidator(core_schema.list_schema(scalar, fail_fast=True), config)

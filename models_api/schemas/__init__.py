@@ -1,0 +1,1 @@
+"""How a model's pydantic schemas are read."""

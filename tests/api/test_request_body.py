@@ -1,0 +1,290 @@
+"""Reading the body of a request, however it comes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest
+from django.test import override_settings
+from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
+
+from models_api.api.request_body import (
+    LengthRequired,
+    PayloadTooLarge,
+    discard_body,
+    read_json_body,
+    read_tensor_body,
+)
+
+BODY = b'{"x": 1}'
+DISCARDED = 64 * 1024 * 1024
+
+
+class Stream(io.BytesIO):
+    """A body as a server offers it, that may fail."""
+
+    error: Exception | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.error is not None:
+            raise self.error
+        return super().read(size)
+
+
+class Endless:
+    """A body without an end, which counts what was read of it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        self.count += size
+        return b" " * size
+
+    def readline(self, size: int = -1) -> bytes:
+        raise AssertionError("nobody reads lines")
+
+
+def request(body: Any = BODY, **environ: Any) -> HttpRequest:
+    stream = Stream(body) if isinstance(body, bytes) else body
+    length = {"CONTENT_LENGTH": str(len(body))} if isinstance(body, bytes) else {}
+    return WSGIRequest({"REQUEST_METHOD": "POST", "wsgi.input": stream, **length, **environ})
+
+
+def chunked(body: Any = BODY, **environ: Any) -> HttpRequest:
+    """As gunicorn offers a chunked body: decoded, and with an end."""
+    stream = Stream(body) if isinstance(body, bytes) else body
+    framing = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    return request(stream, **framing, **environ)
+
+
+def nested(rows: int, columns: int) -> bytes:
+    row = b"[%b]" % b",".join([b"255"] * columns)
+    return b"[%b]" % b",".join([row] * rows)
+
+
+@pytest.mark.parametrize("make", [request, chunked])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "application/json",
+        "application/json; charset=utf-8",
+        " application/json ;x",
+        "Application/JSON",
+        "application/vnd.x+json",
+        "application/ld+json; profile=x",
+    ],
+)
+def test_json_is_read_under_all_its_names(make: Any, content_type: str) -> None:
+    assert read_json_body(make(CONTENT_TYPE=content_type)) == BODY
+
+
+def test_a_body_without_a_content_type_is_read() -> None:
+    assert read_json_body(request()) == BODY
+
+
+@pytest.mark.parametrize(
+    ("content_type", "shown"),
+    [
+        ("text/plain", "text/plain"),
+        ("text/json", "text/json"),
+        ("application/xml; charset=x", "application/xml"),
+        ("application/jsonx", "application/jsonx"),
+        ("application/x+jsonx", "application/x+jsonx"),
+        ("application/json, text/plain", "application/json, text/plain"),
+        ("application/a b+json", "application/a b+json"),
+        ("*/*", "*/*"),
+    ],
+)
+def test_other_media_types_are_refused(content_type: str, shown: str) -> None:
+    with pytest.raises(UnsupportedMediaType) as caught:
+        read_json_body(request(CONTENT_TYPE=content_type))
+    assert caught.value.detail == f'Unsupported media type "{shown}"; send application/json.'
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
+def test_a_body_that_says_it_is_not_compressed_is_read(encoding: str) -> None:
+    assert read_json_body(request(HTTP_CONTENT_ENCODING=encoding)) == BODY
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "nonsense"])
+def test_a_compressed_body_is_refused(encoding: str) -> None:
+    with pytest.raises(UnsupportedMediaType) as caught:
+        read_json_body(request(HTTP_CONTENT_ENCODING=encoding))
+    assert caught.value.detail == (
+        f'Unsupported content encoding "{encoding}"; send the body uncompressed.'
+    )
+
+
+def test_no_body_is_an_empty_one() -> None:
+    assert read_json_body(request(b"")) == b""
+    assert read_json_body(request(b"", CONTENT_LENGTH="")) == b""
+    assert read_json_body(chunked(b"")) == b""
+
+
+@pytest.mark.parametrize("make", [request, chunked])
+def test_a_body_may_be_as_large_as_the_limit_and_no_larger(make: Any) -> None:
+    with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=len(BODY)):
+        assert read_json_body(make()) == BODY
+        with pytest.raises(PayloadTooLarge) as caught:
+            read_json_body(make(BODY + b" "))
+    assert caught.value.detail == "The body is larger than the limit of 8 bytes."
+    assert caught.value.status_code == 413
+
+
+@pytest.mark.parametrize("make", [request, chunked])
+def test_without_a_limit_every_size_is_read(make: Any) -> None:
+    body = b" " * 11 * 1024 * 1024
+    with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=None):
+        assert read_json_body(make(body)) == body
+
+
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        (b"[1, 2, 3]", 3),
+        (b'{"a": 1, "b": 2}', 2),
+        (b"[[], {}, [1]]", 6),
+        (b'["a,b[c{d", "\\",", 1]', 3),
+        (b'{"[": "\\\\", ",,": 1}', 2),
+        (b'["%b", "%b"]' % (b",,," * 30_000, b"[" * 60_000), 2),
+    ],
+)
+def test_json_may_hold_as_many_values_as_the_limit_and_no_more(body: bytes, values: int) -> None:
+    body += b" " * 65536
+    with override_settings(MODELS_API_MAX_JSON_VALUES=values):
+        assert read_json_body(request(body)) == body
+        assert read_tensor_body(request(body + b",,,,"), len(body)) == body + b",,,,"
+    for read in (read_json_body, lambda given: read_tensor_body(given, None)):
+        with (
+            override_settings(MODELS_API_MAX_JSON_VALUES=values - 1),
+            pytest.raises(PayloadTooLarge) as caught,
+        ):
+            read(request(body))
+        assert caught.value.detail == (
+            f"The body holds more than the limit of {values - 1} JSON values."
+        )
+        assert caught.value.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(nested(1000, 1000), id="an image of 1000 by 1000 points"),
+        pytest.param(nested(10_000, 30), id="10 000 rows of 30 numbers"),
+        pytest.param(b"[%b]" % b",".join([b"0.5"] * 1_000_000), id="a tensor of a million numbers"),
+        pytest.param(b'{"text": "%b"}' % (b"1," * 2_000_000), id="a text full of commas"),
+    ],
+)
+def test_what_is_large_for_a_reason_passes_by_default(body: bytes) -> None:
+    assert read_json_body(request(body)) == body
+
+
+def test_short_json_may_hold_any_number_of_values() -> None:
+    body = b"[" * 65536
+    with override_settings(MODELS_API_MAX_JSON_VALUES=1):
+        assert read_json_body(request(body)) == body
+        assert read_tensor_body(request(body + b","), 65536) == body + b","
+        with pytest.raises(PayloadTooLarge):
+            read_json_body(request(body + b","))
+
+
+def test_values_can_be_left_uncounted() -> None:
+    body = b"[%b]" % b",".join([b"0"] * 2_000_000)
+    with override_settings(MODELS_API_MAX_JSON_VALUES=None):
+        assert read_json_body(request(body)) == body
+
+
+def test_a_chunked_body_is_not_read_further_than_the_limit() -> None:
+    endless = Endless()
+    with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=100_000), pytest.raises(PayloadTooLarge):
+        read_json_body(chunked(endless))
+    assert 100_000 < endless.count <= 2 * 65536
+
+
+def test_a_chunked_body_whose_end_the_server_does_not_tell_wants_a_length() -> None:
+    with pytest.raises(LengthRequired) as caught:
+        read_json_body(request(Endless(), HTTP_TRANSFER_ENCODING="chunked"))
+    assert caught.value.status_code == 411
+    assert caught.value.detail == ("Send a Content-Length: this server cannot read chunked bodies.")
+
+
+def test_a_chunked_body_under_asgi_has_been_read_already() -> None:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": [(b"transfer-encoding", b"chunked")],
+    }
+    with io.BytesIO(BODY) as body:
+        assert read_json_body(ASGIRequest(scope, body)) == BODY
+
+
+@pytest.mark.parametrize("make", [request, chunked])
+@pytest.mark.parametrize("error", [OSError("gone"), ValueError("bad chunk"), EOFError()], ids=repr)
+def test_a_body_that_cannot_be_read_is_the_clients_fault(make: Any, error: Exception) -> None:
+    stream = Stream(BODY)
+    stream.error = error
+    with pytest.raises(ParseError) as caught:
+        read_json_body(make(stream, CONTENT_LENGTH="8"))
+    assert caught.value.detail == "The body could not be read to its end."
+
+
+@pytest.mark.parametrize("length", ["9", "100", "nonsense", "-", "1" * 5000])
+def test_a_body_that_is_shorter_than_its_length_is_refused_though_it_is_json(length: str) -> None:
+    with (
+        override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=None),
+        pytest.raises(ParseError, match=r"^The body could not be read to its end\.$"),
+    ):
+        read_json_body(request(CONTENT_LENGTH=length))
+
+
+def test_what_was_read_before_is_read_again() -> None:
+    before = request()
+    assert before.body == BODY
+    assert read_json_body(before) == BODY
+
+
+@pytest.mark.parametrize("make", [request, chunked])
+def test_a_body_that_nobody_wants_is_read_to_its_end(make: Any) -> None:
+    stream = Stream(b" " * 200_000)
+    discard_body(make(stream, CONTENT_LENGTH="200000"))
+    assert stream.read() == b""
+
+
+def test_only_so_much_of_an_endless_body_is_read() -> None:
+    endless = Endless()
+    discard_body(chunked(endless))
+    assert endless.count == DISCARDED
+
+
+def test_a_body_behind_the_length_belongs_to_the_next_request() -> None:
+    stream = Stream(BODY + b"GET / HTTP/1.1")
+    discard_body(request(stream, CONTENT_LENGTH=str(len(BODY))))
+    assert stream.read() == b"GET / HTTP/1.1"
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), ValueError("bad chunk")], ids=repr)
+def test_a_body_that_cannot_be_discarded_is_let_be(error: Exception) -> None:
+    stream = Stream(BODY)
+    stream.error = error
+    discard_body(chunked(stream))
+
+
+def test_a_body_can_be_discarded_after_it_was_read_or_refused() -> None:
+    read = request()
+    read_json_body(read)
+    discard_body(read)
+
+    too_large = Stream(BODY)
+    refused = request(too_large, CONTENT_LENGTH=str(len(BODY)))
+    with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=1), pytest.raises(APIException):
+        read_json_body(refused)
+    discard_body(refused)
+    assert too_large.read() == b""

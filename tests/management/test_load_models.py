@@ -1,0 +1,166 @@
+"""The command that loads every model and says what that takes."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from ml_base.utilities import ModelManager
+
+from models_api.apps import ModelsAPIConfig
+from models_api.configuration.sections import ConfigurationFile
+from models_api.management.commands import load_models
+
+ROOT = Path(__file__).parents[2]
+MODELS = "tests.fakes.models"
+
+
+@pytest.fixture
+def configure(app_config: ModelsAPIConfig, model_manager: ModelManager, tmp_path: Path) -> Any:
+    def configure(text: str) -> ModelsAPIConfig:
+        path = tmp_path / "service.yaml"
+        path.write_text(text, encoding="utf-8")
+        app_config.configuration_file = ConfigurationFile(path)
+        return app_config
+
+    return configure
+
+
+def shown(output: io.StringIO) -> str:
+    """The output with zeros for the figures."""
+    text = re.sub(r"\b\d+\.\d$", "0.0", output.getvalue(), flags=re.MULTILINE)
+    return re.sub(r"\b\d+\.\d\d\b(?!\.)", "0.00", text)
+
+
+def manage(*arguments: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "REST_CONFIG": str(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_models_are_loaded_with_a_line_at_each_start_and_end(configure: Any) -> None:
+    app_config = configure(
+        "models:\n"
+        f"  - class_path: {MODELS}.DoublingModel\n"
+        f"  - class_path: {MODELS}.LateModel\n"
+        "    create_endpoint: false\n"
+    )
+    output = io.StringIO()
+    call_command("load_models", stdout=output)
+    assert shown(output) == (
+        f"[1/2] Loading doubling ({MODELS}.DoublingModel) ...\n"
+        "[1/2] Loaded doubling (0.00 s)\n"
+        f"[2/2] Loading {MODELS}.LateModel ...\n"
+        "[2/2] Loaded late (0.00 s)\n"
+        "\n"
+        "name      version  class                             state  seconds  MiB\n"
+        "doubling  1.0.0    tests.fakes.models.DoublingModel  ready     0.00  0.0\n"
+        "late      1.0.0    tests.fakes.models.LateModel      ready     0.00  0.0\n"
+    )
+    assert app_config.registry.is_ready
+
+
+def test_failures_are_named_with_their_reasons_after_the_table(configure: Any) -> None:
+    configure(
+        "models:\n"
+        f"  - class_path: {MODELS}.FailingModel\n"
+        f"  - class_path: {MODELS}.DoublingModel\n"
+        f"  - class_path: {MODELS}.LateFailingModel\n"
+    )
+    output = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("load_models", stdout=output)
+    assert str(caught.value) == (
+        "2 of 3 models cannot be loaded:\n"
+        "  failing: RuntimeError: the weights are not there\n"
+        f"  {MODELS}.LateFailingModel: RuntimeError: the weights are not there"
+    )
+    assert caught.value.returncode == 1
+    rows = [line.split() for line in shown(output).splitlines()[-3:]]
+    assert rows == [
+        ["failing", "1.0.0", f"{MODELS}.FailingModel", "failed", "0.00", "0.0"],
+        ["doubling", "1.0.0", f"{MODELS}.DoublingModel", "ready", "0.00", "0.0"],
+        ["LateFailingModel", "-", f"{MODELS}.LateFailingModel", "failed", "0.00", "0.0"],
+    ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
+def test_the_memory_that_a_model_takes_is_shown(configure: Any) -> None:
+    configure(
+        f"models:\n  - class_path: {MODELS}.HeavyModel\n    configuration: {{mebibytes: 96}}\n"
+    )
+    output = io.StringIO()
+    call_command("load_models", stdout=output)
+    assert 90 < float(output.getvalue().split()[-1]) < 110
+
+
+def test_without_proc_the_memory_is_unknown(
+    configure: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(load_models, "_STATM", tmp_path / "statm")
+    configure(f"models: [{{class_path: {MODELS}.DoublingModel}}]")
+    output = io.StringIO()
+    call_command("load_models", stdout=output)
+    assert output.getvalue().splitlines()[-1].endswith("    -")
+
+
+def test_a_service_without_models_has_an_empty_table(configure: Any) -> None:
+    configure("service_title: Empty")
+    output = io.StringIO()
+    call_command("load_models", stdout=output)
+    assert output.getvalue() == "\nname  version  class  state  seconds  MiB\n"
+
+
+def test_a_broken_configuration_is_refused_even_without_checks(configure: Any) -> None:
+    app_config = configure("port: 80")
+    with pytest.raises(CommandError) as caught:
+        call_command("load_models", stdout=io.StringIO(), skip_checks=True)
+    assert str(caught.value) == (
+        "The configuration has 1 problem:\n\n"
+        f'{app_config.configuration_file.document.path}:1: port: unknown key "port"\n'
+        "    Known keys here: service_title, description, version, models, logging, metrics, "
+        "open_inference."
+    )
+
+
+def test_a_process_ends_with_the_outcome(tmp_path: Path) -> None:
+    path = tmp_path / "service.yaml"
+    path.write_text(f"models: [{{class_path: {MODELS}.DoublingModel}}]", encoding="utf-8")
+    process = manage("load_models", path=path)
+    assert process.returncode == 0
+    assert process.stdout.splitlines()[-1].split()[:4] == [
+        "doubling",
+        "1.0.0",
+        f"{MODELS}.DoublingModel",
+        "ready",
+    ]
+    path.write_text(f"models: [{{class_path: {MODELS}.ExitingModel}}]", encoding="utf-8")
+    process = manage("load_models", path=path)
+    assert process.returncode == 1
+    assert process.stderr.endswith(
+        "CommandError: 1 of 1 models cannot be loaded:\n  exiting: SystemExit: no licence\n"
+    )
+    path.write_text("port: 80", encoding="utf-8")
+    process = manage("load_models", path=path)
+    assert process.returncode == 1
+    assert process.stdout == ""
+    assert f'{path}:1: port: (models_api.E003) unknown key "port"' in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_the_help_says_what_is_measured() -> None:
+    process = manage("load_models", "--help", path=ROOT / "rest_config.yaml")
+    text = " ".join(process.stdout.split())
+    assert "Load every model of the configuration in this process" in text
+    assert "growth of this process's resident memory in MiB" in text
+    assert "Exits with status 1 if a model cannot be loaded" in text

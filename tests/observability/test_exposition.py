@@ -1,0 +1,138 @@
+"""The metrics of a whole service: requests, models, and the processes that serve them."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from models_api.configuration.sections import MetricsConfiguration
+from models_api.observability.exposition import Metrics
+from models_api.observability.shared_memory import SharedValues
+from tests.end_to_end.server import REPOSITORY
+from tests.in_process import InProcessService
+
+WORKER = """\
+import os, sys
+from pathlib import Path
+from models_api.prediction.admission import Admission
+from models_api.configuration.sections import MetricsConfiguration
+from models_api.observability.exposition import Metrics
+from models_api.observability.shared_memory import SharedValues
+
+metrics = Metrics(MetricsConfiguration(enabled=True), SharedValues(lambda: Path(sys.argv[1])))
+metrics.start_worker()
+"""
+CHILD = """\
+from multiprocessing import get_context
+
+child = get_context("fork").Process(target=int)
+child.start()
+child.join()
+"""
+
+
+def end(folder: Path, how: str = "") -> None:
+    """Let a worker process start, and end in a way of its own."""
+    subprocess.run([sys.executable, "-c", WORKER + how, str(folder)], check=False, cwd=REPOSITORY)
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> Iterator[Metrics]:
+    shared = SharedValues(lambda: tmp_path)
+    yield Metrics(MetricsConfiguration(enabled=True), shared)
+    shared.close()
+
+
+def lines(metrics: Metrics, name: str) -> list[str]:
+    return [line for line in metrics.text().decode().splitlines() if line.startswith(name)]
+
+
+def workers(metrics: Metrics) -> dict[str, float]:
+    return {
+        name: float(number)
+        for name, number in (line.split() for line in lines(metrics, "modelhost_worker"))
+    }
+
+
+def test_before_any_worker_has_started_there_are_none(metrics: Metrics) -> None:
+    assert workers(metrics) == {
+        "modelhost_workers": 0,
+        "modelhost_worker_starts_total": 0,
+        "modelhost_worker_deaths_total": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("how", "deaths"),
+    [
+        (CHILD, 0),
+        ("os.kill(os.getpid(), 9)", 1),
+        ("metrics._admission = Admission(); metrics._admission.is_hung = True", 1),
+    ],
+    ids=["in peace, after a child of its own", "killed", "for a hung prediction"],
+)
+def test_a_worker_that_did_not_end_in_peace_is_a_death(
+    metrics: Metrics, tmp_path: Path, how: str, deaths: int
+) -> None:
+    metrics.start_worker()
+    end(tmp_path, how)
+    assert workers(metrics) == {
+        "modelhost_workers": 1,
+        "modelhost_worker_starts_total": 2,
+        "modelhost_worker_deaths_total": deaths,
+    }
+
+
+def test_the_models_of_a_service_are_told_of(metrics: Metrics) -> None:
+    models = [
+        {"class_path": "tests.fakes.models.DoublingModel"},
+        {"class_path": "tests.fakes.models.FailingModel"},
+    ]
+    metrics.watch(InProcessService({"models": models}).registry)
+    assert lines(metrics, "model_ready") == [
+        'model_ready{model="doubling",version="1.0.0"} 1.0',
+        'model_ready{model="failing",version="1.0.0"} 0.0',
+    ]
+    assert lines(metrics, 'model_load_seconds{model="doubling",version="1.0.0"} ')
+
+
+def test_what_models_count_by_themselves_is_there_too(metrics: Metrics) -> None:
+    counter = Counter("counted_by_a_model", "Something.")
+    try:
+        counter.inc(3)
+        assert lines(metrics, "counted_by_a_model_total") == ["counted_by_a_model_total 3.0"]
+    finally:
+        REGISTRY.unregister(counter)
+
+
+class BrokenCollector(Collector):
+    """A model's own metrics, which cannot be had."""
+
+    def describe(self) -> list[Metric]:
+        """Name none."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Fail."""
+        raise RuntimeError("no metrics today")
+
+
+def test_what_models_count_by_themselves_can_break_nothing(
+    metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    REGISTRY.register(broken := BrokenCollector())
+    try:
+        with caplog.at_level(logging.ERROR, "models_api.observability.exposition"):
+            assert lines(metrics, "modelhost_workers ") == ["modelhost_workers 0.0"]
+    finally:
+        REGISTRY.unregister(broken)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["The metrics of the models' own code are left out"]
