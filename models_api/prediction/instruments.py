@@ -1,0 +1,41 @@
+"""What hears of the predictions of one model: metrics and traces derive from `Instruments`."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+Stage = Literal["parse", "predict", "serialise"]
+
+_NOTHING = nullcontext()
+
+
+class Instruments:
+    """Hears of the predictions of one model, and by itself does nothing about them.
+
+    Derive from it, and override what is of interest. Every method is called from many threads at
+    once, those of a batch's followers among them, on the way of each prediction: it has to be
+    quick, and must not raise.
+    """
+
+    def prediction(self) -> AbstractContextManager[None]:
+        """Surround one request for predictions, those that are refused included."""
+        return _NOTHING
+
+    def stage(self, name: Stage) -> AbstractContextManager[None]:
+        """Surround one stage of a prediction."""
+        return _NOTHING
+
+    def batch(self, rows: int) -> None:
+        """Hear that the model is called once for so many rows."""
+
+    def queue(self, change: int) -> None:
+        """Hear that so many more requests wait for the model; fewer, if it is negative."""
+
+    def waited(self, began: float, seconds: float) -> None:
+        """Hear, on the request's own thread, that it began to wait at a moment, for so long.
+
+        Args:
+            began: On the monotonic clock.
+            seconds: How long it waited; it may have ended some time ago.
+        """
