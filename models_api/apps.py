@@ -1,49 +1,26 @@
-"""The Django app: it reads the configuration when Django starts, and owns the registry."""
+"""The Django app: it reads the configuration when Django starts, and owns the service."""
 
 from __future__ import annotations
 
-import atexit
 import logging
-from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import cast
 
-from django.apps import AppConfig
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.apps import AppConfig, apps
 from django.utils.autoreload import BaseReloader, autoreload_started
 
-from models_api.conf import (
-    asks_for_traces,
-    configuration_path,
-    hung_prediction_seconds,
-    makes_traces,
-    maximum_concurrent_predictions,
-    writes_access_log,
-)
-from models_api.configuration.sections import (
-    ConfigurationFile,
-    MetricsConfiguration,
-    ServiceConfiguration,
-)
+from models_api.conf import asks_for_traces, configuration_path, makes_traces, service_settings
+from models_api.configuration.file import ConfigurationFile
+from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ConfigurationError
-from models_api.hosting.assembly import build_registry
 from models_api.hosting.registry import ModelRegistry
-from models_api.observability.access_log import log_access
-from models_api.observability.server_directory import server_directory
-from models_api.observability.shared_memory import SharedValues
-from models_api.prediction.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from models_api.observability.exposition import Metrics
+from models_api.service import ModelService
 
 logger = logging.getLogger(__name__)
 
-RequestObserver = Callable[[HttpRequest, HttpResponseBase, float], None]
-
 
 class ModelsAPIConfig(AppConfig):
-    """The app's state in this process: the configuration file, and the registry made from it."""
+    """The app's state in this process: the configuration file, and the service made from it."""
 
     name = "models_api"
     verbose_name = "Model hosting"
@@ -52,8 +29,6 @@ class ModelsAPIConfig(AppConfig):
         """Read the configuration: cheap, imports no model, leaves a broken file to the checks."""
         from models_api import checks  # noqa: F401, PLC0415 (registers itself)
 
-        self.request_observers: list[RequestObserver] = [log_access] if writes_access_log() else []
-        """Called by RequestMiddleware with the request, its response and the seconds it took."""
         self.configuration_file = ConfigurationFile(configuration_path())
         self.configuration_file.apply_logging()
         if asks_for_traces() and not makes_traces():
@@ -63,7 +38,7 @@ class ModelsAPIConfig(AppConfig):
             )
         autoreload_started.connect(self._watch_configuration)
 
-    def _watch_configuration(self, sender: BaseReloader, **_kwargs: Any) -> None:
+    def _watch_configuration(self, sender: BaseReloader, **_kwargs: object) -> None:
         # So that the development server starts anew when the file is mended.
         path = configuration_path()
         sender.watch_dir(path.parent, path.name)
@@ -80,54 +55,22 @@ class ModelsAPIConfig(AppConfig):
         return self.configuration_file.configuration
 
     @cached_property
-    def shared_values(self) -> SharedValues:
-        """What this process counts, and all others of the same server."""
-        directory = server_directory()
-        atexit.register(directory.remove)
-        return SharedValues(directory.join)
-
-    @cached_property
-    def metrics(self) -> Metrics | None:
-        """What measures this process; None unless the configuration asks for it."""
-        section = self.metrics_section
-        if section is None:
-            return None
-        # Late, because prometheus_client looks, once, whether it is to share with other processes.
-        from models_api.observability.exposition import Metrics  # noqa: PLC0415
-
-        return Metrics(section, self.shared_values)
+    def service(self) -> ModelService:
+        """The service; made at the first use, because that imports the classes of the models."""
+        return ModelService.build(self.configuration_file, service_settings())
 
     @property
-    def metrics_section(self) -> MetricsConfiguration | None:
-        """What the configuration says of metrics; None if it wants none."""
-        configuration = self.configuration_file.configuration
-        section = configuration.metrics if configuration is not None else None
-        return section if section is not None and section.is_wanted else None
-
-    @property
-    def all_request_observers(self) -> list[RequestObserver]:
-        """Those of the project and, last, the metrics."""
-        metrics = [self.metrics.http.observe] if self.metrics is not None else []
-        return [*self.request_observers, *metrics]
-
-    @cached_property
     def registry(self) -> ModelRegistry:
-        """The hosted models; made at the first use, because that imports their classes.
+        """The hosted models.
 
         Raises:
             ConfigurationError: the configuration has problems.
         """
-        registry = build_registry(self.configuration_file)
-        registry.admission.limit(maximum_concurrent_predictions())
-        patience_seconds = hung_prediction_seconds()
-        if patience_seconds is not None:
-            registry.admission.watch(Watchdog(registry.admission, patience_seconds).start)
-        if self.metrics is not None:
-            self.metrics.watch(registry)
-        if makes_traces():
-            # Late, because not every service has OpenTelemetry.
-            from models_api.observability.tracing import traced_stages  # noqa: PLC0415
+        if self.service.error is not None:
+            raise self.service.error
+        return self.service.registry
 
-            for model in registry:
-                model.stages = traced_stages(model.stages)
-        return registry
+
+def current_service() -> ModelService:
+    """Return the service of this process."""
+    return cast(ModelsAPIConfig, apps.get_app_config("models_api")).service

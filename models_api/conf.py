@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -70,7 +71,33 @@ def hung_prediction_seconds() -> float | None:
     return seconds
 
 
+class ServiceSettings(NamedTuple):
+    """The settings that a service is made with, once."""
+
+    maximum_batch_rows: int
+    maximum_concurrent_predictions: int | None
+    hung_prediction_seconds: float | None
+    writes_access_log: bool
+    makes_traces: bool
+
+
+def service_settings() -> ServiceSettings:
+    """Return the settings as they are now."""
+    return ServiceSettings(
+        maximum_batch_rows(),
+        maximum_concurrent_predictions(),
+        hung_prediction_seconds(),
+        writes_access_log(),
+        makes_traces(),
+    )
+
+
 def maximum_body_bytes() -> int | None:
     """Size that a request's body may have, in bytes; None for no limit."""
     limit: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     return limit
+
+
+def shows_reasons() -> bool:
+    """Whether clients are told the kind and the text of exceptions: for development only."""
+    return settings.DEBUG

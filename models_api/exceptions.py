@@ -10,6 +10,12 @@ class ModelsAPIError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
+def key_path(keys: Sequence[str | int]) -> str:
+    """Write keys and indexes the way that people do: `models[0].class_path`."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return text.removeprefix(".")
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong with the configuration: what, where, and how to mend it."""
@@ -89,13 +95,27 @@ class SchemaRejected(ModelError):
     """The model itself refused the data, by raising MLModelSchemaValidationException."""
 
 
-class Overloaded(ModelsAPIError):
+class NotPredicted(ModelsAPIError):
+    """Nothing was predicted, through no fault of the model's or of the request's."""
+
+
+class Overloaded(NotPredicted):
     """Too many requests are in hand, or waiting for the model."""
 
     retry_after_seconds = 1
 
+    @classmethod
+    def of_worker(cls) -> Overloaded:
+        """Describe a process that has as many predictions in hand as it may have."""
+        return cls("The service is busy with other predictions already.")
 
-class DeadlineExceeded(ModelsAPIError):
+    @classmethod
+    def of_model(cls, waiting: int) -> Overloaded:
+        """Describe a model for which as many requests wait as may do so."""
+        return cls(f"The model is busy, and {waiting} requests are waiting for it already.")
+
+
+class DeadlineExceeded(NotPredicted):
     """The request waited for its prediction longer than the model's configuration allows."""
 
     def __init__(self, timeout_seconds: float) -> None:
@@ -115,6 +135,11 @@ class InputProblem:
     type: str
     message: str
 
+    @property
+    def text(self) -> str:
+        """The message, with the location before it if there is one."""
+        return f"{key_path(self.location)}: {self.message}" if self.location else self.message
+
 
 class InvalidInput(ModelsAPIError):
     """The data does not fit the input schema, or is no JSON at all."""
@@ -126,3 +151,36 @@ class InvalidInput(ModelsAPIError):
 
 class TensorError(ModelsAPIError):
     """A request of the Open Inference Protocol is malformed; the message says where, and how."""
+
+
+class LengthRequired(ModelsAPIError):
+    """The body is chunked, and the server leaves it to the application to find its end."""
+
+    def __init__(self) -> None:
+        super().__init__("Send a Content-Length: this server cannot read chunked bodies.")
+
+
+class PayloadTooLarge(ModelsAPIError):
+    """The body is larger, or holds more values, than this service reads."""
+
+    @classmethod
+    def of_bytes(cls, limit: int | None) -> PayloadTooLarge:
+        """Name the limit of the body's size."""
+        return cls(f"The body is larger than the limit of {limit} bytes.")
+
+    @classmethod
+    def of_values(cls, limit: int) -> PayloadTooLarge:
+        """Name the limit of what its JSON holds."""
+        return cls(f"The body holds more than the limit of {limit} JSON values.")
+
+
+class UnsupportedMediaType(ModelsAPIError):
+    """The body says that it is something else than JSON, or is compressed."""
+
+
+class UnreadableBody(InvalidInput):
+    """The body breaks off, or its framing is wrong."""
+
+    def __init__(self) -> None:
+        message = "The body could not be read to its end."
+        super().__init__([InputProblem((), "parse_error", message)])

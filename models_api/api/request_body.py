@@ -1,18 +1,23 @@
-"""The body of a request as bytes, whatever way it comes: sized, chunked, or not at all."""
+"""The body of a request as bytes, whatever way it comes: sized, chunked, or not at all.
+
+What is known of the request is what WSGI's environ has, whether or not Django has seen it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
-from typing import Any
-
-from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest
-from rest_framework import status
-from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from models_api.conf import maximum_body_bytes, maximum_json_values
+from models_api.exceptions import (
+    LengthRequired,
+    ModelsAPIError,
+    PayloadTooLarge,
+    UnreadableBody,
+    UnsupportedMediaType,
+)
 
 _JSON_MEDIA_TYPE = re.compile(r"application/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
 _TENSOR_MEDIA_TYPES = ("application/json", "application/octet-stream")
@@ -23,67 +28,52 @@ _UNCOUNTED_BYTES = 65536
 _READ_BYTES = 65536
 _DISCARDED_BYTES = 64 * 1024 * 1024
 
-
-class LengthRequired(APIException):
-    """The server offers no way to know where the body ends."""
-
-    status_code = status.HTTP_411_LENGTH_REQUIRED
-    default_detail = "Send a Content-Length: this server cannot read chunked bodies."
-    default_code = "length_required"
+Environ = Mapping[str, object]
+"""A request as WSGI has it; https://peps.python.org/pep-3333/#environ-variables."""
 
 
-class PayloadTooLarge(APIException):
-    """The body is larger, or holds more values, than this service reads."""
+class Stream(Protocol):
+    """Where the body comes from."""
 
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_code = "payload_too_large"
-
-    @classmethod
-    def of_bytes(cls, limit: int | None) -> PayloadTooLarge:
-        """Name the limit of the body's size."""
-        return cls(f"The body is larger than the limit of {limit} bytes.")
-
-    @classmethod
-    def of_values(cls, limit: int) -> PayloadTooLarge:
-        """Name the limit of what its JSON holds."""
-        return cls(f"The body holds more than the limit of {limit} JSON values.")
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes; none at the end."""
 
 
-def read_json_body(request: HttpRequest) -> bytes:
-    """Read the whole body of a request that says that it is JSON, or does not say what it is.
+def read_json_body(environ: Environ, stream: Stream) -> bytes:
+    """Return the whole body of a request that says that it is JSON, or does not say what it is.
 
     Raises:
         UnsupportedMediaType: it is something else, or compressed.
         PayloadTooLarge: it is larger than Django's DATA_UPLOAD_MAX_MEMORY_SIZE, or holds more
             values than MODELS_API_MAX_JSON_VALUES.
         LengthRequired: it is chunked, and the server leaves it to the application to find its end.
-        ParseError: it breaks off, or its framing is wrong.
+        UnreadableBody: it breaks off, or its framing is wrong.
     """
-    if request.META.get("CONTENT_TYPE") != "application/json":
-        _require_json(request.META)
-    body = _read_whole(request)
+    if environ.get("CONTENT_TYPE") != "application/json":
+        _require_json(environ)
+    body = _read_whole(environ, stream)
     if len(body) > _UNCOUNTED_BYTES:
         _require_few_values(body)
     return body
 
 
-def read_tensor_body(request: HttpRequest, json_length: int | None) -> bytes:
-    """Read the whole body of a request that may say that it is binary, too.
+def read_tensor_body(environ: Environ, stream: Stream, json_length: int | None) -> bytes:
+    """Return the whole body of a request that may say that it is binary, too.
 
     Its JSON has so many bytes; None if it is all JSON.
 
     Raises:
-        UnsupportedMediaType, PayloadTooLarge, LengthRequired, ParseError: as read_json_body.
+        UnsupportedMediaType, PayloadTooLarge, LengthRequired, UnreadableBody: as read_json_body.
     """
-    if request.META.get("CONTENT_TYPE", "application/json") not in _TENSOR_MEDIA_TYPES:
-        _require_json(request.META)
-    body = _read_whole(request)
+    if environ.get("CONTENT_TYPE", "application/json") not in _TENSOR_MEDIA_TYPES:
+        _require_json(environ)
+    body = _read_whole(environ, stream)
     if len(body) > _UNCOUNTED_BYTES:
         _require_few_values(body[:json_length])
     return body
 
 
-def discard_body(request: HttpRequest) -> None:
+def discard_body(environ: Environ, stream: Stream) -> None:
     """Read what is left of the body, up to 64 MiB, and forget it.
 
     A client that still sends would see its connection reset, and never see the answer.
@@ -91,60 +81,65 @@ def discard_body(request: HttpRequest) -> None:
     left = _DISCARDED_BYTES
     # The request is refused already: another fault of its body changes nothing.
     with contextlib.suppress(Exception):
-        for chunk in _chunks(request):
+        for chunk in _chunks(environ, stream):
             left -= len(chunk)
             if left <= 0:
                 return
 
 
-def _require_json(headers: dict[str, Any]) -> None:
-    media_type = headers.get("CONTENT_TYPE", "").partition(";")[0].strip()
+def _require_json(environ: Environ) -> None:
+    media_type = str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip()
     if media_type and not _JSON_MEDIA_TYPE.fullmatch(media_type):
-        detail = f'Unsupported media type "{media_type}"; send application/json.'
-        raise UnsupportedMediaType(media_type, detail)
+        raise UnsupportedMediaType(
+            f'Unsupported media type "{media_type}"; send application/json.'
+        )
 
 
-def _require_uncompressed(headers: dict[str, Any]) -> None:
-    encoding = headers["HTTP_CONTENT_ENCODING"].strip()
+def _require_uncompressed(environ: Environ) -> None:
+    encoding = str(environ["HTTP_CONTENT_ENCODING"]).strip()
     if encoding.lower() not in ("", "identity"):
-        detail = f'Unsupported content encoding "{encoding}"; send the body uncompressed.'
-        raise UnsupportedMediaType(encoding, detail)
+        raise UnsupportedMediaType(
+            f'Unsupported content encoding "{encoding}"; send the body uncompressed.'
+        )
 
 
-def _read_whole(request: HttpRequest) -> bytes:
-    if "HTTP_CONTENT_ENCODING" in request.META:
-        _require_uncompressed(request.META)
+def _read_whole(environ: Environ, stream: Stream) -> bytes:
+    if "HTTP_CONTENT_ENCODING" in environ:
+        _require_uncompressed(environ)
     try:
-        return _read(request)
-    except RequestDataTooBig:
-        raise PayloadTooLarge.of_bytes(maximum_body_bytes()) from None
-    except APIException:
+        return _read(environ, stream)
+    except ModelsAPIError:
         raise
     except Exception as error:
         # Each server has exceptions of its own for a client that went away or a malformed chunk.
-        raise ParseError("The body could not be read to its end.") from error
+        raise UnreadableBody from error
 
 
-def _read(request: HttpRequest) -> bytes:
-    if not _is_chunked(request):
-        return _read_sized(request)
-    if not request.META.get("wsgi.input_terminated"):
+def _read(environ: Environ, stream: Stream) -> bytes:
+    if _is_chunked(environ) and not environ.get("wsgi.input_terminated"):
         raise LengthRequired
     limit = maximum_body_bytes()
-    body = bytearray()
-    for chunk in _chunks(request):
+    length = content_length(environ)
+    if limit is not None and length > limit:
+        raise PayloadTooLarge.of_bytes(limit)
+    body = stream.read(length) if length and not _is_chunked(environ) else b""
+    if length and len(body) == length:
+        return body
+    return _read_pieces(environ, stream, body, length, limit)
+
+
+def _read_pieces(
+    environ: Environ, stream: Stream, begun: bytes, length: int, limit: int | None
+) -> bytes:
+    body = bytearray(begun)
+    for chunk in _chunks(environ, stream, length - len(begun)):
         body += chunk
         if limit is not None and len(body) > limit:
             raise PayloadTooLarge.of_bytes(limit)
-    return bytes(body)
-
-
-def _read_sized(request: HttpRequest) -> bytes:
-    body = request.body
-    if len(body) < int(request.META.get("CONTENT_LENGTH") or 0):
+    if len(body) < length and not _is_chunked(environ):
         # What came of it may well be whole JSON by itself.
         raise EOFError("The client left before it had sent the whole body.")
-    return body
+    return bytes(body)
 
 
 def _require_few_values(json: bytes) -> None:
@@ -176,15 +171,33 @@ def _beginnings_outside_strings(json: bytes) -> int:
     return count
 
 
-def _is_chunked(request: HttpRequest) -> bool:
+def content_length(environ: Environ) -> int:
+    """Return what a request says of the length of its body; 0 if that is nothing, or nonsense."""
+    try:
+        return max(0, int(str(environ.get("CONTENT_LENGTH") or 0)))
+    except ValueError:
+        return 0
+
+
+def _is_chunked(environ: Environ) -> bool:
     # Under ASGI Django has the whole body already, however it came.
-    headers = request.META
-    return "HTTP_TRANSFER_ENCODING" in headers and "wsgi.input" in headers
+    return "HTTP_TRANSFER_ENCODING" in environ and "wsgi.input" in environ
 
 
-def _chunks(request: HttpRequest) -> Iterator[bytes]:
-    # Django reads no further than the Content-Length, which a chunked body does not have.
-    chunked = _is_chunked(request) and request.META.get("wsgi.input_terminated")
-    stream = request.META["wsgi.input"] if chunked else request
-    while chunk := stream.read(_READ_BYTES):
+def _chunks(environ: Environ, stream: Stream, left: int | None = None) -> Iterator[bytes]:
+    """Yield what comes of the body, up to its end or its length."""
+    if _is_chunked(environ):
+        if not environ.get("wsgi.input_terminated"):
+            return
+        # Django reads no further than the Content-Length, which a chunked body does not have.
+        stream, left = environ["wsgi.input"], None  # type: ignore[assignment]
+    elif "wsgi.input" not in environ:
+        left = None
+    elif left is None:
+        left = content_length(environ)
+    while left is None or left > 0:
+        chunk = stream.read(_READ_BYTES if left is None else min(left, _READ_BYTES))
+        if not chunk:
+            return
+        left = left if left is None else left - len(chunk)
         yield chunk

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from pydantic import BaseModel
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import AllowAny
-from rest_framework.renderers import JSONRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
-from rest_framework.views import APIView
+from rest_framework.response import Response
+from rest_framework.views import APIView, set_rollback
 
 from models_api.api.bodies import (
     HealthStatus,
     HealthStatusResponse,
+    ModelDetails,
     ModelDetailsCollection,
     ModelMetadata,
     ReadinessStatus,
@@ -25,12 +27,16 @@ from models_api.api.bodies import (
     StartupStatus,
     StartupStatusResponse,
 )
-from models_api.api.errors import MethodNotAllowed, exception_handler
-from models_api.api.openapi import ModelsAPISchema, Operation, batch_uses, own_body, prediction_uses
-from models_api.api.request_body import read_json_body
-from models_api.exceptions import ModelNotFound
-from models_api.hosting.registry import HostedModel, ModelRegistry
-from models_api.prediction.request_context import note_model
+from models_api.api.errors import MethodNotAllowed, exception_handler, to_response
+from models_api.api.openapi import (
+    ModelsAPISchema,
+    Operation,
+    batch_uses,
+    own_body,
+    prediction_uses,
+)
+from models_api.api.predictions import BatchEndpoint, PredictionEndpoint
+from models_api.hosting.registry import ModelRegistry
 from models_api.schemas.json_schema import json_schema
 
 # As prometheus_client has it, which is imported only where there are metrics.
@@ -38,11 +44,11 @@ METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 
 def json_response(body: BaseModel, status: int = 200) -> HttpResponse:
-    """Answer with one of the service's own bodies."""
+    """Return one of the service's own bodies."""
     return HttpResponse(body.model_dump_json(), status=status, content_type="application/json")
 
 
-class UnreadBody(BaseParser):
+class RawBodyParser(BaseParser):
     """Leaves the body to the view.
 
     DRF parses it all the same: whenever the host's session authentication looks for a CSRF token.
@@ -50,20 +56,27 @@ class UnreadBody(BaseParser):
 
     media_type = "*/*"
 
-    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+    def parse(
+        self,
+        stream: object,
+        media_type: str | None = None,
+        parser_context: Mapping[str, object] | None = None,
+    ) -> Mapping[str, object]:
         """Find no form data."""
         return {}
 
 
-class OneFormat(BaseContentNegotiation):
+class IgnoreClientContentNegotiation(BaseContentNegotiation):
     """Answers JSON whatever the client says that it accepts."""
 
-    def select_parser(self, request: Request, parsers: Any) -> Any:
+    def select_parser(self, request: Request, parsers: object) -> BaseParser:
         """Let the view read the body itself."""
-        return UnreadBody()
+        return RawBodyParser()
 
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
-        """Take the only renderer."""
+    def select_renderer(  # type: ignore[override]
+        self, request: Request, renderers: list[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str | None]:
+        """Return the only renderer."""
         return renderers[0], renderers[0].media_type
 
 
@@ -76,7 +89,7 @@ class ModelsAPIView(APIView):
 
     registry: ModelRegistry = None  # type: ignore[assignment] # always given to as_view
     renderer_classes = (JSONRenderer,)
-    content_negotiation_class = OneFormat
+    content_negotiation_class = IgnoreClientContentNegotiation
     versioning_class = None
     schema = ModelsAPISchema()
     is_probe = False
@@ -89,7 +102,7 @@ class ModelsAPIView(APIView):
         """Add no headers to every response."""
         return {}
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         """See to it that models are being loaded, and check the policies."""
         self.registry.start_loading()
         super().initial(request, *args, **kwargs)
@@ -98,114 +111,120 @@ class ModelsAPIView(APIView):
         """Answer errors in this app's form, whatever the project does elsewhere."""
         return self.respond_to_error
 
-    def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def http_method_not_allowed(
+        self, request: Request, *args: object, **kwargs: object
+    ) -> Response:
         """Answer 405 with the methods that are allowed."""
         raise MethodNotAllowed(request.method or "", self.allowed_methods)
 
-    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def options(self, request: Request, *args: object, **kwargs: object) -> Any:
         """Answer with the methods that are allowed, and no body."""
         response = HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
         del response.headers["Content-Type"]  # of what is not there
         return response
 
 
-class PredictionView(ModelsAPIView):
-    """Predicts with one model, for one row or for many."""
+class RequestStream:
+    """The body of Django's request, which the project's own code may have read before."""
 
-    hosted_model: HostedModel = None  # type: ignore[assignment] # always given to as_view
-    predictor: Callable[[bytes], bytes] = None  # type: ignore[assignment] # likewise
-    is_batch = False
-    """Whether a request has many rows."""
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._position: int | None = 0
+        """In the body; None where Django finds it too big to hold."""
+
+    def read(self, size: int) -> bytes:
+        """Return at most so many bytes; none at the end."""
+        if self._position is None:
+            return self._request.read(size)
+        try:
+            body = self._request.body
+        except RequestDataTooBig:
+            self._position = None
+            return self._request.read(size)
+        start, self._position = self._position, self._position + size
+        return body[start : self._position]
+
+
+class PredictionView(ModelsAPIView):
+    """Predicts with one model for one row.
+
+    Without a `qualified_name` it is for whichever model the path names: one that told its name only
+    once it was loaded, or that does not exist.
+    """
+
+    qualified_name: str | None = None
+    endpoint_class: type[PredictionEndpoint] = PredictionEndpoint
 
     @classmethod
-    def as_view(cls, **initkwargs: Any) -> Any:
-        """Make the view of one hosted model; without policies, it skips what applies them."""
-        view = super().as_view(**initkwargs)
-        if cls.authentication_classes or cls.throttle_classes or cls._restricts():
-            return view
-        predictor, registry = initkwargs["predictor"], initkwargs["registry"]
-        hosted_model = initkwargs["hosted_model"]
-
-        @wraps(view)
-        def predict(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            if request.method != "POST":
-                response: HttpResponse = view(request, *args, **kwargs)
-                return response
-            note_model(hosted_model.known_name, hosted_model.version)
-            try:
-                return cls.answer(predictor, request)
-            except Exception as error:  # noqa: BLE001 (the handler answers them all)
-                registry.start_loading()
-                return cls.respond_to_error(error, {"request": request})
-
-        return predict
+    def has_policies(cls) -> bool:
+        """Whether the project lets not everybody ask for predictions."""
+        restricts = any(permission is not AllowAny for permission in cls.permission_classes)
+        return bool(cls.authentication_classes or cls.throttle_classes or restricts)
 
     def operation(self) -> Operation:
         """Describe the prediction in the model's own words."""
-        details = self.hosted_model.details
+        model = self.registry[self.qualified_name or ""]
+        details = model.details
         name, title = details.qualified_name, details.display_name
-        is_batch = self.is_batch
-        uses = batch_uses if is_batch else prediction_uses
-        request, response = uses(self.hosted_model)
+        request, response = prediction_uses(model)
         return Operation(
-            id=f"predict_batch_{name}" if is_batch else f"predict_{_set_off(name)}",
+            id=f"predict_{_set_off(name)}",
             tag=name,
-            summary=f"Predict a batch with {title}" if is_batch else f"Predict with {title}",
+            summary=f"Predict with {title}",
             description=details.description,
             request=request,
             response=response,
             errors=(400, 411, 413, 415, 500, 503, 504),
         )
 
-    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        """Check the policies, then say, whatever the method, if there is no such model."""
+        super().initial(request, *args, **kwargs)
+        if self.qualified_name is None:
+            self._endpoint(kwargs).resolve()
+
+    def post(self, request: Request, **kwargs: object) -> HttpResponse:
         """Predict for what is in the body."""
-        note_model(self.hosted_model.known_name, self.hosted_model.version)
-        return self.answer(self.predictor, request._request)
+        http_request = request._request
+        answer = self._endpoint(kwargs).answer(http_request.META, RequestStream(http_request))
+        if answer.status >= 400:
+            set_rollback()
+        return to_response(answer)
 
-    @staticmethod
-    def answer(predictor: Any, request: HttpRequest) -> HttpResponse:
-        """Predict for what is in the body of a request."""
-        return HttpResponse(predictor(read_json_body(request)), content_type="application/json")
+    def _endpoint(self, arguments: Mapping[str, object]) -> PredictionEndpoint:
+        version = arguments.get("version")
+        return self.endpoint_class(
+            self.registry,
+            self.qualified_name or str(arguments["qualified_name"]),
+            None if version is None else str(version),
+        )
 
-    @classmethod
-    def _restricts(cls) -> bool:
-        return any(permission is not AllowAny for permission in cls.permission_classes)
+
+class BatchPredictionView(PredictionView):
+    """Predicts with one model for many rows."""
+
+    endpoint_class = BatchEndpoint
+
+    def operation(self) -> Operation:
+        """Describe the predictions in the model's own words."""
+        model = self.registry[self.qualified_name or ""]
+        details = model.details
+        name, title = details.qualified_name, details.display_name
+        request, response = batch_uses(model)
+        return Operation(
+            id=f"predict_batch_{name}",
+            tag=name,
+            summary=f"Predict a batch with {title}",
+            description=details.description,
+            request=request,
+            response=response,
+            errors=(400, 411, 413, 415, 500, 503, 504),
+        )
 
 
 def _set_off(name: str) -> str:
     """Put an underscore before a name with which `predict_` would be the batch of another model."""
     return f"_{name}" if name.lstrip("_").startswith("batch_") else name
-
-
-class UnknownModelView(ModelsAPIView):
-    """Answers for models without a route of their own.
-
-    They do not exist, take no predictions, or tell their name only once they are loaded.
-    """
-
-    schema = None  # type: ignore[assignment] # keeps it out of the document
-    view_of: Callable[[HostedModel], Any] = None  # type: ignore[assignment] # given to as_view
-    """Makes the view that a model would have here if it had told its name in time."""
-
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Leave the request to the model's own view, if there is such a model by now."""
-        self.registry.start_loading()
-        for model in self.registry.endpoints():
-            if model.qualified_name == kwargs["qualified_name"]:
-                kwargs.pop("qualified_name")
-                return self.view_of(model)(request, *args, **kwargs)
-        return super().dispatch(request, *args, **kwargs)
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check the policies, then say what is missing, whatever the method."""
-        super().initial(request, *args, **kwargs)
-        name = kwargs["qualified_name"]
-        if name in self.registry:
-            model = self.registry[name]
-            if model.configuration.create_endpoint:
-                raise model.not_ready()
-            raise ModelNotFound(name, f'The model "{name}" has no prediction endpoint.')
-        raise ModelNotFound(name, f'There is no model "{name}"; GET api/models lists them.')
 
 
 class ModelsView(ModelsAPIView):
@@ -222,9 +241,10 @@ class ModelsView(ModelsAPIView):
             errors=(500, 503),
         )
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """List every configured model, with decorators applied."""
-        return json_response(ModelDetailsCollection(models=self.registry.details()))
+        details = [ModelDetails(**each._asdict()) for each in self.registry.details()]
+        return json_response(ModelDetailsCollection(models=details))
 
 
 class ModelMetadataView(ModelsAPIView):
@@ -242,12 +262,12 @@ class ModelMetadataView(ModelsAPIView):
             parameters={"qualified_name": "Qualified name of the model."},
         )
 
-    def get(self, request: Request, qualified_name: str, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, qualified_name: str, **kwargs: object) -> HttpResponse:
         """Describe a model, with decorators applied."""
         model = self.registry[qualified_name]
         input_schema, output_schema = model.schemas
         metadata = ModelMetadata(
-            **model.details.model_dump(),
+            **model.details._asdict(),
             input_schema=json_schema(input_schema, "validation"),
             output_schema=json_schema(output_schema, "serialization"),
         )
@@ -277,7 +297,7 @@ class HealthView(StatusView):
             other_responses={503: "A model failed to load, or a prediction never ends."},
         )
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Say whether a model failed to load, or hangs."""
         if not self.registry.is_healthy:
             return json_response(HealthStatusResponse(health_status=HealthStatus.NOT_HEALTHY), 503)
@@ -300,7 +320,7 @@ class ReadinessView(StatusView):
             },
         )
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Say whether every model is loaded."""
         if self.registry.is_ready:
             accepting = ReadinessStatus.ACCEPTING_TRAFFIC
@@ -323,19 +343,26 @@ class StartupView(StatusView):
             other_responses={503: "Models are still being loaded."},
         )
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Say whether loading has ended."""
         if self.registry.has_started:
             return json_response(StartupStatusResponse(startup_status=StartupStatus.STARTED))
         return json_response(StartupStatusResponse(startup_status=StartupStatus.NOT_STARTED), 503)
 
 
+class WritesMetrics(Protocol):
+    """What knows the metrics of the service."""
+
+    def text(self) -> bytes:
+        """Return them in the format of Prometheus."""
+
+
 class MetricsView(StatusView):
     """Gives the metrics to Prometheus."""
 
     schema = None  # type: ignore[assignment] # keeps it out of the document
-    write: Callable[[], bytes] = None  # type: ignore[assignment] # always given to as_view
+    metrics: WritesMetrics = None  # type: ignore[assignment] # always given to as_view
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Give the metrics of all worker processes."""
-        return HttpResponse(self.write(), content_type=METRICS_CONTENT_TYPE)
+        return HttpResponse(self.metrics.text(), content_type=METRICS_CONTENT_TYPE)

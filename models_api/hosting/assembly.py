@@ -15,8 +15,10 @@ from models_api.exceptions import (
     DescriptionError,
     Problem,
 )
-from models_api.hosting.loading import ModelStack, import_class
-from models_api.hosting.registry import HostedModel, ModelRegistry
+from models_api.hosting.class_paths import import_class
+from models_api.hosting.hosted_model import HostedModel, Resources
+from models_api.hosting.model_stack import ModelStack
+from models_api.hosting.registry import ModelRegistry
 from models_api.schemas.json_schema import json_schema
 
 INVALID_CLASS = "models_api.E005"
@@ -24,12 +26,17 @@ INVALID_DESCRIPTION = "models_api.E006"
 MISSING_PACKAGE = "models_api.E008"
 
 
-def build_registry(file: ConfigurationFile) -> ModelRegistry:
+def build_registry(file: ConfigurationFile, resources: Resources | None = None) -> ModelRegistry:
     """Import the classes that the file names, and make their hosted models; loads none of them.
+
+    Args:
+        file: The configuration.
+        resources: What the models share; by default nothing limits or measures them.
 
     Raises:
         ConfigurationError: with all problems of the file, and of the classes that it names.
     """
+    resources = resources or Resources()
     problems = [*file.problems, *_package_problems(file), *_class_problems(file)]
     models: list[HostedModel] = []
     places: dict[str, tuple[Key, ...]] = {}
@@ -41,7 +48,7 @@ def build_registry(file: ConfigurationFile) -> ModelRegistry:
             continue  # among the class problems already
         problems += _argument_problems(file, keys, stack)
         try:
-            model = HostedModel(configuration, stack)
+            model = HostedModel(configuration, stack, resources)
             _check_schemas(model)
         except DescriptionError as error:
             problems.append(_problem(file, INVALID_DESCRIPTION, (*keys, error.key), error))
@@ -50,7 +57,7 @@ def build_registry(file: ConfigurationFile) -> ModelRegistry:
             models.append(model)
     if problems:
         raise ConfigurationError(problems)
-    return ModelRegistry(models)
+    return ModelRegistry(models, resources.limiter)
 
 
 def _package_problems(file: ConfigurationFile) -> Iterator[Problem]:

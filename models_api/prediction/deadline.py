@@ -5,98 +5,111 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
-from functools import partial
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from models_api.exceptions import DeadlineExceeded
 from models_api.fork import call_after_fork
+from models_api.prediction.limiter import Slot
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class WithDeadline(Generic[P, T]):
-    """Calls a predictor on a thread of its own, and waits for it no longer than the timeout.
+class DeadlineThreads:
+    """Calls what predicts on threads of its own, and waits for it no longer than it may take.
 
     Nothing can stop Python code that runs: a prediction that is late goes on to its end, in the
-    slot that it has, and what comes of it is forgotten.
+    slot that it has, and what comes of it is forgotten. So there are never more threads than slots.
+    They do not keep a process from ending, as those of a ThreadPoolExecutor would.
     """
 
-    def __init__(self, predict: Callable[P, T], timeout_seconds: float) -> None:
-        self._predict = predict
-        self._timeout_seconds = timeout_seconds
+    def __init__(self, timeout_seconds: float) -> None:
+        self.timeout_seconds = timeout_seconds
         self._idle: list[_Thread] = []
         # A forked child has none of the threads.
         call_after_fork(self._forget_threads)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Predict.
+    def call(
+        self,
+        seconds_left: float,
+        slot: Slot,
+        work: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Return what the work returns; it runs in the slot, and in the context of the caller.
 
         Raises:
-            DeadlineExceeded: it takes longer.
-            Exception: whatever the predictor raises in time.
+            DeadlineExceeded: it takes longer than the seconds that are left.
+            BaseException: whatever the work raises in time.
         """
+        results: list[T] = []
         context = copy_context()
-        call = _Call(partial(context.run, self._predict, *args, **kwargs))
+
+        def predict() -> None:
+            results.append(context.run(work, *args, **kwargs))
+
+        job = _Job(slot, predict)
         try:
             thread = self._idle.pop()
         except IndexError:
             thread = _Thread(self._idle)
-        thread.begin(call)
-        if not call.ended.acquire(timeout=min(self._timeout_seconds, threading.TIMEOUT_MAX)):
-            raise DeadlineExceeded(self._timeout_seconds)
-        if call.error is None:
-            result: T = call.result
-            return result
+        thread.begin(job)
+        if not job.ended.acquire(timeout=max(0.0, min(seconds_left, threading.TIMEOUT_MAX))):
+            raise DeadlineExceeded(self.timeout_seconds)
+        if job.error is None:
+            return results[0]
         try:
-            raise call.error
+            raise job.error
         finally:
             # Its traceback holds this frame.
-            del call
+            del job
 
     def _forget_threads(self) -> None:
         self._idle = []
 
 
-class _Call:
+class _Job:
     """One call on its way to another thread and back."""
 
-    __slots__ = ("ended", "error", "function", "result")
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.function = function
-        self.result: Any = None
+    def __init__(self, slot: Slot, work: Callable[[], None]) -> None:
+        self._slot = slot
+        self._work = work
         self.error: BaseException | None = None
         self.ended = threading.Lock()
-        """Held until there is a result or an error."""
+        """Held until the work has ended."""
         self.ended.acquire()
+
+    def run(self) -> None:
+        try:
+            with self._slot:
+                self._work()
+        except BaseException as error:  # noqa: BLE001 (it belongs to the caller)
+            self.error = error
 
 
 class _Thread:
-    """Makes one call after the other; idle in between."""
+    """Runs one job after the other; idle in between."""
 
     def __init__(self, idle: list[_Thread]) -> None:
         self._idle = idle
-        self._call: _Call | None = None
+        self._job: _Job | None = None
         self._begun = threading.Lock()
         self._begun.acquire()
         # Whoever ends the process does not wait for a prediction that may never end.
         threading.Thread(target=self._run, name="prediction", daemon=True).start()
 
-    def begin(self, call: _Call) -> None:
-        self._call = call
+    def begin(self, job: _Job) -> None:
+        self._job = job
         self._begun.release()
 
     def _run(self) -> None:
         while True:
             self._begun.acquire()
-            call, self._call = self._call, None
-            assert call is not None  # noqa: S101 (for the type checker)
-            try:
-                call.result = call.function()
-            except BaseException as error:  # noqa: BLE001 (it belongs to the caller)
-                call.error = error
-            # Before the caller knows, so that its next call finds this thread and starts no other.
-            self._idle.append(self)
-            call.ended.release()
-            del call
+            job, self._job = self._job, None
+            if job is not None:
+                job.run()
+                # Before the caller knows, so that its next call finds this thread.
+                self._idle.append(self)
+                job.ended.release()
+            del job

@@ -39,3 +39,6 @@ class Instruments:
             began: On the monotonic clock.
             seconds: How long it waited; it may have ended some time ago.
         """
+
+    def publish(self) -> None:
+        """Hear that the loading of the model has begun, or ended well or not."""

@@ -1,211 +1,238 @@
-"""What one prediction goes through: parse the JSON, predict, serialise the result.
+"""What one prediction goes through: the limiter, then parse, predict, serialise.
 
-Nothing here knows HTTP: every protocol is a thin layer on `Predictor` and `BatchPredictor`.
+Nothing here knows HTTP: every protocol is a thin layer on `Predictor`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, ParamSpec, TypeVar
 
+from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
-from pydantic import BaseModel, Field, create_model
 
-from models_api.exceptions import (
-    DeadlineExceeded,
-    ModelsAPIError,
-    Overloaded,
-    PredictionFailed,
-    SchemaRejected,
+from models_api.exceptions import ModelsAPIError, NotPredicted, PredictionFailed, SchemaRejected
+from models_api.prediction import codec, plain_columns
+from models_api.prediction.batcher import BatchFailed, Sharing, sharing
+from models_api.prediction.deadline import DeadlineThreads
+from models_api.prediction.description import ModelSchemas
+from models_api.prediction.instruments import Instruments
+from models_api.prediction.limiter import ConcurrencyLimiter
+from models_api.prediction.request_context import current_request, note_batch, note_rows
+from models_api.prediction.rows import (
+    ColumnPredictions,
+    JSONRows,
+    Predictions,
+    Rows,
+    SingleRow,
+    batch_schemas,
 )
-from models_api.hosting.registry import HostedModel
-from models_api.prediction.request_context import note_rows
+from models_api.prediction.watchdog import Watchdog
 
+P = ParamSpec("P")
+D = TypeVar("D")
 T = TypeVar("T")
-Gather = Callable[[Sequence[Any], type[BaseModel]], T | None]
-"""Makes something of many predictions of a schema; None if it cannot."""
+
+
+class PredictionMeans(NamedTuple):
+    """What the predictions of one model are made with, besides the model."""
+
+    limiter: ConcurrencyLimiter
+    instruments: Instruments
+    maximum_rows: int
+    """That one request may have."""
+    rows_per_call: int | None = None
+    """That one call of the model may have, with batching; None without, for any number."""
+    watchdog: Watchdog | None = None
 
 
 class Predictor:
-    """Predicts with one hosted model, JSON in and JSON out. Safe to call from many threads."""
+    """Predicts with one model that is loaded. Safe to call from many threads."""
 
-    def __init__(self, hosted_model: HostedModel) -> None:
-        self._hosted_model = hosted_model
+    def __init__(
+        self,
+        model: MLModel,
+        schemas: ModelSchemas,
+        name: str,
+        means: PredictionMeans,
+    ) -> None:
+        """Make it.
 
-    def __call__(self, body: bytes) -> bytes:
-        """Predict for one row.
+        Args:
+            model: With its decorators.
+            schemas: Those of the decorated model.
+            name: The model's qualified name, for messages.
+            means: What its predictions are made with.
+        """
+        self.schemas = schemas
+        self.maximum_rows = means.maximum_rows
+        self.instruments = means.instruments
+        # Decorators forward unknown attributes, so that an instance would skip those around the
+        # model: only the class of the outermost one says what it can do.
+        self.takes_columns = hasattr(type(model), "predict_columns")
+        self._takes_rows = hasattr(type(model), "predict_batch")
+        self._model = model
+        self._name = name
+        self._limiter = means.limiter
+        self._watchdog = means.watchdog
+        self._shares_calls = means.rows_per_call is not None
+        self._rows_per_call = means.rows_per_call
+        self._batch_schema = batch_schemas(*schemas, means.maximum_rows).input
+        timeout_seconds = means.limiter.timeout_seconds
+        self._threads = None if timeout_seconds is None else DeadlineThreads(timeout_seconds)
+
+    def predict(self, body: bytes) -> bytes:
+        """Return the prediction for one row, JSON in and JSON out.
 
         Raises:
-            ModelNotReady: the model is not loaded, or failed to load.
             InvalidInput: the body does not fit the input schema.
             SchemaRejected: the model itself refused the data.
-            Overloaded, DeadlineExceeded: the model's queue is full, or too slow.
+            Overloaded, DeadlineExceeded: too much is asked of the model, or it is too slow.
             PredictionFailed: the model raised, or returned what does not fit.
         """
-        model = self._hosted_model.ready_model()
-        input_schema, output_schema = self._hosted_model.schemas
-        stages = self._hosted_model.stages
-        data = stages.parse(body, input_schema)
-        note_rows(1)
-        try:
-            return stages.serialise(stages.predict(model, data), output_schema)
-        except (Exception, SystemExit) as error:
-            raise _domain_error(self._hosted_model.qualified_name, error) from error
+        return self.admit(self._predict, body)
 
-
-class BatchPredictor:
-    """Predicts many rows of one request: `{"inputs": [...]}` in, `{"predictions": [...]}` out."""
-
-    def __init__(self, hosted_model: HostedModel, maximum_rows: int) -> None:
-        self._hosted_model = hosted_model
-        self._maximum_rows = maximum_rows
-
-    def __call__(self, body: bytes) -> bytes:
-        """Predict for all rows, or for none if one of them is wrong.
+    def predict_batch(self, body: bytes) -> bytes:
+        """Return predictions for all rows: `{"inputs": [...]}` in, `{"predictions": [...]}` out.
 
         Raises:
-            ModelNotReady, InvalidInput, SchemaRejected, Overloaded, DeadlineExceeded,
-            PredictionFailed: as for one row, and the message says which row it was.
+            InvalidInput, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as for
+                one row; the message says which it was, and then there are none of the others.
         """
-        hosted_model = self._hosted_model
-        hosted_model.ready_model()
-        input_schema, output_schema = hosted_model.schemas
-        batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
-        rows = hosted_model.stages.parse(body, batch_schema).inputs  # type: ignore[attr-defined]
-        written = predict_rows(hosted_model, rows, "inputs[{}]: ")
-        return b'{"predictions":' + written + b"}"
+        return self.admit(self._predict_batch, body)
 
+    def admit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the work of one request returns, done in a slot of the limiter and in time.
 
-def predict_rows(hosted_model: HostedModel, rows: list[Any], place: str) -> bytes:
-    """Predict for rows that are valid, and write the predictions as a JSON array, in their order.
+        Raises:
+            Overloaded, DeadlineExceeded: see the limiter.
+            BaseException: whatever the work raises.
+        """
+        with self.instruments.prediction():
+            if self._watchdog is not None and not self._watchdog.is_watching:
+                self._watchdog.start()
+            slot = self._limiter.acquire()
+            if self._threads is None:
+                with slot:
+                    return work(*args, **kwargs)
+            return self._threads.call(self._seconds_left(), slot, work, *args, **kwargs)
 
-    Together if the model can do that, with batching in calls of `max_batch_size`. A row alone goes
-    the way of a single prediction, and so shares a batch with those of other requests.
+    def predict_rows(self, rows: Rows) -> Iterator[Predictions]:
+        """Yield the predictions for rows, of one call of the model after the other.
 
-    Args:
-        hosted_model: The model.
-        rows: Instances of its input schema.
-        place: Begins the message of an error; `{}` in it stands for the index of the row.
+        Together if the model can do that, and by columns if it can do that and the rows have them.
+        A row alone goes the way of a single prediction, and so shares a batch with other requests.
 
-    Raises:
-        ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as Predictor.
-    """
-    chunks = predict_chunks(hosted_model, rows, place, lambda *_: None)
-    return b"[" + b",".join(chunk[1:-1] for chunk in chunks) + b"]"
+        Raises:
+            SchemaRejected, PredictionFailed: the message says which row it was.
+        """
+        note_rows(len(rows))
+        size = self._rows_per_call or max(1, len(rows))
+        for start in range(0, len(rows), size):
+            chunk = slice(start, min(start + size, len(rows)))
+            found = self._predict_columns(rows, chunk)
+            yield found or Predictions(self._predict_chunk(rows, chunk), rows, start, self)
 
+    def failure(self, error: BaseException, where: str = "") -> ModelsAPIError:
+        """Return the error of a request whose prediction ended with another one."""
+        if isinstance(error, NotPredicted):
+            return error
+        if isinstance(error, MLModelSchemaValidationException):
+            return SchemaRejected(self._name, f"{where}{error}")
+        message = f"{where}The model {self._name} failed to make a prediction."
+        return PredictionFailed(self._name, message)
 
-def predict_chunks(
-    hosted_model: HostedModel, rows: Sequence[Any], place: str, gather: Gather[T]
-) -> Iterator[T | bytes]:
-    """Predict as `predict_rows` does, a call of the model at a time.
+    def _seconds_left(self) -> float:
+        timeout_seconds = self._limiter.timeout_seconds or 0.0
+        context = current_request.get()
+        if context is None:
+            return timeout_seconds
+        context.deadline = context.arrived + timeout_seconds
+        return context.deadline - time.monotonic()
 
-    Each time comes what `gather` makes of the predictions, or a JSON array where that is None, or
-    where rows had to be predicted one by one.
-    """
-    for chunk in _chunks(hosted_model, len(rows)):
-        yield _predict_chunk(hosted_model, rows[chunk], chunk.start, place, gather)
-
-
-def predict_columns(
-    hosted_model: HostedModel,
-    columns: Mapping[str, Any],
-    rows: Sequence[Any],
-    place: str,
-    gather: Gather[dict[str, list[Any]]],
-) -> Iterator[dict[str, list[Any]] | bytes]:
-    """Predict as `predict_chunks` does, with columns where the model can make use of them.
-
-    Args:
-        hosted_model: A model that takes columns.
-        columns: By name of the field, an array of valid values, one for each row.
-        rows: The same rows as instances of the input schema; asked for only where columns fail.
-        place: As for `predict_chunks`.
-        gather: Likewise.
-    """
-    for chunk in _chunks(hosted_model, len(rows)):
-        found = _predict_columns(hosted_model, columns, chunk)
-        if found is None:
-            yield _predict_chunk(hosted_model, rows[chunk], chunk.start, place, gather)
-        else:
-            yield found
-
-
-def _chunks(hosted_model: HostedModel, rows: int) -> Iterator[slice]:
-    note_rows(rows)
-    batching = hosted_model.configuration.batching
-    size = batching.max_batch_size if batching else max(1, rows)
-    for start in range(0, rows, size):
-        yield slice(start, min(start + size, rows))
-
-
-def _predict_columns(
-    hosted_model: HostedModel, columns: Mapping[str, Any], chunk: slice
-) -> dict[str, list[Any]] | None:
-    model = hosted_model.ready_model()
-    _, schema = hosted_model.schemas
-    stages, rows = hosted_model.stages, chunk.stop - chunk.start
-    if hosted_model.observer is not None:
-        hosted_model.observer.observe_batch(rows)
-    part = {name: values[chunk] for name, values in columns.items()}
-    predictions = stages.predict_columns(model, part, rows)
-    return None if predictions is None else stages.written_columns(predictions, rows, schema)
-
-
-def _predict_chunk(
-    hosted_model: HostedModel, rows: Sequence[Any], start: int, place: str, gather: Gather[T]
-) -> T | bytes:
-    model = hosted_model.ready_model()
-    _, schema = hosted_model.schemas
-    stages = hosted_model.stages
-    predictions = None
-    if len(rows) > 1:
-        if hosted_model.observer is not None:
-            hosted_model.observer.observe_batch(len(rows))
-        predictions = stages.predict_together(model, rows)
-    if predictions:
-        gathered = gather(predictions, schema)
-        if gathered is not None:
-            return gathered
-        together = stages.serialise_together(predictions, schema)
-        if together is not None:
-            return together
-    written = []
-    for index, row in enumerate(rows):
+    def _predict(self, body: bytes) -> bytes:
+        stage, schemas = self.instruments.stage, self.schemas
+        with stage("parse"):
+            data = codec.parse(body, schemas.input)
+        note_rows(1)
         try:
-            prediction = predictions[index] if predictions else stages.predict(model, row)
-            written.append(stages.serialise(prediction, schema))
-        except (Exception, SystemExit) as error:
-            where = place.format(start + index)
-            raise _domain_error(hosted_model.qualified_name, error, where) from error
-    return b"[" + b",".join(written) + b"]"
+            with stage("predict"):
+                prediction = self._predict_row(data, SingleRow(body, schemas.input))
+            with stage("serialise"):
+                return codec.serialise(prediction, schemas.output)
+        except BaseException as error:
+            raise self.failure(error) from error
 
+    def _predict_batch(self, body: bytes) -> bytes:
+        with self.instruments.stage("parse"):
+            rows = JSONRows(body, self._batch_schema)
+        written = [predictions.to_json()[1:-1] for predictions in self.predict_rows(rows)]
+        return b'{"predictions":[' + b",".join(written) + b"]}"
 
-def batch_schemas(
-    input_schema: type[BaseModel], output_schema: type[BaseModel], maximum_rows: int
-) -> tuple[type[BaseModel], type[BaseModel]]:
-    """Make the schemas of a batch, what is taken and what is given, from those of a row."""
-    return _inputs(input_schema, maximum_rows), _predictions(output_schema)
+    def _predict_row(self, row: object, rows: Rows, index: int = 0) -> object:
+        """Predict for one row, made anew where a call that it shared with others has failed."""
+        if not self._shares_calls:
+            return self._model.predict(row)
+        token = sharing.set(Sharing.WITH_RETRY)
+        try:
+            return self._model.predict(row)
+        except BatchFailed:
+            sharing.set(Sharing.ALONE)
+            (again,) = rows.take(slice(index, index + 1))
+            return self._model.predict(again)
+        finally:
+            sharing.reset(token)
 
+    def _predict_chunk(self, rows: Rows, chunk: slice) -> Sequence[object]:
+        """Predict for rows in one call, or one by one if the model cannot, or failed to."""
+        if chunk.stop - chunk.start > 1:
+            together = self._predict_together(rows.take(chunk))
+            if together is not None:
+                return together
+        predictions = []
+        for index, row in enumerate(rows.take(chunk), chunk.start):
+            try:
+                with self.instruments.stage("predict"):
+                    predictions.append(self._predict_row(row, rows, index))
+            except BaseException as error:
+                raise self.failure(error, rows.where.format(index)) from error
+        return predictions
 
-# One by one, so that models which share a schema share that of its batch.
-@cache
-def _inputs(schema: type[BaseModel], maximum_rows: int) -> type[BaseModel]:
-    inputs = Field(max_length=maximum_rows, description="Rows to predict for.")
-    return create_model(f"{schema.__name__}Batch", inputs=(list[schema], inputs))  # type: ignore[valid-type]
+    def _predict_together(self, rows: Sequence[object]) -> list[object] | None:
+        self.instruments.batch(len(rows))
+        if not self._takes_rows:
+            return None
+        with self.instruments.stage("predict"):
+            predictions = self._in_one_call(self._predict_list, rows, len(rows))
+        return predictions if predictions is not None and len(predictions) == len(rows) else None
 
+    def _predict_columns(self, rows: Rows, chunk: slice) -> Predictions | None:
+        """Predict by columns; None if the rows have none, or only rows can tell what is wrong."""
+        columns = rows.columns() if self.takes_columns and len(rows) > 1 else None
+        if columns is None:
+            return None
+        count = chunk.stop - chunk.start
+        part = {name: values[chunk] for name, values in columns.items()}
+        self.instruments.batch(count)
+        with self.instruments.stage("predict"):
+            predictions = self._in_one_call(self._model.predict_columns, part, count)
+        if predictions is None:
+            return None
+        with self.instruments.stage("serialise"):
+            written = plain_columns.written_columns(predictions, count, self.schemas.output)
+        return None if written is None else ColumnPredictions(written)
 
-@cache
-def _predictions(schema: type[BaseModel]) -> type[BaseModel]:
-    predictions = Field(description="The prediction for each row, in the same order.")
-    return create_model(f"{schema.__name__}Batch", predictions=(list[schema], predictions))  # type: ignore[valid-type]
+    def _predict_list(self, rows: Sequence[object]) -> list[object]:
+        return list(self._model.predict_batch(rows))
 
-
-def _domain_error(qualified_name: str, error: BaseException, row: str = "") -> ModelsAPIError:
-    """Say in the terms of this package what went wrong in a model."""
-    if isinstance(error, MLModelSchemaValidationException):
-        return SchemaRejected(qualified_name, f"{row}{error}")
-    if isinstance(error, Overloaded | DeadlineExceeded):
-        return error
-    message = f"{row}The model {qualified_name} failed to make a prediction."
-    return PredictionFailed(qualified_name, message)
+    def _in_one_call(self, predict: Callable[[D], T], data: D, rows: int) -> T | None:
+        """Return what the model predicts for several rows; None if it fails."""
+        try:
+            predictions = predict(data)
+        except NotPredicted:
+            raise
+        except BaseException:  # noqa: BLE001 (each row alone will tell which it was, and why)
+            return None
+        note_batch(rows)
+        return predictions

@@ -9,7 +9,7 @@ import pytest
 from models_api.configuration.sections import ConfigurationFile
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.assembly import build_registry
-from models_api.hosting.registry import LoadState
+from models_api.hosting.hosted_model import LoadState
 
 
 @pytest.fixture

@@ -9,14 +9,10 @@ from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration.sections import DecoratorConfiguration, ModelConfiguration
 from models_api.exceptions import ClassPathError, DescriptionError
-from models_api.hosting.loading import (
-    Layer,
-    ModelStack,
-    import_class,
-    one_line,
-    read_names,
-    read_schemas,
-)
+from models_api.hosting.class_paths import import_class, one_line
+from models_api.hosting.description import read_names, read_schemas
+from models_api.hosting.model_stack import Layer, ModelStack
+from models_api.prediction.instruments import Instruments
 from tests.fakes import broken, decorators, models
 
 MODELS = "tests.fakes.models"
@@ -150,7 +146,7 @@ def test_arguments_are_checked_before_anything_runs(
 
 
 def test_a_model_gets_its_configuration() -> None:
-    model = stack("DoublingModel", factor=5).build()
+    model = stack("DoublingModel", factor=5).build(Instruments())
     assert model.predict(models.Number(value=2)) == models.Doubled(value=10)
 
 
@@ -167,7 +163,7 @@ def test_a_model_gets_its_configuration() -> None:
     ],
 )
 def test_a_decorator_gets_its_model_whatever_way_it_takes_it(decorator: Any) -> None:
-    model = stack("DoublingModel", decorator).build()
+    model = stack("DoublingModel", decorator).build(Instruments())
     assert isinstance(model, MLModelDecorator)
     assert type(model._model) is models.DoublingModel
     assert model.qualified_name == "doubling"
@@ -177,16 +173,16 @@ def test_a_decorator_gets_its_model_whatever_way_it_takes_it(decorator: Any) -> 
 def test_decorators_are_applied_in_order_the_last_one_outermost() -> None:
     built = stack(
         "DoublingModel", ("Suffix", {"suffix": "1"}), ("Suffix", {"suffix": "2"}), "Plain"
-    ).build()
+    ).build(Instruments())
     assert built.display_name == "Doubling12"
     assert type(built) is decorators.Plain
 
 
 def test_what_a_model_or_a_decorator_raises_comes_out() -> None:
     with pytest.raises(RuntimeError, match="the weights are"):
-        stack("FailingModel").build()
+        stack("FailingModel").build(Instruments())
     with pytest.raises(ValueError, match="this decorator never works"):
-        stack("DoublingModel", "Failing").build()
+        stack("DoublingModel", "Failing").build(Instruments())
 
 
 # Describing

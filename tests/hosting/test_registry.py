@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from ml_base.utilities import ModelManager
 
-from models_api.api.bodies import ModelDetails
 from models_api.configuration.sections import DecoratorConfiguration, ModelConfiguration
 from models_api.exceptions import DescriptionError, ModelNotFound, ModelNotReady
-from models_api.hosting.loading import ModelStack
-from models_api.hosting.registry import HostedModel, LoadState, ModelRegistry
+from models_api.hosting.hosted_model import HostedModel, LoadState
+from models_api.hosting.model_stack import ModelStack
+from models_api.hosting.registry import ModelRegistry
+from models_api.prediction.description import ModelNames
 from tests.fakes.decorators import Counting, Negative
 from tests.fakes.models import Doubled, Number
 
@@ -72,7 +73,7 @@ def test_a_model_is_described_before_it_is_loaded(marker: Path) -> None:
 
 def test_a_loaded_model_predicts(caplog: pytest.LogCaptureFixture) -> None:
     model = host("DoublingModel")
-    with caplog.at_level(logging.INFO, "models_api.hosting.registry"):
+    with caplog.at_level(logging.INFO, "models_api.hosting.hosted_model"):
         model.load()
     assert model.state is LoadState.READY
     assert model.load_seconds is not None
@@ -134,7 +135,7 @@ def test_a_model_that_says_nothing_is_loaded_when_it_is_asked() -> None:
     assert not model.is_described
     assert model.known_name is None
     assert model.label == "tests.fakes.models.LateModel"
-    assert model.details == ModelDetails(
+    assert model.details == ModelNames(
         display_name="Late!",
         qualified_name="very-late",
         description="Says late what it is.",
@@ -163,7 +164,7 @@ def test_names_may_be_known_before_the_schemas_are() -> None:
 
 def test_a_model_that_fails_before_it_says_anything_goes_by_its_class() -> None:
     model = host("LateFailingModel")
-    assert model.details == ModelDetails(
+    assert model.details == ModelNames(
         display_name="LateFailingModel",
         qualified_name="LateFailingModel",
         description="",
@@ -261,7 +262,7 @@ def test_whoever_wants_to_know_hears_when_loading_has_ended() -> None:
         states.extend(model.state.value for model in registry)
         heard.set()
 
-    registry.after_loading = after_loading
+    registry.loader.after_loading.append(after_loading)
     registry.start_loading()
     assert heard.wait(60)
     assert states == ["ready", "failed"]
@@ -292,7 +293,7 @@ def test_models_that_cannot_be_described_are_loaded_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     registry = ModelRegistry([host("DoublingModel"), host("LateSchemasModel"), host("LateModel")])
-    with caplog.at_level(logging.INFO, "models_api.hosting.registry"):
+    with caplog.at_level(logging.INFO, "models_api.hosting.hosted_model"):
         registry.load()
     assert [record.getMessage().split()[1] for record in caplog.records] == [
         "late",

@@ -1,0 +1,68 @@
+"""Requests for predictions, from WSGI's environ to an answer, whether or not Django is between.
+
+The views call `PredictionEndpoint.answer`, and so does a WSGI application where no policy applies.
+"""
+
+from __future__ import annotations
+
+from models_api.api.answers import Answer, Error, describe_error, json_answer
+from models_api.api.request_body import Environ, Stream, discard_body, read_json_body
+from models_api.hosting.hosted_model import HostedModel
+from models_api.hosting.registry import ModelRegistry
+from models_api.prediction.request_context import note_model
+
+
+class PredictionEndpoint:
+    """Answers requests for single predictions with one model. Safe to use from many threads."""
+
+    unknown_hint = "; GET api/models lists them."
+
+    def __init__(
+        self, registry: ModelRegistry, qualified_name: str, version: str | None = None
+    ) -> None:
+        self.registry = registry
+        self.qualified_name = qualified_name
+        self.version = version
+
+    def answer(self, environ: Environ, stream: Stream) -> Answer:
+        """Return the answer to a request; errors are answers too.
+
+        Args:
+            environ: The request.
+            stream: Its body, unless that is chunked and so has to be read from the environ.
+        """
+        try:
+            model = self.resolve()
+            note_model(model.known_name, model.version)
+            return self.predict(model, environ, stream)
+        except BaseException as error:  # noqa: BLE001 (whatever a model raises is an answer)
+            self.registry.start_loading()
+            discard_body(environ, stream)
+            return self.to_answer(describe_error(error, environ))
+
+    def resolve(self) -> HostedModel:
+        """Return the model that takes the request.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelNotReady: nobody knows yet.
+        """
+        return self.registry.resolve(self.qualified_name, self.version, hint=self.unknown_hint)
+
+    def predict(self, model: HostedModel, environ: Environ, stream: Stream) -> Answer:
+        """Return the model's prediction for what is in the body of the request."""
+        body = read_json_body(environ, stream)
+        return json_answer(model.predictor.predict(body))
+
+    def to_answer(self, error: Error) -> Answer:
+        """Return the answer that clients of this endpoint get for an error."""
+        return error.to_answer()
+
+
+class BatchEndpoint(PredictionEndpoint):
+    """Answers requests for the predictions of many rows."""
+
+    def predict(self, model: HostedModel, environ: Environ, stream: Stream) -> Answer:
+        """Return the model's predictions for the rows in the body of the request."""
+        body = read_json_body(environ, stream)
+        return json_answer(model.predictor.predict_batch(body))

@@ -1,0 +1,333 @@
+"""One model with its place in this service: what it says about itself, and how far it has come."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from ml_base import MLModel
+from ml_base.utilities import ModelManager
+
+from models_api.configuration.sections import ModelConfiguration
+from models_api.exceptions import DescriptionError, ModelNotReady
+from models_api.hosting.class_paths import one_line
+from models_api.hosting.description import read_names, read_schemas
+from models_api.hosting.model_stack import ModelStack
+from models_api.prediction.description import ModelDescription, ModelNames, ModelSchemas
+from models_api.prediction.instruments import Instruments
+from models_api.prediction.limiter import Bounds, WorkerLimiter
+from models_api.prediction.predictor import PredictionMeans, Predictor
+from models_api.prediction.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 5
+"""How long a client should wait before it asks again for a model that is not ready."""
+DEFAULT_MAXIMUM_ROWS = 1000
+_DESCRIPTION_WAIT_SECONDS = 1
+"""How long a request waits for a model that tells only an instance what it is."""
+
+# ml_base's ModelManager is not safe under threads.
+_model_manager_lock = threading.Lock()
+
+
+class LoadState(Enum):
+    """How far the loading of one model has come."""
+
+    NOT_LOADED = "not loaded"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class InstrumentsFactory(Protocol):
+    """Makes what hears of the predictions of a model."""
+
+    def instruments(self, model: HostedModel) -> Instruments:
+        """Return the instruments of a model, which may have yet to say its name."""
+
+
+class NoInstruments:
+    """Makes instruments that do nothing."""
+
+    def instruments(self, model: HostedModel) -> Instruments:
+        """Return the instruments of a model."""
+        return Instruments()
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the hosted models of a service share."""
+
+    limiter: WorkerLimiter = field(default_factory=WorkerLimiter)
+    watchdog: Watchdog | None = None
+    factory: InstrumentsFactory = field(default_factory=NoInstruments)
+    maximum_rows: int = DEFAULT_MAXIMUM_ROWS
+    """That one request may have."""
+
+
+class HostedModel:
+    """One model with its place in this service. All its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        configuration: ModelConfiguration,
+        stack: ModelStack,
+        resources: Resources | None = None,
+    ) -> None:
+        """Describe the model, without running any `__init__`, as far as its classes tell.
+
+        Raises:
+            DescriptionError: a class says something that no model can.
+        """
+        self.configuration = configuration
+        self.state = LoadState.NOT_LOADED
+        self.load_seconds: float | None = None
+        """Seconds that loading took, well or not; None before it ended."""
+        self.failure: str | None = None
+        """What kept the model from being loaded, in one line; None unless the state is FAILED."""
+        self.model: MLModel | None = None
+        """The decorated instance; None unless the state is READY."""
+        self._stack = stack
+        self._resources = resources or Resources()
+        self._predictor: Predictor | None = None
+        self._lock = threading.RLock()
+        self._in_background = False
+        self._ended = threading.Event()
+        self._others: Sequence[HostedModel] = ()
+        self._description = ModelDescription()
+        self._describe()
+        self.instruments = self._resources.factory.instruments(self)
+
+    def __repr__(self) -> str:
+        return f"<HostedModel {self.label}: {self.state.value}>"
+
+    @property
+    def class_name(self) -> str:
+        """Name of the model's class, without decorators."""
+        return self._stack.model.cls.__name__
+
+    @property
+    def label(self) -> str:
+        """Qualified name if it is known yet, else the class path: for logs and messages."""
+        return self.known_name or self.configuration.class_path
+
+    @property
+    def known_name(self) -> str | None:
+        """Qualified name as far as it is known without loading the model."""
+        names = self._description.names
+        return names.qualified_name if names is not None else self.configuration.qualified_name
+
+    @property
+    def version(self) -> str | None:
+        """The model's own version; None as long as only loading the model would tell."""
+        names = self._description.names
+        return names.version if names is not None else None
+
+    @property
+    def is_described(self) -> bool:
+        """Whether names and schemas are known without loading the model."""
+        return self._description.is_complete
+
+    @property
+    def qualified_name(self) -> str:
+        """The model's id in URLs; loads the model if nothing else tells it, as `details` does."""
+        return self.known_name or self.details.qualified_name
+
+    @property
+    def details(self) -> ModelNames:
+        """What the model says about itself; loads it if that is the only way to know.
+
+        A model that failed to load before it could say anything goes by the name of its class.
+
+        Raises:
+            ModelNotReady: the model is being loaded in the background, and has yet to say it.
+        """
+        if self._description.names is None:
+            self.require_description()
+        if self._description.names is not None:
+            return self._description.names
+        return ModelNames(
+            display_name=self.class_name,
+            qualified_name=self.known_name or self.class_name,
+            description="",
+            version="",
+        )
+
+    @property
+    def schemas(self) -> ModelSchemas:
+        """Input and output schema; loads the model if that is the only way to know them.
+
+        Raises:
+            ModelNotReady: the model had to be loaded, and that failed or has not ended.
+        """
+        if self._description.schemas is None:
+            self.require_description()
+        if self._description.schemas is None:
+            raise self.not_ready()
+        return self._description.schemas
+
+    @property
+    def predictor(self) -> Predictor:
+        """What predicts with the model.
+
+        Raises:
+            ModelNotReady: it is not loaded, or failed to load; it counts as a prediction.
+        """
+        if self._predictor is None:
+            with self.instruments.prediction():
+                raise self.not_ready()
+        return self._predictor
+
+    def ready_model(self) -> MLModel:
+        """Return the decorated instance.
+
+        Raises:
+            ModelNotReady: it is not loaded, or failed to load.
+        """
+        if self.model is None:
+            raise self.not_ready()
+        return self.model
+
+    def load(self) -> None:
+        """Load the model, once; a second call waits for the first. Never raises: see `state`."""
+        with self._lock:
+            if self.state is not LoadState.NOT_LOADED:
+                return
+            self.state = LoadState.LOADING
+            started = time.perf_counter()
+            try:
+                self._load()
+            except BaseException as error:
+                # Whatever somebody else's model raises, the other models go on.
+                self.load_seconds = time.perf_counter() - started
+                self.failure = one_line(error)
+                self.state = LoadState.FAILED
+                logger.exception("Failed to load %s (%.2f s)", self.label, self.load_seconds)
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+            else:
+                self.load_seconds = time.perf_counter() - started
+                self.state = LoadState.READY
+                logger.info("Loaded %s %s (%.2f s)", self.label, self.version, self.load_seconds)
+            finally:
+                self._ended.set()
+                self.instruments.publish()
+
+    def load_in_background(self) -> None:
+        """Leave the loading to another thread; requests will not wait for its end."""
+        self._in_background = True
+        self.instruments.publish()
+
+    def forget_unfinished_load(self) -> None:
+        """Undo a loading that a fork cut off: the thread that did it is not in this process."""
+        self._in_background = False
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        if self.state is LoadState.LOADING:
+            self.state = LoadState.NOT_LOADED
+        elif self.state is not LoadState.NOT_LOADED:
+            self._ended.set()
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the model is being loaded in the background, or will be next."""
+        return self._in_background and not self._ended.is_set()
+
+    def reserve_names_of(self, others: Sequence[HostedModel]) -> None:
+        """Keep the model from taking a name that one of the others has, once it is known."""
+        self._others = others
+
+    def require_description(self) -> None:
+        """Load the model, or wait for it a little, if it tells only an instance what it is.
+
+        Raises:
+            ModelNotReady: the model is being loaded in the background, and has yet to say it.
+        """
+        if self.is_described:
+            return
+        if not self._in_background:
+            self.load()
+        elif not self._ended.wait(_DESCRIPTION_WAIT_SECONDS):
+            raise self.not_ready()
+
+    def not_ready(self) -> ModelNotReady:
+        """Return the error that says how far the loading has come."""
+        if self.state is LoadState.FAILED:
+            message = f"The model {self.label} failed to load; the log of the service says why."
+        else:
+            message = f"The model {self.label} is not loaded yet."
+        return ModelNotReady(self.label, message, retry_after_seconds=RETRY_AFTER_SECONDS)
+
+    def _load(self) -> None:
+        model = self._stack.build(self.instruments)
+        names, schemas = self._checked_names(model), read_schemas(model)
+        self._description = ModelDescription(names, schemas)
+        _add_to_model_manager(model)
+        self._predictor = Predictor(model, schemas, names.qualified_name, self._means(names))
+        self.model = model
+
+    def _means(self, names: ModelNames) -> PredictionMeans:
+        resources, batching = self._resources, self.configuration.batching
+        bounds = Bounds.of(self.configuration)
+        return PredictionMeans(
+            resources.limiter.add_model(names.qualified_name, bounds, self.instruments),
+            self.instruments,
+            resources.maximum_rows,
+            batching.max_batch_size if batching is not None else None,
+            resources.watchdog,
+        )
+
+    def _describe(self) -> None:
+        """Read names and schemas without running any `__init__`, as far as the classes tell them.
+
+        Raises:
+            DescriptionError: the class says something that no model can.
+        """
+        names: ModelNames | None = None
+        schemas: ModelSchemas | None = None
+        try:
+            model = self._stack.build_uninitialised()
+        except Exception as error:  # noqa: BLE001 (a `__new__` of their own can raise anything)
+            logger.debug("%s tells nothing before it is loaded: %r", self.label, error)
+            return
+        try:
+            names = self._checked_names(model)
+        except DescriptionError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a property can raise anything)
+            logger.debug("%s tells its names only once it is loaded: %r", self.label, error)
+        try:
+            schemas = read_schemas(model)
+        except DescriptionError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            logger.debug("%s tells its schemas only once it is loaded: %r", self.label, error)
+        self._description = ModelDescription(names, schemas)
+
+    def _checked_names(self, model: MLModel) -> ModelNames:
+        names = read_names(model)
+        expected, actual = self.known_name, names.qualified_name
+        if expected is not None and actual != expected:
+            message = f'the model calls itself "{actual}", not "{expected}"'
+            hint = f"Write qualified_name: {actual}, or leave the key out."
+            raise DescriptionError(message, hint, key="qualified_name")
+        if actual in [other.known_name for other in self._others]:
+            message = f'another model has the qualified name "{actual}" already'
+            raise DescriptionError(message, "Give one of the two another qualified_name.")
+        return names
+
+
+def _add_to_model_manager(model: MLModel) -> None:
+    with _model_manager_lock:
+        try:
+            ModelManager().add_model(model)
+        except ValueError as error:
+            logger.warning(
+                "%s is not added to ml_base's ModelManager: %s", model.qualified_name, error
+            )

@@ -1,0 +1,103 @@
+"""The loading of all models: in the background, and before a server forks its workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from models_api.hosting.hosted_model import HostedModel, LoadState
+
+logger = logging.getLogger(__name__)
+
+
+class ModelLoader:
+    """Loads the models of a service, each once. Its methods may be called from any thread."""
+
+    def __init__(self, models: Sequence[HostedModel]) -> None:
+        self._models = models
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._follows_forks = False
+        self.after_loading: list[Callable[[], object]] = []
+        """Called on whichever thread has loaded all models, well or not."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the models are being loaded in the background, or have been."""
+        return self._thread is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the loading of every model has ended, well or not."""
+        return all(model.state in (LoadState.READY, LoadState.FAILED) for model in self._models)
+
+    def load(self) -> None:
+        """Load every model: first those without a name before, then those without schemas."""
+        for model in sorted(self._models, key=_knowledge):
+            model.load()
+        for call in self.after_loading:
+            call()
+
+    def start(self) -> None:
+        """Begin to load every model in a thread, unless that was done before; returns at once.
+
+        A process whose main thread forks meanwhile waits for the loading to end, because the thread
+        would be missing in the child. So a server that loads the application before it forks its
+        workers (gunicorn's `preload_app`) shares the loaded models among them.
+        """
+        with self._lock:
+            if self._thread is not None:
+                return
+            for model in self._models:
+                model.load_in_background()
+            self._thread = threading.Thread(target=self.load, name="model-loading", daemon=True)
+            if not self._follows_forks and hasattr(os, "register_at_fork"):
+                os.register_at_fork(
+                    before=self._finish_before_fork, after_in_child=self._forget_unfinished_load
+                )
+                self._follows_forks = True
+            self._thread.start()
+
+    def _finish_before_fork(self) -> None:
+        # Servers fork on their main thread. A model that forks while it loads, on whatever thread,
+        # must not wait for itself.
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and self._thread is not None and self._thread.is_alive():
+            with _exit_on_signals():
+                self._thread.join()
+
+    def _forget_unfinished_load(self) -> None:
+        # The next request starts it again.
+        if not self.has_ended:
+            self._lock = threading.Lock()
+            self._thread = None
+            for model in self._models:
+                model.forget_unfinished_load()
+
+
+def _knowledge(model: HostedModel) -> tuple[bool, bool]:
+    return model.known_name is not None, model.is_described
+
+
+@contextmanager
+def _exit_on_signals() -> Iterator[None]:
+    """End the process at once on a signal to stop, which a server would only note for later."""
+
+    def stop(number: int, _frame: object) -> None:
+        logger.warning("Stopped by %s before all models were loaded", signal.Signals(number).name)
+        os._exit(128 + number)
+
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in replaced:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)

@@ -1,0 +1,127 @@
+"""The stack of one model: its class, and those of the decorators around it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ml_base import MLModel, MLModelDecorator
+
+from models_api.configuration.sections import BatchingConfiguration, ModelConfiguration
+from models_api.exceptions import ClassPathError
+from models_api.hosting.class_paths import import_class
+from models_api.prediction.batcher import batching_decorator
+from models_api.prediction.instruments import Instruments
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A class of the stack around one model, with the keyword arguments of its `__init__`."""
+
+    cls: type[MLModel]
+    arguments: Mapping[str, object]
+
+    def check_arguments(self) -> None:
+        """Raise ClassPathError if the `__init__` does not take the configured arguments."""
+        try:
+            signature = inspect.signature(self.cls.__init__)
+        except ValueError:
+            return  # a class written in C says nothing about its signature
+        misfit = f"the configuration does not fit {self.cls.__name__}.__init__"
+        positional, keyword = self.model_arguments(None)
+        if keyword.keys() & self.arguments.keys():
+            hint = "Remove it from the configuration: it is the model that is decorated."
+            raise ClassPathError(f'{misfit}: the argument "model" is taken', hint)
+        try:
+            signature.bind(None, *positional, **keyword, **self.arguments)
+        except TypeError as error:
+            hint = f"Its signature is {self.cls.__name__}{_without_self(signature)}."
+            # Python 3.12 adds of which kind the argument is, which the signature shows.
+            reason = str(error).replace("keyword-only argument", "argument")
+            raise ClassPathError(f"{misfit}: {reason}", hint) from None
+
+    def model_arguments(
+        self, model: MLModel | None
+    ) -> tuple[list[MLModel | None], dict[str, MLModel | None]]:
+        """How the `__init__` takes the decorated model: positionally, by name, or not at all."""
+        if not issubclass(self.cls, MLModelDecorator):
+            return [], {}
+        parameters = list(inspect.signature(self.cls.__init__).parameters.values())[1:]
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        if any(each.name == "model" and each.kind in by_name for each in parameters):
+            return [], {"model": model}
+        takes_any = parameters[:1] and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+        return ([model], {}) if takes_any else ([], {})
+
+
+def _without_self(signature: inspect.Signature) -> str:
+    parameters = list(signature.parameters.values())[1:]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStack:
+    """The class of one model and those of its decorators, innermost first."""
+
+    model: Layer
+    decorators: tuple[Layer, ...]
+    batching: BatchingConfiguration | None = None
+
+    @classmethod
+    def from_configuration(cls, configuration: ModelConfiguration) -> ModelStack:
+        """Import the classes that the configuration names.
+
+        Raises:
+            ClassPathError: one of them cannot be used.
+        """
+        return cls(
+            Layer(import_class(configuration.class_path, MLModel), configuration.configuration),
+            tuple(
+                Layer(import_class(decorator.class_path, MLModelDecorator), decorator.configuration)
+                for decorator in configuration.decorators
+            ),
+            configuration.batching,
+        )
+
+    def check_batching(self) -> None:
+        """Raise ClassPathError if batches are asked for, and the model's class predicts none."""
+        # Decorators forward unknown attributes to the model, so that only a class can tell.
+        if self.batching is not None and not hasattr(self.model.cls, "predict_batch"):
+            name = self.model.cls.__name__
+            hint = (
+                "Define predict_batch(self, data: list[Input]) -> list[Output], or remove batching."
+            )
+            raise ClassPathError(f"{name} does not define predict_batch", hint)
+
+    def build(self, instruments: Instruments) -> MLModel:
+        """Make the model, which runs every `__init__`, and whatever they raise comes out."""
+        model = self.model.cls(**self.model.arguments)
+        if self.batching is not None:
+            model = batching_decorator(model)(model, self.batching, instruments)
+        for layer in self.decorators:
+            model = _decorate(layer, model)
+        return model
+
+    def build_uninitialised(self) -> MLModel:
+        """Make the stack without running any `__init__`: good for reading descriptions only."""
+        model = _uninitialised(self.model.cls)
+        for layer in self.decorators:
+            decorator = _uninitialised(layer.cls)
+            # ml_base's decorators send every attribute that is set on them to the model.
+            decorator.__dict__.update(_model=model, _configuration=dict(layer.arguments))
+            model = decorator
+        return model
+
+
+def _uninitialised(cls: type[MLModel]) -> MLModel:
+    return cls.__new__(cls)  # type: ignore[call-overload]
+
+
+def _decorate(layer: Layer, model: MLModel) -> MLModel:
+    # Given at once, so that attributes that the decorator sets in `__init__` find a model to go to.
+    positional, keyword = layer.model_arguments(model)
+    decorator = layer.cls(*positional, **keyword, **layer.arguments)
+    if decorator.__dict__.get("_model") is None:
+        decorator.set_model(model)
+    return decorator

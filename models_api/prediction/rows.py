@@ -1,0 +1,176 @@
+"""The rows of one request, and what a model predicts for them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Protocol
+
+from pydantic import BaseModel, Field, create_model
+
+from models_api.exceptions import ModelsAPIError
+from models_api.prediction import codec, plain_rows
+from models_api.prediction.description import ModelSchemas
+from models_api.prediction.instruments import Instruments
+
+
+class Sliceable(Protocol):
+    """An array, rows first."""
+
+    def __getitem__(self, chunk: slice, /) -> object:
+        """Return some of the rows."""
+
+
+class PredictionMaker(Protocol):
+    """What made predictions, and knows what they should be."""
+
+    instruments: Instruments
+    schemas: ModelSchemas
+
+    def failure(self, error: BaseException, where: str) -> ModelsAPIError:
+        """Return the error of a request one of whose rows failed."""
+
+
+class Rows(ABC):
+    """The rows of one request.
+
+    They can be made anew from what the client sent, since a call of the model that failed may have
+    changed those that it got.
+    """
+
+    where = ""
+    """Begins the message of an error; `{}` in it stands for the index of the row."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def take(self, chunk: slice) -> Sequence[object]:
+        """Return some of the rows, as instances of the input schema that nobody has seen yet.
+
+        Raises:
+            InvalidInput, TensorError: some row does not fit.
+        """
+
+    def columns(self) -> Mapping[str, Sliceable] | None:
+        """Return an array for each field, rows first; None where only rows can be had."""
+        return None
+
+
+class SingleRow(Rows):
+    """The row of a request for a single prediction."""
+
+    __slots__ = ("_body", "_schema")
+
+    def __init__(self, body: bytes, schema: type[BaseModel]) -> None:
+        self._body = body
+        self._schema = schema
+
+    def __len__(self) -> int:
+        return 1
+
+    def take(self, chunk: slice) -> Sequence[object]:
+        """Parse the body anew."""
+        return [codec.parse(self._body, self._schema)]
+
+
+class JSONRows(Rows):
+    """The rows of a batch request: `{"inputs": [...]}`."""
+
+    where = "inputs[{}]: "
+
+    def __init__(self, body: bytes, schema: type[BaseModel]) -> None:
+        """Parse the body by the schema of the batch.
+
+        Raises:
+            InvalidInput: it does not fit.
+        """
+        self._body = body
+        self._schema = schema
+        self._parsed = self._parse()
+        self._length = len(self._parsed)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def take(self, chunk: slice) -> Sequence[object]:
+        """Return some of the rows; they are parsed again if they were taken before."""
+        if any(row is None for row in self._parsed[chunk]):
+            self._parsed = self._parse()
+        taken = self._parsed[chunk]
+        self._parsed[chunk] = [None] * len(taken)
+        return taken
+
+    def _parse(self) -> list[object]:
+        inputs: list[object] = codec.parse(self._body, self._schema).inputs  # type: ignore[attr-defined]
+        return inputs
+
+
+class Predictions:
+    """What a model predicted for some rows of a request."""
+
+    def __init__(
+        self, predictions: Sequence[object], rows: Rows, start: int, maker: PredictionMaker
+    ) -> None:
+        self._predictions = predictions
+        self._rows = rows
+        self._start = start
+        self._maker = maker
+
+    def to_json(self) -> bytes:
+        """Return the predictions as a JSON array, in their order.
+
+        Raises:
+            PredictionFailed: one of them does not fit the output schema.
+        """
+        with self._maker.instruments.stage("serialise"):
+            together = codec.serialise_together(self._predictions, self._maker.schemas.output)
+        if together is not None:
+            return together
+        return b"[" + b",".join(self._each_to_json()) + b"]"
+
+    def to_columns(self) -> dict[str, list[object]] | None:
+        """Return, by key, the values that their JSON would have; None where JSON must tell."""
+        with self._maker.instruments.stage("serialise"):
+            return plain_rows.gather_columns(self._predictions, self._maker.schemas.output)
+
+    def _each_to_json(self) -> Iterator[bytes]:
+        for index, prediction in enumerate(self._predictions, self._start):
+            try:
+                with self._maker.instruments.stage("serialise"):
+                    yield codec.serialise(prediction, self._maker.schemas.output)
+            except BaseException as error:
+                raise self._maker.failure(error, self._rows.where.format(index)) from error
+
+
+class ColumnPredictions(Predictions):
+    """What a model predicted for columns, checked and written already."""
+
+    def __init__(self, columns: dict[str, list[object]]) -> None:
+        self._columns = columns
+
+    def to_columns(self) -> dict[str, list[object]]:
+        """Return the values by key."""
+        return self._columns
+
+
+def batch_schemas(
+    input_schema: type[BaseModel], output_schema: type[BaseModel], maximum_rows: int
+) -> ModelSchemas:
+    """Return the schemas of a batch, what is taken and what is given, from those of a row."""
+    return ModelSchemas(_inputs(input_schema, maximum_rows), _predictions(output_schema))
+
+
+# One by one, so that models which share a schema share that of its batch.
+@cache
+def _inputs(schema: type[BaseModel], maximum_rows: int) -> type[BaseModel]:
+    inputs = Field(max_length=maximum_rows, description="Rows to predict for.")
+    return create_model(f"{schema.__name__}Batch", inputs=(list[schema], inputs))  # type: ignore[valid-type]
+
+
+@cache
+def _predictions(schema: type[BaseModel]) -> type[BaseModel]:
+    predictions = Field(description="The prediction for each row, in the same order.")
+    return create_model(f"{schema.__name__}Batch", predictions=(list[schema], predictions))  # type: ignore[valid-type]

@@ -1,0 +1,128 @@
+"""The composition root: everything that a service consists of is made here, once."""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING
+
+from models_api.conf import ServiceSettings
+from models_api.configuration.file import ConfigurationFile
+from models_api.configuration.sections import MetricsConfiguration, ServiceConfiguration
+from models_api.exceptions import ConfigurationError
+from models_api.hosting.assembly import build_registry
+from models_api.hosting.hosted_model import HostedModel, Resources
+from models_api.hosting.registry import ModelRegistry
+from models_api.observability.access_log import log_access
+from models_api.observability.requests import RequestObserver, RequestRecorder
+from models_api.observability.server_directory import server_directory
+from models_api.observability.shared_memory import SharedMemoryMetrics
+from models_api.prediction.instruments import Instruments
+from models_api.prediction.limiter import WorkerLimiter
+from models_api.prediction.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from models_api.observability.exposition import Metrics
+
+
+class ModelService:
+    """What this process serves: its models, with what limits, measures and traces them."""
+
+    def __init__(
+        self,
+        configuration: ServiceConfiguration,
+        registry: ModelRegistry,
+        *,
+        limiter: WorkerLimiter,
+        shared: SharedMemoryMetrics,
+        metrics: Metrics | None,
+        settings: ServiceSettings,
+        error: ConfigurationError | None = None,
+    ) -> None:
+        self.configuration = configuration
+        """That of the file, or the default where the file cannot be used."""
+        self.registry = registry
+        self.limiter = limiter
+        self.shared = shared
+        """What this process counts, and all others of the same server."""
+        self.metrics = metrics
+        """None unless the configuration asks for them."""
+        self.settings = settings
+        self.error = error
+        """What keeps the models from being served; None if nothing does."""
+        observers: list[RequestObserver] = [log_access] if settings.writes_access_log else []
+        if metrics is not None:
+            observers.append(metrics.http.observe)
+        self.recorder = RequestRecorder(observers)
+
+    @classmethod
+    def build(cls, file: ConfigurationFile, settings: ServiceSettings) -> ModelService:
+        """Make the service of a configuration file; loads no model.
+
+        A file with problems makes a service without models, which can say so: see `error`.
+        """
+        limiter = WorkerLimiter(settings.maximum_concurrent_predictions)
+        patience = settings.hung_prediction_seconds
+        directory = server_directory()
+        atexit.register(directory.remove)
+        shared = SharedMemoryMetrics(directory.join)
+        metrics = _metrics(wanted_metrics(file), shared, limiter)
+        resources = Resources(
+            limiter,
+            None if patience is None else Watchdog(limiter, patience),
+            _InstrumentsFactory(metrics, makes_traces=settings.makes_traces),
+            settings.maximum_batch_rows,
+        )
+        error = None
+        try:
+            registry = build_registry(file, resources)
+        except ConfigurationError as found:
+            registry, error = ModelRegistry([], limiter, found), found
+        configuration = ServiceConfiguration() if error else file.configuration
+        return cls(
+            configuration or ServiceConfiguration(),
+            registry,
+            limiter=limiter,
+            shared=shared,
+            metrics=metrics,
+            settings=settings,
+            error=error,
+        )
+
+    def use_threads(self, threads: int) -> None:
+        """Bound the predictions in hand by the threads of this worker, unless the settings do."""
+        if self.settings.maximum_concurrent_predictions is None:
+            self.limiter.use_threads(threads)
+
+
+def wanted_metrics(file: ConfigurationFile) -> MetricsConfiguration | None:
+    """Return what a file says of metrics; None if it wants none."""
+    section = file.configuration.metrics if file.configuration is not None else None
+    return section if section is not None and section.is_wanted else None
+
+
+def _metrics(
+    section: MetricsConfiguration | None, shared: SharedMemoryMetrics, limiter: WorkerLimiter
+) -> Metrics | None:
+    if section is None:
+        return None
+    # Late, because prometheus_client looks, once, whether it is to share with other processes.
+    from models_api.observability.exposition import Metrics  # noqa: PLC0415
+
+    return Metrics(section, shared, limiter)
+
+
+class _InstrumentsFactory:
+    """Makes what measures and traces the predictions of each model."""
+
+    def __init__(self, metrics: Metrics | None, *, makes_traces: bool) -> None:
+        self._metrics = metrics
+        self._makes_traces = makes_traces
+
+    def instruments(self, model: HostedModel) -> Instruments:
+        found = Instruments() if self._metrics is None else self._metrics.models.meter(model)
+        if not self._makes_traces:
+            return found
+        # Late, because not every service has OpenTelemetry.
+        from models_api.observability.tracing import TracedInstruments  # noqa: PLC0415
+
+        return TracedInstruments(found)
