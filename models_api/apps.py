@@ -21,8 +21,8 @@ from models_api.conf import (
     maximum_concurrent_predictions,
     writes_access_log,
 )
+from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import (
-    ConfigurationFile,
     MetricsConfiguration,
     ServiceConfiguration,
 )

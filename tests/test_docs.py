@@ -29,9 +29,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import (
     BatchingConfiguration,
-    ConfigurationFile,
     DecoratorConfiguration,
     MetricsConfiguration,
     ModelConfiguration,
