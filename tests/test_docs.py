@@ -32,6 +32,7 @@ from pydantic_core import PydanticUndefined
 from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import (
     BatchingConfiguration,
+    ConcurrencyConfiguration,
     DecoratorConfiguration,
     MetricsConfiguration,
     ModelConfiguration,
@@ -151,6 +152,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Models": ModelConfiguration,
     "Decorators": DecoratorConfiguration,
     "Batching": BatchingConfiguration,
+    "Concurrency": ConcurrencyConfiguration,
     "Metrics": MetricsConfiguration,
     "Open Inference": OpenInferenceConfiguration,
 }

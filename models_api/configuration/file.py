@@ -16,6 +16,7 @@ from models_api.configuration.sections import ModelConfiguration, ServiceConfigu
 from models_api.exceptions import Problem
 
 INVALID_LOGGING = "models_api.E007"
+CONTRADICTION = "models_api.E009"
 
 # Named, not imported: Python's logging resolves it.
 _REQUEST_FILTER = "models_api.log_records.RequestFilter"
@@ -80,6 +81,19 @@ class ConfigurationFile:
             self.configuration = ServiceConfiguration.model_validate(self.document.data)
         except ValidationError as error:
             self.problems += explain(error, self.document, ServiceConfiguration)
+        self.problems += self._contradictions()
+
+    def _contradictions(self) -> Iterator[Problem]:
+        for index, model in self.models():
+            older, newer = model.batching, model.concurrency
+            if older is None or newer is None or newer.max_queue_size is None:
+                continue
+            is_given = "max_queue_size" in older.model_fields_set
+            if is_given and older.max_queue_size != newer.max_queue_size:
+                keys = ("models", index, "batching", "max_queue_size")
+                message = f"concurrency.max_queue_size is {newer.max_queue_size}, not this"
+                hint = "Remove this key: that of concurrency is for models with batching, too."
+                yield self.document.problem(CONTRADICTION, keys, message, hint)
 
     def _class_path(
         self, section: object, keys: tuple[Key, ...]

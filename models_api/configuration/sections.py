@@ -51,7 +51,24 @@ class BatchingConfiguration(_Section):
     max_wait_seconds: float = Field(default=0.0, ge=0, le=60, allow_inf_nan=False)
     """Seconds that a batch waits for more rows before it is predicted."""
     max_queue_size: int = Field(default=1024, ge=1)
-    """Requests that may wait; further ones are refused."""
+    """Requests that may wait; further ones are refused. The older name of that of `concurrency`."""
+
+
+class ConcurrencyConfiguration(_Section):
+    """How many predictions of a model run and wait at a time, in each worker."""
+
+    max_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        description="Predictions of the model that run at a time in one worker; by default 16, or "
+        "with batching as many rows as a call may have and may wait.",
+    )
+    max_queue_size: int | None = Field(
+        default=None,
+        ge=0,
+        description="Predictions that may wait for one of those; further ones are refused at once "
+        "with 503. By default twice max_concurrency.",
+    )
 
 
 class ModelConfiguration(_Section):
@@ -71,6 +88,8 @@ class ModelConfiguration(_Section):
     """Seconds that a request waits for its prediction at most; without it, as long as it takes."""
     batching: BatchingConfiguration | None = None
     """Predict concurrent requests together; leave it out to predict each on its own."""
+    concurrency: ConcurrencyConfiguration | None = None
+    """How many predictions of the model run and wait at a time; without it, by the defaults."""
 
 
 class MetricsConfiguration(_Section):

@@ -9,6 +9,7 @@ import pytest
 from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import (
     BatchingConfiguration,
+    ConcurrencyConfiguration,
     DecoratorConfiguration,
     MetricsConfiguration,
     ModelConfiguration,
@@ -53,6 +54,7 @@ def test_all_keys_are_read(read: Any) -> None:
                 configuration: {level: 3}
             timeout_seconds: 2
             batching: {max_batch_size: 8, max_wait_seconds: 0.01, max_queue_size: 16}
+            concurrency: {max_concurrency: 2, max_queue_size: 16}
         logging: {version: 1}
         metrics: {enabled: true, excluded_handlers: [/metrics]}
         """
@@ -76,6 +78,7 @@ def test_all_keys_are_read(read: Any) -> None:
                 batching=BatchingConfiguration(
                     max_batch_size=8, max_wait_seconds=0.01, max_queue_size=16
                 ),
+                concurrency=ConcurrencyConfiguration(max_concurrency=2, max_queue_size=16),
             )
         ],
         logging={"version": 1},
@@ -93,7 +96,9 @@ def test_the_examples_have_no_problems(path: Path) -> None:
     assert ConfigurationFile(path).problems == []
 
 
-@pytest.mark.parametrize("key", ["configuration", "decorators", "batching", "qualified_name"])
+@pytest.mark.parametrize(
+    "key", ["configuration", "decorators", "batching", "concurrency", "qualified_name"]
+)
 def test_an_optional_part_of_a_model_may_be_left_empty(read: Any, key: str) -> None:
     file = read(f"models:\n  - class_path: a.B\n    {key}:\n")
     assert file.problems == []
@@ -156,6 +161,32 @@ def test_a_class_path_that_the_environment_lacks_is_reported_once(read: Any) -> 
     file = read("models: [{class_path: '${MODEL_THAT_NOBODY_SET}'}]")
     assert list(file.class_paths()) == []
     assert [problem.id for problem in file.problems] == ["models_api.E004"]
+
+
+@pytest.mark.parametrize(
+    ("batching", "concurrency", "is_contradiction"),
+    [
+        ("{max_queue_size: 8}", "{max_queue_size: 9}", True),
+        ("{max_queue_size: 1024}", "{max_queue_size: 9}", True),
+        ("{max_queue_size: 8}", "{max_queue_size: 8}", False),
+        ("{max_queue_size: 8}", "{max_queue_size: }", False),
+        ("{max_queue_size: 8}", "{max_concurrency: 9}", False),
+        ("{}", "{max_queue_size: 9}", False),
+    ],
+)
+def test_the_two_names_of_the_bound_of_the_queue_have_one_value(
+    read: Any, batching: str, concurrency: str, is_contradiction: bool
+) -> None:
+    file = read(
+        "models:\n"
+        "  - class_path: a.A\n"
+        "  - class_path: a.B\n"
+        f"    batching: {batching}\n"
+        f"    concurrency: {concurrency}\n"
+    )
+    found = [(problem.id, problem.line, problem.key_path) for problem in file.problems]
+    expected = [("models_api.E009", 4, "models[1].batching.max_queue_size")]
+    assert found == (expected if is_contradiction else [])
 
 
 # Logging

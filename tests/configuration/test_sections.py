@@ -7,6 +7,7 @@ import pytest
 
 from models_api.configuration.sections import (
     BatchingConfiguration,
+    ConcurrencyConfiguration,
     DecoratorConfiguration,
     MetricsConfiguration,
     ModelConfiguration,
@@ -32,6 +33,7 @@ def test_every_key_has_the_documented_default() -> None:
         "decorators": [],
         "timeout_seconds": None,
         "batching": None,
+        "concurrency": None,
     }
     assert DecoratorConfiguration(class_path="a.B").model_dump() == {
         "class_path": "a.B",
@@ -41,6 +43,10 @@ def test_every_key_has_the_documented_default() -> None:
         "max_batch_size": 64,
         "max_wait_seconds": 0.0,
         "max_queue_size": 1024,
+    }
+    assert ConcurrencyConfiguration().model_dump() == {
+        "max_concurrency": None,
+        "max_queue_size": None,
     }
 
 
@@ -56,6 +62,7 @@ def test_metrics_have_the_options_and_defaults_of_rest_model_service() -> None:
         ModelConfiguration,
         DecoratorConfiguration,
         BatchingConfiguration,
+        ConcurrencyConfiguration,
         MetricsConfiguration,
     ],
 )
