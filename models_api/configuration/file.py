@@ -26,7 +26,7 @@ _LOGGING_PART = re.compile(
 
 
 class ConfigurationFile:
-    """What a configuration file holds. Reading it never raises: `problems` says what is wrong."""
+    """What a configuration file holds. Reading it never raises: `problems` lists what is wrong."""
 
     def __init__(self, path: Path) -> None:
         self.document = YAMLDocument(path)
@@ -37,13 +37,13 @@ class ConfigurationFile:
             self._validate()
 
     def models(self) -> Iterator[tuple[int, ModelConfiguration]]:
-        """The models that are described rightly with their indexes, whatever is wrong elsewhere."""
+        """Yield the models without problems, with their indexes."""
         for index, model in enumerate(_items(self.document.data, "models")):
             with suppress(ValidationError):
                 yield index, ModelConfiguration.model_validate(model)
 
     def class_paths(self) -> Iterator[tuple[tuple[Key, ...], str]]:
-        """Every class path with its keys, also where the file has problems elsewhere."""
+        """Yield every class path with its keys, also where the file has problems elsewhere."""
         for index, model in enumerate(_items(self.document.data, "models")):
             yield from self._class_path(model, ("models", index))
             for position, decorator in enumerate(_items(model, "decorators")):
@@ -124,7 +124,7 @@ def _filtered(handler: object) -> object:
 
 
 def _logging_keys(message: str) -> tuple[str, ...]:
-    """Where in the mapping the thing is that Python could not configure."""
+    """Return the keys in the mapping of what Python could not configure."""
     part = _LOGGING_PART.search(message)
     if part is None:
         return ()

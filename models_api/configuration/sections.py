@@ -124,7 +124,7 @@ class MetricsConfiguration(_Section):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether metrics are enabled here, and in the environment if that has a say."""
+        """Whether metrics are enabled here, and by the environment if that is to be respected."""
         variable = os.environ.get(self.env_var_name, "").lower()
         return self.enabled and (not self.should_respect_env_var or variable in ("true", "1"))
 
