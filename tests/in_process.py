@@ -14,7 +14,7 @@ from django.test import RequestFactory
 
 from models_api.api.openapi import ModelsAPISchemaGenerator
 from models_api.api.views import PredictionView
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 from models_api.hosting.assembly import build_registry
 from models_api.hosting.registry import ModelRegistry
 from models_api.prediction.predictor import Predictor

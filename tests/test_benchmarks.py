@@ -33,7 +33,7 @@ from benchmarks.servers import (
     REST_MODEL_SERVICE,
     SERVERS,
 )
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 
 WRK_OUTPUT = """\
 Running 2s test @ http://127.0.0.1:8000/api/models/constant/prediction

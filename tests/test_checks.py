@@ -11,7 +11,7 @@ from drf_spectacular.settings import spectacular_settings
 
 from models_api.apps import ModelsAPIConfig
 from models_api.checks import check_configuration, check_openapi_version
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 
 
 @pytest.fixture

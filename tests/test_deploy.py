@@ -18,7 +18,7 @@ import yaml
 from django.http.request import validate_host
 from django.urls import resolve
 
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 from tests.end_to_end.server import REPOSITORY
 from tests.test_docs import environment_variables
 

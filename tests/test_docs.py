@@ -29,9 +29,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import (
     BatchingConfiguration,
-    ConfigurationFile,
+    ConcurrencyConfiguration,
     DecoratorConfiguration,
     MetricsConfiguration,
     ModelConfiguration,
@@ -151,6 +152,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Models": ModelConfiguration,
     "Decorators": DecoratorConfiguration,
     "Batching": BatchingConfiguration,
+    "Concurrency": ConcurrencyConfiguration,
     "Metrics": MetricsConfiguration,
     "Open Inference": OpenInferenceConfiguration,
 }

@@ -1,1 +1,1 @@
-"""The YAML file: what it may say, and what is wrong with it."""
+"""The YAML file: its keys, and what is wrong with it."""

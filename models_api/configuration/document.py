@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -29,7 +28,7 @@ _REFERENCE = re.compile(
 _SHORTEST_SECRET = 4
 _PLAIN_HINT = "Write a plain value: a string, number, boolean, list or mapping."
 _UNCLOSED = re.compile("unexpected end of stream|<stream end>")
-# What PyYAML says, and what to do about it.
+# What PyYAML reports, and how to mend it.
 _SYNTAX_HINTS = (
     ("'\\t'", "Indent with spaces: YAML takes no tabs there."),
     ("cannot start any token", "Put the value in quotes."),
@@ -46,20 +45,20 @@ _SYNTAX_HINTS = (
 
 
 def key_path(keys: Sequence[Key]) -> str:
-    """Write keys and indexes the way that people do: `models[0].class_path`."""
+    """Return keys and indexes as one path: `models[0].class_path`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
     return text.removeprefix(".")
 
 
 class YAMLDocument:
-    """The values of one YAML file. Reading it never raises: `problems` says what is wrong.
+    """The values of one YAML file. Reading it never raises: `problems` lists what is wrong.
 
     `data` is None where nothing could be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.data: Any = None
+        self.data: object = None
         self.problems: list[Problem] = []
         self._root: yaml.Node | None = None
         self._broken: set[int] = set()
@@ -88,7 +87,7 @@ class YAMLDocument:
         return node is not None and id(node) in self._broken
 
     def written(self, keys: Sequence[Key]) -> str | None:
-        """The scalar at these keys as it stands in the file; None for a mapping or a list.
+        """Return the scalar at these keys as it stands in the file; None for a mapping or a list.
 
         What comes from the environment is not filled in: it may be a secret.
         """
@@ -98,7 +97,7 @@ class YAMLDocument:
         return self._before_interpolation.get(id(node), str(node.value))
 
     def odd_keys(self, keys: Sequence[Key]) -> list[tuple[int, str]]:
-        """Line and text of the mapping's keys that YAML does not read as strings."""
+        """Return line and text of the mapping's keys that YAML does not read as strings."""
         node = self._value(keys)
         if not isinstance(node, yaml.MappingNode):
             return []
@@ -223,7 +222,7 @@ class YAMLDocument:
         return text
 
     def _steps(self, keys: Sequence[Key]) -> list[tuple[yaml.Node, yaml.Node]]:
-        """(where it is written, its value) of each key as far as they lead; the root is first."""
+        """Return (node of the key, node of its value) as far as the keys lead, from the root on."""
         if self._root is None:
             return []
         steps = [(self._root, self._root)]
@@ -260,7 +259,7 @@ class _CollectingLoader(yaml.SafeLoader):
         self.failures: list[tuple[yaml.Node, str, str]] = []
         """Node, what is wrong with it, and how to mend it."""
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
         try:
             return super().construct_object(node, deep=deep)
         except yaml.constructor.ConstructorError as error:
@@ -269,7 +268,7 @@ class _CollectingLoader(yaml.SafeLoader):
                 reason = f"the tag {_short(node.tag)} is not allowed"
             self.failures.append((node, reason, _PLAIN_HINT))
         except (ValueError, KeyError, TypeError, OverflowError):
-            # PyYAML lets these out for scalars such as `2026-99-99` and `!!bool perhaps`.
+            # PyYAML raises these for scalars such as `2026-99-99` and `!!bool perhaps`.
             type_ = _short(node.tag).removeprefix("!!")
             reason = f"YAML takes {node.value} for a value of the type {type_}, which it is not"
             self.failures.append((node, reason, f'Quote it: "{node.value}"'))

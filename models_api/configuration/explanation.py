@@ -1,4 +1,4 @@
-"""Pydantic's errors in the words of whoever writes the YAML file: what is wrong, how to mend it."""
+"""Pydantic's errors as problems of the YAML file: what is wrong, and how to mend it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import datetime
 import difflib
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from types import UnionType
+from typing import get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -33,7 +34,7 @@ _EXPECTED = {
     "model_type": "a mapping of keys to values",
 }
 
-_NAMES: tuple[tuple[Any, str], ...] = (
+_NAMES: tuple[tuple[type | UnionType, str], ...] = (
     (type(None), "an empty value"),
     (dict, "a mapping"),
     (list, "a list"),
@@ -44,7 +45,7 @@ _NAMES: tuple[tuple[Any, str], ...] = (
 
 
 def explain(error: ValidationError, document: YAMLDocument, root: type[BaseModel]) -> list[Problem]:
-    """Say what keeps the document from being a `root`; a value has its first problem only."""
+    """Return what keeps the document from being a `root`; a value has its first problem only."""
     return list(_Explanation(document, root).problems(error))
 
 
@@ -60,13 +61,13 @@ class _Explanation:
             if not self._document.is_broken(details["loc"])
         ]
         misspelt = {self._meant(details["loc"]) for details in errors if _is_unknown(details)}
-        places = [_place_of_odd_keys(details) for details in errors]
-        for place in dict.fromkeys(places):
-            if place is not None:
-                yield from self._odd_keys(place)
-        for details, place in zip(errors, places, strict=True):
-            known_better = details["type"] == "missing" and details["loc"] in misspelt
-            if place is None and not known_better:
+        mappings = [_mapping_of_odd_keys(details) for details in errors]
+        for mapping in dict.fromkeys(mappings):
+            if mapping is not None:
+                yield from self._odd_keys(mapping)
+        for details, mapping in zip(errors, mappings, strict=True):
+            has_another_name = details["type"] == "missing" and details["loc"] in misspelt
+            if mapping is None and not has_another_name:
                 message, hint = self._explained(details)
                 yield self._document.problem(INVALID_VALUE, details["loc"], message, hint)
 
@@ -105,8 +106,8 @@ class _Explanation:
             hint = f"Known keys here: {', '.join(self._known_keys(keys[:-1]))}."
         return f'unknown key "{keys[-1]}"', hint
 
-    def _shown(self, keys: Sequence[Key], value: Any) -> str:
-        """What YAML takes the value for, and the value as it stands in the file."""
+    def _shown(self, keys: Sequence[Key], value: object) -> str:
+        """Return what YAML takes the value for, and the value as it stands in the file."""
         written = textwrap.shorten(self._document.written(keys) or "", 60, placeholder="...")
         if isinstance(value, str):
             return f'the string "{written}"'
@@ -114,7 +115,7 @@ class _Explanation:
             (name.format(written) for type_, name in _NAMES if isinstance(value, type_)), written
         )
 
-    def _type_hint(self, keys: Sequence[Key], kind: str, value: Any) -> str:
+    def _type_hint(self, keys: Sequence[Key], kind: str, value: object) -> str:
         written, field = self._document.written(keys), self._field(keys)
         if kind == "string_type" and written is not None and not (field and field.examples):
             name = f"{keys[-1]}: " if isinstance(keys[-1], str) else ""
@@ -135,13 +136,13 @@ class _Explanation:
         return f"Write one{', or remove the key' if removable else ''}. {self._meaning(keys)}"
 
     def _meant(self, keys: Sequence[Key]) -> tuple[Key, ...] | None:
-        """The known key that is spelt nearly as the last of these."""
+        """Return the known key that is spelt nearly as the last of these."""
         known = self._known_keys(keys[:-1])
         nearest = difflib.get_close_matches(str(keys[-1]), known, n=1, cutoff=0.5)
         return (*keys[:-1], nearest[0]) if nearest else None
 
     def _meaning(self, keys: Sequence[Key]) -> str:
-        """What the value at these keys means, with an example where there is one."""
+        """Return what the value at these keys means, with an example where there is one."""
         named = [position for position, key in enumerate(keys) if isinstance(key, str)]
         for position in reversed(named):
             field = self._field(keys[: position + 1])
@@ -158,7 +159,7 @@ class _Explanation:
         return list(section.model_fields) if section else []
 
     def _section(self, keys: Sequence[Key]) -> type[BaseModel] | None:
-        """The class that describes the mapping at these keys; None if none does."""
+        """Return the class that describes the mapping at these keys; None if none does."""
         section: type[BaseModel] = self._root
         for key in keys:
             if isinstance(key, int):
@@ -181,7 +182,7 @@ def _example(field: FieldInfo) -> str:
     return f" For example {example}."
 
 
-def _section_within(annotation: Any) -> type[BaseModel] | None:
+def _section_within(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_section_within, get_args(annotation))), None)
@@ -191,8 +192,8 @@ def _is_unknown(details: ErrorDetails) -> bool:
     return details["type"] == "extra_forbidden"
 
 
-def _place_of_odd_keys(details: ErrorDetails) -> tuple[Key, ...] | None:
-    """Keys of the mapping that has a key which is no string, if that is the error."""
+def _mapping_of_odd_keys(details: ErrorDetails) -> tuple[Key, ...] | None:
+    """Return the keys of the mapping that has a key which is no string, if that is the error."""
     if details["type"] == "invalid_key":
         return details["loc"][:-1]
     return details["loc"][:-2] if details["loc"][-1:] == ("[key]",) else None

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import logging.config
 import os
-import re
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from models_api.configuration.document import Key, YAMLDocument
-from models_api.configuration.explanation import explain
-from models_api.exceptions import Problem
-from models_api.observability.log_records import REQUEST_FILTER
-
-INVALID_LOGGING = "models_api.E007"
-_LOGGING_PART = re.compile(
-    r"Unable to configure ((?P<kind>formatter|filter|handler|logger) '(?P<name>.+)'|(?P<root>root))"
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 QUALIFIED_NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
 
 
-def _none_is_empty(value: Any) -> Any:
+def _none_is_empty(value: object) -> object:
     # `configuration:` with nothing behind it is what a person leaves when the last entry goes.
     return {} if value is None else value
 
 
 Arguments = Annotated[
-    dict[str, Any],
-    BeforeValidator(_none_is_empty, json_schema_input_type=dict[str, Any] | None),
+    dict[str, object],
+    BeforeValidator(_none_is_empty, json_schema_input_type=dict[str, object] | None),
 ]
 
 
@@ -66,7 +51,24 @@ class BatchingConfiguration(_Section):
     max_wait_seconds: float = Field(default=0.0, ge=0, le=60, allow_inf_nan=False)
     """Seconds that a batch waits for more rows before it is predicted."""
     max_queue_size: int = Field(default=1024, ge=1)
-    """Requests that may wait; further ones are refused."""
+    """Requests that may wait; further ones are refused. The older name of that of `concurrency`."""
+
+
+class ConcurrencyConfiguration(_Section):
+    """How many predictions of a model run and wait at a time, in each worker."""
+
+    max_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        description="Predictions of the model that run at a time in one worker; by default 16, or "
+        "with batching as many rows as a call may have and may wait.",
+    )
+    max_queue_size: int | None = Field(
+        default=None,
+        ge=0,
+        description="Predictions that may wait for one of those; further ones are refused at once "
+        "with 503. By default twice max_concurrency.",
+    )
 
 
 class ConcurrencyConfiguration(_Section):
@@ -97,6 +99,8 @@ class ModelConfiguration(_Section):
     """How many predictions run at a time, and how many wait."""
     batching: BatchingConfiguration | None = None
     """Predict concurrent requests together; leave it out to predict each on its own."""
+    concurrency: ConcurrencyConfiguration | None = None
+    """How many predictions of the model run and wait at a time; without it, by the defaults."""
 
 
 class MetricsConfiguration(_Section):
@@ -131,7 +135,7 @@ class MetricsConfiguration(_Section):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether metrics are enabled here, and in the environment if that has a say."""
+        """Whether metrics are enabled here, and by the environment if that is to be respected."""
         variable = os.environ.get(self.env_var_name, "").lower()
         return self.enabled and (not self.should_respect_env_var or variable in ("true", "1"))
 
@@ -156,106 +160,9 @@ class ServiceConfiguration(_Section):
         default=[], examples=[[{"class_path": "my_package.models.MyModel"}]]
     )
     """The models that the service hosts."""
-    logging: dict[str, Any] | None = None
+    logging: dict[str, object] | None = None
     """Logging, in the form that Python's logging.config.dictConfig takes."""
     metrics: MetricsConfiguration | None = None
     """Prometheus metrics; none are collected without this key."""
     open_inference: OpenInferenceConfiguration | None = None
     """The Open Inference Protocol; without this key there is none."""
-
-
-class ConfigurationFile:
-    """What a configuration file holds. Reading it never raises: `problems` says what is wrong."""
-
-    def __init__(self, path: Path) -> None:
-        self.document = YAMLDocument(path)
-        self.problems: list[Problem] = list(self.document.problems)
-        self.configuration: ServiceConfiguration | None = None
-        """None if the keys and values do not fit; problems elsewhere may be there all the same."""
-        if self.document.data is not None or not self.problems:
-            self._validate()
-
-    def models(self) -> Iterator[tuple[int, ModelConfiguration]]:
-        """The models that are described rightly with their indexes, whatever is wrong elsewhere."""
-        for index, model in enumerate(_items(self.document.data, "models")):
-            with suppress(ValidationError):
-                yield index, ModelConfiguration.model_validate(model)
-
-    def class_paths(self) -> Iterator[tuple[tuple[Key, ...], str]]:
-        """Every class path with its keys, also where the file has problems elsewhere."""
-        for index, model in enumerate(_items(self.document.data, "models")):
-            yield from self._class_path(model, ("models", index))
-            for position, decorator in enumerate(_items(model, "decorators")):
-                yield from self._class_path(decorator, ("models", index, "decorators", position))
-
-    def apply_logging(self) -> None:
-        """Configure Python's logging as the file says; a mistake in it becomes a problem.
-
-        Loggers that exist already stay enabled unless the file says otherwise: the service's own
-        would fall silent.
-        """
-        section = (
-            self.document.data.get("logging") if isinstance(self.document.data, dict) else None
-        )
-        known = any(problem.key_path.startswith("logging") for problem in self.problems)
-        if not isinstance(section, dict) or known:
-            return
-        try:
-            logging.config.dictConfig(
-                {"disable_existing_loggers": False, **_with_request_ids(section)}
-            )
-        except Exception as error:  # noqa: BLE001 (handlers of any library are made there)
-            message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
-            keys = ("logging", *_logging_keys(str(error)))
-            hint = "Python's documentation of logging.config has the schema of this mapping."
-            if "version" not in section:
-                hint = "Add this line: version: 1"
-            elif "'NoneType' object has no attribute 'split'" in message:
-                hint = "Add the key class, such as class: logging.StreamHandler"
-            self.problems.append(self.document.problem(INVALID_LOGGING, keys, message, hint))
-
-    def _validate(self) -> None:
-        try:
-            self.configuration = ServiceConfiguration.model_validate(self.document.data)
-        except ValidationError as error:
-            self.problems += explain(error, self.document, ServiceConfiguration)
-
-    def _class_path(
-        self, section: Any, keys: tuple[Key, ...]
-    ) -> Iterator[tuple[tuple[Key, ...], str]]:
-        keys = (*keys, "class_path")
-        class_path = section.get("class_path") if isinstance(section, dict) else None
-        if isinstance(class_path, str) and not self.document.is_broken(keys):
-            yield keys, class_path
-
-
-def _with_request_ids(section: dict[str, Any]) -> dict[str, Any]:
-    """Let the section's handlers know the request of each record."""
-    handlers, filters = section.get("handlers"), section.get("filters", {})
-    if not isinstance(handlers, dict) or not isinstance(filters, dict):
-        return section
-    return {
-        **section,
-        "filters": {**filters, REQUEST_FILTER: {"()": REQUEST_FILTER}},
-        "handlers": {name: _with_request_filter(handler) for name, handler in handlers.items()},
-    }
-
-
-def _with_request_filter(handler: Any) -> Any:
-    filters = (handler.get("filters") or []) if isinstance(handler, dict) else None
-    if not isinstance(filters, list):
-        return handler
-    return {**handler, "filters": [REQUEST_FILTER, *filters]}
-
-
-def _logging_keys(message: str) -> tuple[str, ...]:
-    """Where in the mapping the thing is that Python could not configure."""
-    part = _LOGGING_PART.search(message)
-    if part is None:
-        return ()
-    return ("root",) if part["root"] else (f"{part['kind']}s", part["name"])
-
-
-def _items(section: Any, key: str) -> list[Any]:
-    items = section.get(key) if isinstance(section, dict) else None
-    return items if isinstance(items, list) else []

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration.document import Key, key_path
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 from models_api.exceptions import (
     ClassPathError,
     ConfigurationError,

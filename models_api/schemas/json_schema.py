@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
@@ -63,10 +63,8 @@ def json_schema(schema: type[BaseModel], mode: Mode) -> JSONSchema:
         DescriptionError: some of its types have no JSON Schema.
     """
     with _problems_of(schema):
-        document: JSONSchema = _clean(
-            _as_json(schema.model_json_schema(mode=mode, schema_generator=_Generator))
-        )
-        return document
+        document = schema.model_json_schema(mode=mode, schema_generator=_Generator)
+        return _Cleaning().apply(_as_json(document))
 
 
 def components(
@@ -99,24 +97,26 @@ def components(
     )
 
 
-def referenced(schema: Any, components: Mapping[str, JSONSchema]) -> set[str]:
-    """Names of the components that a schema refers to, directly or through others."""
+def referenced(schema: JSONSchema, components: Mapping[str, JSONSchema]) -> set[str]:
+    """Return the names of the components that a schema refers to, directly or through others."""
     found: set[str] = set()
     waiting = [schema]
     while waiting:
-        new = _reference_names(waiting.pop()) - found
+        gathering = _Gathering()
+        gathering.apply(waiting.pop())
+        new = gathering.names - found
         found |= new
         waiting.extend(components[name] for name in new)
     return found
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's generator, made to say the truth about the JSON, and the same at each run."""
+    """Pydantic's generator, corrected where its schemas do not fit the JSON, or vary by the run."""
 
-    def emit_warning(self, kind: Any, detail: str) -> None:
-        """Say nothing: a default that has no JSON is simply left out."""
+    def emit_warning(self, kind: object, detail: str) -> None:
+        """Warn of nothing: a default that has no JSON is simply left out."""
 
-    def encode_default(self, dft: Any) -> Any:
+    def encode_default(self, dft: object) -> object:
         if not _is_finite(dft):
             raise PydanticSerializationError("JSON has neither NaN nor infinities")
         return _ordered(super().encode_default(dft), dft)
@@ -164,7 +164,7 @@ class _Generator(GenerateJsonSchema):
         return described
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JSONSchema:
-        # Pydantic says format "binary", which is a file, and counts characters as bytes.
+        # Pydantic gives the format "binary", which is a file, and counts characters as bytes.
         config = self._config
         encoding = config.val_json_bytes if self.mode == "validation" else config.ser_json_bytes
         if encoding == "base64":
@@ -231,7 +231,7 @@ def _of_one_type(described: JSONSchema) -> JSONSchema:
 
 
 def _decimal_pattern(places: int | None, digits: int | None) -> str:
-    """Match decimals of so many digits."""
+    """Return the pattern of decimals with so many digits."""
     if places is None and digits is None:
         # Python's decimals have no more than 18 digits in their exponents.
         return r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?$"
@@ -278,7 +278,7 @@ def _models_json_schema(
             ref_template=REFERENCE_PREFIX + "{model}",
             schema_generator=_IdentifyingGenerator,
         )
-        return mapping, _as_json(document)  # type: ignore[return-value]
+        return mapping, _as_json(document)  # type: ignore[return-value] # modes are those asked for
 
 
 @contextmanager
@@ -294,9 +294,9 @@ def _problems_of(schema: type[BaseModel]) -> Iterator[None]:
         raise DescriptionError(message, hint) from error
 
 
-def _as_json(document: Any) -> Any:
+def _as_json(document: JSONSchema) -> JSONSchema:
     """Turn what a `json_schema_extra` holds into JSON."""
-    return _ordered(to_jsonable_python(document), document)
+    return cast(JSONSchema, _ordered(to_jsonable_python(document), document))
 
 
 Names = dict[tuple[str, str], str]
@@ -338,7 +338,7 @@ def _choices(name: str, modules: Iterable[str]) -> list[str]:
 def _clashing(
     definitions: Mapping[tuple[str, str], JSONSchema], names: Names
 ) -> list[tuple[str, str]]:
-    """Keys of the definitions that share their name with another one that differs."""
+    """Return the keys of the definitions that share their name with another that differs."""
     groups: dict[str, dict[tuple[str, str], JSONSchema]] = defaultdict(dict)
     for key, definition in definitions.items():
         groups[names[key]][key] = _renamed(definition, key[0], names)
@@ -356,48 +356,84 @@ def _named(
     named = {}
     for (owner, local), definition in definitions.items():
         name = names[owner, local]
-        schema = _clean({**_renamed(definition, owner, names), "title": name})
+        schema = _Cleaning().apply({**_renamed(definition, owner, names), "title": name})
         # Client generators name classes by title, and drop all but one of those that share it.
         named[name] = {key: value for key, value in schema.items() if key != _IDENTITY}
     return named
 
 
-def _renamed(schema: Any, owner: str, names: Names) -> Any:
-    def rename(reference: str) -> str:
-        local = reference.removeprefix(REFERENCE_PREFIX)
-        return REFERENCE_PREFIX + names.get((owner, local), local)
-
-    return _with_references(schema, rename)
+def _renamed(schema: JSONSchema, owner: str, names: Names) -> JSONSchema:
+    return _Renaming(owner, names).apply(schema)
 
 
-def _reference_names(schema: Any) -> set[str]:
-    names: set[str] = set()
+class _Rewriting:
+    """Rewrites copies of all schemas in a schema: those of its properties first, itself last."""
 
-    def note(reference: str) -> str:
-        names.add(reference.removeprefix(REFERENCE_PREFIX))
-        return reference
+    def apply(self, schema: JSONSchema) -> JSONSchema:
+        return self.rewritten({key: self._within(key, value) for key, value in schema.items()})
 
-    _with_references(schema, note)
-    return names
+    def rewritten(self, schema: JSONSchema) -> JSONSchema:
+        """Return a schema in place of this copy, which may be changed."""
+        raise NotImplementedError
+
+    def _within(self, keyword: str, value: object) -> object:
+        if _holds_data(keyword):
+            return value
+        if keyword in _SCHEMAS_BY_NAME and isinstance(value, dict):
+            # Not keywords but names, which may be those of keywords all the same.
+            return {name: self._each(schema) for name, schema in value.items()}
+        return self._each(value)
+
+    def _each(self, value: object) -> object:
+        if isinstance(value, list):
+            return [self._each(item) for item in value]
+        return self.apply(value) if isinstance(value, dict) else value
 
 
-def _with_references(schema: Any, rename: Callable[[str], str]) -> Any:
-    def change(schema: JSONSchema) -> JSONSchema:
+class _References(_Rewriting):
+    """Rewrites the references to components."""
+
+    def rewritten(self, schema: JSONSchema) -> JSONSchema:
         if "$ref" in schema:
-            schema["$ref"] = rename(schema["$ref"])
+            schema["$ref"] = self.reference(schema["$ref"])
         if "mapping" in schema.get("discriminator", {}):
             mapping = schema["discriminator"]["mapping"]
-            targets = {key: rename(target) for key, target in mapping.items()}
+            targets = {key: self.reference(target) for key, target in mapping.items()}
             schema["discriminator"] = {**schema["discriminator"], "mapping": targets}
         return schema
 
-    return _each_schema(schema, change)
+    def reference(self, reference: str) -> str:
+        """Return a reference in place of this one."""
+        raise NotImplementedError
 
 
-def _clean(schema: Any) -> Any:
-    """Leave out what has no JSON, and say what pydantic leaves to the name of a format."""
+class _Renaming(_References):
+    """Gives components their names, in the references of one owner's schemas."""
 
-    def change(schema: JSONSchema) -> JSONSchema:
+    def __init__(self, owner: str, names: Names) -> None:
+        self._owner = owner
+        self._names = names
+
+    def reference(self, reference: str) -> str:
+        local = reference.removeprefix(REFERENCE_PREFIX)
+        return REFERENCE_PREFIX + self._names.get((self._owner, local), local)
+
+
+class _Gathering(_References):
+    """Gathers the names of the components that are referred to."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def reference(self, reference: str) -> str:
+        self.names.add(reference.removeprefix(REFERENCE_PREFIX))
+        return reference
+
+
+class _Cleaning(_Rewriting):
+    """Leaves out what has no JSON, and adds what pydantic leaves to the name of a format."""
+
+    def rewritten(self, schema: JSONSchema) -> JSONSchema:
         for key in ("enum", "examples"):
             if isinstance(schema.get(key), list):
                 schema[key] = [value for value in schema[key] if _is_finite(value)]
@@ -405,41 +441,21 @@ def _clean(schema: Any) -> Any:
             schema.setdefault("pattern", _base64_pattern(_BASE64_DIGITS[schema["format"]]))
         return {key: value for key, value in schema.items() if _is_finite_keyword(key, value)}
 
-    return _each_schema(schema, change)
-
 
 def _base64_pattern(digits: str) -> str:
     # The last digit before the padding is one of those whose unused bits are zero.
     return rf"^(?:[{digits}]{{4}})*(?:[{digits}][AQgw]==|[{digits}]{{2}}[AEIMQUYcgkosw048]=)?$"
 
 
-def _each_schema(value: Any, change: Callable[[JSONSchema], JSONSchema]) -> Any:
-    """Change copies of all the schemas in a schema: those of its properties first, itself last."""
-    if isinstance(value, list):
-        return [_each_schema(item, change) for item in value]
-    if not isinstance(value, dict):
-        return value
-    copy = {}
-    for key, item in value.items():
-        if _holds_data(key):
-            copy[key] = item
-        elif key in _SCHEMAS_BY_NAME and isinstance(item, dict):
-            # Not keywords but names, which may be those of keywords all the same.
-            copy[key] = {name: _each_schema(schema, change) for name, schema in item.items()}
-        else:
-            copy[key] = _each_schema(item, change)
-    return change(copy)
-
-
 def _holds_data(keyword: str) -> bool:
     return keyword in _DATA or keyword.startswith("x-")
 
 
-def _is_finite_keyword(keyword: str, value: Any) -> bool:
+def _is_finite_keyword(keyword: str, value: object) -> bool:
     return _is_finite(value) if _holds_data(keyword) or isinstance(value, float) else True
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: object) -> bool:
     if isinstance(value, dict):
         return all(_is_finite(item) for item in value.values())
     if isinstance(value, list | tuple | set | frozenset):
@@ -447,7 +463,7 @@ def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or isfinite(value)
 
 
-def _ordered(encoded: Any, value: Any) -> Any:
+def _ordered(encoded: object, value: object) -> object:
     """Sort what was a set before it was encoded, because its order changes from run to run."""
     if isinstance(encoded, list) and isinstance(value, set | frozenset):
         return sorted(encoded, key=repr)

@@ -1,8 +1,7 @@
-"""Which schemas are plain: what they say of a value is the same in JSON and in Python.
+"""Which schemas are plain: they validate a value alike whether it comes as JSON or from Python.
 
-Plain are numbers, booleans, strings, enums of numbers or strings, and lists of them. Of these a
-schema says the same whether they come as JSON or as Python's values; of others, such as dates in a
-strict schema, it may not.
+Plain are numbers, booleans, strings, enums of numbers or strings, and lists of them. Others,
+such as dates in a strict schema, may not be.
 """
 
 from __future__ import annotations
@@ -13,6 +12,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
+
+CoreNode = Mapping[str, Any]
+"""A core schema of pydantic's, or a part of one, read by its keys whatever kind it is of."""
 
 # Keys of pydantic's core schemas that change nothing here. Whatever else is there might.
 _NEUTRAL = {"type", "ref", "metadata", "schema", "strict"}
@@ -51,14 +53,14 @@ class Field(NamedTuple):
     enum: type[Enum] | None
     is_wrapped: bool
     """Whether it holds lists of these, or None in their place."""
-    scalar: Mapping[str, Any]
+    scalar: CoreNode
     """Pydantic's core schema of these."""
-    members: Mapping[int, Any]
+    members: Mapping[int, object]
     """Value of each member of the enum, by the member's `id`."""
 
     @property
     def takes(self) -> set[type]:
-        """Types of the values that may go into it without JSON between."""
+        """Types of the values that it takes without JSON between."""
         return {self.holds} if self.enum else _TAKEN[self.holds]
 
 
@@ -67,9 +69,9 @@ class PlainSchema(NamedTuple):
 
     fields: list[Field]
     is_strict: bool
-    """Whether pydantic converts nothing in any field that does not say otherwise."""
+    """Whether pydantic converts nothing, but for fields with settings of their own."""
     has_hook: bool
-    """Whether instances do something when they are made."""
+    """Whether instances run code of their own when they are made."""
 
     @property
     def is_flat(self) -> bool:
@@ -80,10 +82,10 @@ class PlainSchema(NamedTuple):
 # A service has few schemas, and a loaded model may change its own.
 @lru_cache(maxsize=1024)
 def plain_schema(schema: type[BaseModel], alias: str) -> PlainSchema | None:
-    """Read a schema whose fields are all plain; None of any other.
+    """Return the fields of a schema that is plain; None for any other.
 
     Args:
-        schema: The model.
+        schema: The pydantic model.
         alias: What pydantic calls the keys in JSON: `validation_alias` or `serialization_alias`.
     """
     try:
@@ -99,15 +101,15 @@ class _NotPlainError(Exception):
 class _Reader:
     """Reads pydantic's core schema of a model."""
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: object) -> None:
         # While a class waits for names that are defined later, it has something else there.
         if not isinstance(schema, dict):
             raise _NotPlainError
-        self._definitions = {}
+        self._schema: CoreNode = schema
+        self._definitions: dict[str, CoreNode] = {}
         if schema["type"] == "definitions":
             self._definitions = {each["ref"]: each for each in schema["definitions"]}
-            schema = schema["schema"]
-        self._schema = schema
+            self._schema = schema["schema"]
 
     def read(self, alias: str) -> PlainSchema:
         model = self._resolved(self._schema)
@@ -129,7 +131,7 @@ class _Reader:
         ]
         return PlainSchema(found, bool(configuration.get("strict")), "post_init" in model)
 
-    def _field(self, name: str, field: dict[str, Any], alias: str) -> Field:
+    def _field(self, name: str, field: CoreNode, alias: str) -> Field:
         key = field.get(alias, name)
         node, is_wrapped = self._resolved(field["schema"]), False
         while node["type"] in ("default", "nullable", "list"):
@@ -139,11 +141,11 @@ class _Reader:
         holds = _held(node)
         if holds is None or not isinstance(key, str):
             raise _NotPlainError
-        # To ask each member anew would take longer than all else.
+        # Reading `value` of a member costs more than all else that is done with it.
         members = {id(member): member.value for member in node.get("members", ())}
         return Field(name, key, holds, enum, is_wrapped, node, members)
 
-    def _resolved(self, node: dict[str, Any]) -> dict[str, Any]:
+    def _resolved(self, node: CoreNode) -> CoreNode:
         """Return the node, or what it refers to, if all of its keys are known.
 
         Raises:
@@ -157,8 +159,8 @@ class _Reader:
         return node
 
 
-def _held(node: dict[str, Any]) -> type | None:
-    """Find the type of a scalar's values, or of an enum's if all of them have the same."""
+def _held(node: CoreNode) -> type | None:
+    """Return the type of a scalar's values, or of an enum's if all of them have the same."""
     if node["type"] != "enum":
         return _SCALARS.get(node["type"])
     kinds = {type(member.value) for member in node["members"]}

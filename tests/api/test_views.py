@@ -28,7 +28,7 @@ from models_api.api.views import (
     ReadinessView,
     StartupView,
 )
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 from models_api.hosting.assembly import build_registry
 from models_api.prediction.predictor import Predictor
 from models_api.urls import api_patterns

@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from models_api.apps import ModelsAPIConfig
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 from models_api.exceptions import ConfigurationError
 from tests.broken_configurations import FILES, expected
 

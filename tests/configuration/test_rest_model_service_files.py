@@ -19,7 +19,7 @@ from rest_model_service.configuration import (  # type: ignore[import-untyped]
     ServiceConfiguration,
 )
 
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.assembly import build_registry
 from tests.end_to_end.rest_model_service.matching import Matching

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.assembly import build_registry
 from models_api.hosting.hosted_model import LoadState

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from ml_base.utilities import ModelManager
 
 from models_api.apps import ModelsAPIConfig
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 from models_api.management.commands import load_models
 
 ROOT = Path(__file__).parents[2]
