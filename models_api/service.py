@@ -29,30 +29,27 @@ class ModelService:
 
     def __init__(
         self,
-        configuration: ServiceConfiguration,
-        registry: ModelRegistry,
-        *,
-        limiter: WorkerLimiter,
-        shared: SharedMemoryMetrics,
-        metrics: Metrics | None,
+        file: ConfigurationFile,
         settings: ServiceSettings,
-        error: ConfigurationError | None = None,
+        shared: SharedMemoryMetrics,
+        limiter: WorkerLimiter,
     ) -> None:
-        self.configuration = configuration
-        """That of the file, or the default where the file cannot be used."""
-        self.registry = registry
+        self.settings = settings
         self.limiter = limiter
         self.shared = shared
         """What this process counts, and all others of the same server."""
-        self.metrics = metrics
+        self.metrics = _metrics(wanted_metrics(file), shared, limiter)
         """None unless the configuration asks for them."""
-        self.settings = settings
-        self.error = error
+        self.error: ConfigurationError | None = None
         """What keeps the models from being served; None if nothing does."""
-        observers: list[RequestObserver] = [log_access] if settings.writes_access_log else []
-        if metrics is not None:
-            observers.append(metrics.http.observe)
-        self.recorder = RequestRecorder(observers)
+        try:
+            self.registry = build_registry(file, self._resources())
+        except ConfigurationError as error:
+            self.registry, self.error = ModelRegistry([], limiter, error), error
+        known = None if self.error is not None else file.configuration
+        self.configuration = known or ServiceConfiguration()
+        """That of the file, or the default where the file cannot be used."""
+        self.recorder = RequestRecorder(self._observers())
 
     @classmethod
     def build(cls, file: ConfigurationFile, settings: ServiceSettings) -> ModelService:
@@ -60,38 +57,28 @@ class ModelService:
 
         A file with problems makes a service without models, which can say so: see `error`.
         """
-        limiter = WorkerLimiter(settings.maximum_concurrent_predictions)
-        patience = settings.hung_prediction_seconds
         directory = server_directory()
         atexit.register(directory.remove)
-        shared = SharedMemoryMetrics(directory.join)
-        metrics = _metrics(wanted_metrics(file), shared, limiter)
-        resources = Resources(
-            limiter,
-            None if patience is None else Watchdog(limiter, patience),
-            _InstrumentsFactory(metrics, makes_traces=settings.makes_traces),
-            settings.maximum_batch_rows,
-        )
-        error = None
-        try:
-            registry = build_registry(file, resources)
-        except ConfigurationError as found:
-            registry, error = ModelRegistry([], limiter, found), found
-        configuration = ServiceConfiguration() if error else file.configuration
-        return cls(
-            configuration or ServiceConfiguration(),
-            registry,
-            limiter=limiter,
-            shared=shared,
-            metrics=metrics,
-            settings=settings,
-            error=error,
-        )
+        limiter = WorkerLimiter(settings.maximum_concurrent_predictions)
+        return cls(file, settings, SharedMemoryMetrics(directory.join), limiter)
 
     def use_threads(self, threads: int) -> None:
         """Bound the predictions in hand by the threads of this worker, unless the settings do."""
         if self.settings.maximum_concurrent_predictions is None:
             self.limiter.use_threads(threads)
+
+    def _resources(self) -> Resources:
+        patience = self.settings.hung_prediction_seconds
+        return Resources(
+            self.limiter,
+            None if patience is None else Watchdog(self.limiter, patience),
+            _InstrumentsFactory(self.metrics, makes_traces=self.settings.makes_traces),
+            self.settings.maximum_batch_rows,
+        )
+
+    def _observers(self) -> list[RequestObserver]:
+        observers: list[RequestObserver] = [log_access] if self.settings.writes_access_log else []
+        return observers if self.metrics is None else [*observers, self.metrics.http.observe]
 
 
 def wanted_metrics(file: ConfigurationFile) -> MetricsConfiguration | None:

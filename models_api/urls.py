@@ -58,7 +58,7 @@ def api_patterns(registry: ModelRegistry) -> list[Route]:
             ]
         ),
         *(
-            # Not in the document: for models that have yet to tell their names, and for unknown ones.
+            # Not in the document: for models that have yet to tell their names, and unknown ones.
             path(f"{_MODEL}/{end}", view.as_view(registry=registry, schema=None))
             for end, view, _ in _PREDICTIONS
         ),
@@ -120,7 +120,9 @@ def metrics_patterns(metrics: Metrics | None, registry: ModelRegistry) -> list[R
     """Return the route of the metrics, if there are any."""
     if metrics is None:
         return []
-    return [path("metrics", MetricsView.as_view(registry=registry, metrics=metrics), name="metrics")]
+    return [
+        path("metrics", MetricsView.as_view(registry=registry, metrics=metrics), name="metrics")
+    ]
 
 
 def all_api_patterns(registry: ModelRegistry) -> list[Route]:

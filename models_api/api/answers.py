@@ -44,7 +44,7 @@ class ErrorBody(NamedTuple):
         body: dict[str, object] = {"type": self.type, "messages": self.messages}
         if self.details is not None:
             body["details"] = self.details
-        # Text from a model can hold lone surrogates; replaced by backslashes, they are JSON's escapes.
+        # Text from a model can hold lone surrogates, which become JSON's escapes.
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
         return content.encode("utf-8", "backslashreplace")
 
@@ -106,7 +106,7 @@ def _request_id(environ: Environ) -> str:
 
 
 def request_path(environ: Environ) -> str:
-    """Return the path of a request, escaped: a line break would begin a line of its own in a log."""
+    """Return the path of a request, escaped as lines of a log need it."""
     path = f"{str(environ.get('SCRIPT_NAME', '')).rstrip('/')}{environ.get('PATH_INFO', '')}"
     # WSGI has the bytes as Latin-1; a server for ASGI has decoded them.
     encoding = "latin-1" if "wsgi.input" in environ else "utf-8"

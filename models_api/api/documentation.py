@@ -23,7 +23,8 @@ from rest_framework.request import Request
 from models_api.api.openapi import ModelsAPISchemaGenerator
 from models_api.api.views import ModelsAPIView
 from models_api.exceptions import ModelNotReady
-from models_api.hosting.registry import HostedModel, ModelRegistry
+from models_api.hosting.hosted_model import HostedModel
+from models_api.hosting.registry import ModelRegistry
 
 
 def _content_security_policy(**sources: str) -> str:

@@ -27,8 +27,9 @@ from models_api.api.bodies import RESPONSES, Error, OpenInferenceError, OpenInfe
 from models_api.conf import maximum_batch_rows
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ModelNotReady
-from models_api.hosting.registry import HostedModel, ModelRegistry
-from models_api.prediction.predictor import batch_schemas
+from models_api.hosting.hosted_model import HostedModel
+from models_api.hosting.registry import ModelRegistry
+from models_api.prediction.rows import batch_schemas
 from models_api.schemas.json_schema import SERVICE, JSONSchema, SchemaUse, components, referenced
 
 if TYPE_CHECKING:

@@ -90,9 +90,7 @@ def discard_body(environ: Environ, stream: Stream) -> None:
 def _require_json(environ: Environ) -> None:
     media_type = str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip()
     if media_type and not _JSON_MEDIA_TYPE.fullmatch(media_type):
-        raise UnsupportedMediaType(
-            f'Unsupported media type "{media_type}"; send application/json.'
-        )
+        raise UnsupportedMediaType(f'Unsupported media type "{media_type}"; send application/json.')
 
 
 def _require_uncompressed(environ: Environ) -> None:

@@ -153,7 +153,6 @@ class PredictionView(ModelsAPIView):
     """
 
     qualified_name: str | None = None
-    endpoint_class: type[PredictionEndpoint] = PredictionEndpoint
 
     @classmethod
     def has_policies(cls) -> bool:
@@ -191,10 +190,13 @@ class PredictionView(ModelsAPIView):
             set_rollback()
         return to_response(answer)
 
+    def endpoint(self, qualified_name: str, version: str | None) -> PredictionEndpoint:
+        """Return what answers the requests for a model."""
+        return PredictionEndpoint(self.registry, qualified_name, version)
+
     def _endpoint(self, arguments: Mapping[str, object]) -> PredictionEndpoint:
         version = arguments.get("version")
-        return self.endpoint_class(
-            self.registry,
+        return self.endpoint(
             self.qualified_name or str(arguments["qualified_name"]),
             None if version is None else str(version),
         )
@@ -203,7 +205,9 @@ class PredictionView(ModelsAPIView):
 class BatchPredictionView(PredictionView):
     """Predicts with one model for many rows."""
 
-    endpoint_class = BatchEndpoint
+    def endpoint(self, qualified_name: str, version: str | None) -> BatchEndpoint:
+        """Return what answers the requests for a model."""
+        return BatchEndpoint(self.registry, qualified_name, version)
 
     def operation(self) -> Operation:
         """Describe the predictions in the model's own words."""

@@ -71,15 +71,6 @@ class ConcurrencyConfiguration(_Section):
     )
 
 
-class ConcurrencyConfiguration(_Section):
-    """How many predictions of a model are in hand."""
-
-    max_concurrency: int | None = Field(default=None, ge=1)
-    """Predictions of the model that run at a time."""
-    max_queue_size: int | None = Field(default=None, ge=0)
-    """Predictions that may wait for one of those."""
-
-
 class ModelConfiguration(_Section):
     """One model of the service."""
 
@@ -95,8 +86,6 @@ class ModelConfiguration(_Section):
     """Decorators around the model, applied in this order: the last one is outermost."""
     timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds that a request waits for its prediction at most; without it, as long as it takes."""
-    concurrency: ConcurrencyConfiguration | None = None
-    """How many predictions run at a time, and how many wait."""
     batching: BatchingConfiguration | None = None
     """Predict concurrent requests together; leave it out to predict each on its own."""
     concurrency: ConcurrencyConfiguration | None = None

@@ -98,7 +98,9 @@ class ModelRegistry:
         """
         actual = model.details.version
         if version not in (None, actual):
-            message = f'The model "{model.qualified_name}" has no version "{version}", but "{actual}".'
+            message = (
+                f'The model "{model.qualified_name}" has no version "{version}", but "{actual}".'
+            )
             raise ModelNotFound(model.qualified_name, message)
         return model
 

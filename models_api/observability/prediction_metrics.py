@@ -23,7 +23,7 @@ from models_api.exceptions import (
     SchemaRejected,
     TensorError,
 )
-from models_api.hosting.registry import HostedModel, LoadState, ModelRegistry
+from models_api.hosting.hosted_model import HostedModel, LoadState, ModelRegistry
 from models_api.observability.histogram import cumulative
 from models_api.observability.shared_memory import Places, Records, SharedValues, Totals
 

@@ -10,7 +10,7 @@ from models_api.api.bodies import (
     OpenInferenceModel,
     OpenInferenceTensor,
 )
-from models_api.hosting.registry import HostedModel
+from models_api.hosting.hosted_model import HostedModel
 from models_api.open_inference.columns import ANY_LENGTH, Column, Columns, columns
 
 PLATFORM = "ml_base"

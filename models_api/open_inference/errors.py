@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from django.http import HttpResponse
 
-from models_api.api.errors import exception_handler
+from models_api.api.answers import Answer, Error
+from models_api.api.errors import describe_exception, to_response
 
 
-def respond_to_error(exception: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """Answer as the other routes do, status and headers alike, but with the protocol's body."""
-    response = exception_handler(exception, context)
-    text = "; ".join(json.loads(response.content)["messages"])
+def to_answer(error: Error) -> Answer:
+    """Return an error as the other routes do, but with the protocol's body."""
+    text = "; ".join(error.body.messages)
     content = json.dumps({"error": text}, ensure_ascii=False, separators=(",", ":"))
-    # As in the original, text can hold lone surrogates.
-    response.content = content.encode("utf-8", "backslashreplace")
-    return response
+    # Text can hold lone surrogates; replaced by backslashes, they are JSON's escapes.
+    body = content.encode("utf-8", "backslashreplace")
+    return Answer(error.status, {"Content-Type": "application/json", **error.headers}, body)
+
+
+def respond_to_error(exception: Exception, context: Mapping[str, object]) -> HttpResponse:
+    """Answer an exception of one of the protocol's views, in the way of DRF's EXCEPTION_HANDLER."""
+    return to_response(to_answer(describe_exception(exception, context)))

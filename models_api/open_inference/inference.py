@@ -1,34 +1,31 @@
 """What one inference request goes through: read tensors, predict for their rows, write tensors.
 
-Nothing here knows HTTP, as in `serving`, which does the predicting.
+Nothing here knows HTTP, as in `prediction`, which does the predicting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from models_api.exceptions import InvalidInput, TensorError
-from models_api.hosting.registry import HostedModel
+from models_api.hosting.hosted_model import HostedModel
 from models_api.open_inference.columns import Column, Columns, columns
 from models_api.open_inference.datatypes import Array
 from models_api.open_inference.mapping import (
+    checked_fields,
     columns_from_predictions,
     model_arrays,
-    rows_from_tensors,
+    rows_from_fields,
     tensor_error,
     tensor_from_values,
-    values_from_tensors,
+    values_of_fields,
 )
-from models_api.open_inference.statistics import Inference, Statistics
 from models_api.open_inference.tensors import InferRequest, read_infer_request, write_infer_response
-from models_api.prediction.predictor import batch_schemas, predict_chunks, predict_columns
-from models_api.prediction.stages import takes_columns
-
-_PLACE = "Row {}: "
+from models_api.prediction import codec, plain_columns, plain_rows
+from models_api.prediction.predictor import Predictor
+from models_api.prediction.rows import Predictions, Rows, batch_schemas
 
 
 class Payload(NamedTuple):
@@ -39,120 +36,89 @@ class Payload(NamedTuple):
     """Bytes of the JSON; None if there is nothing behind it."""
 
 
-class InferencePredictor:
-    """Predicts with one hosted model, tensors in and tensors out. Safe to call from many threads.
+def infer(model: HostedModel, payload: Payload) -> tuple[Payload, int]:
+    """Return tensors for all rows of tensors, or nothing if one of them is wrong, and their number.
 
-    The same model, schemas and batching as a Predictor has.
+    Raises:
+        TensorError: the request is malformed, or has no place in the model's schemas.
+        ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as for any
+            prediction.
     """
+    predictor = model.predictor
+    return predictor.admit(_infer, model, predictor, payload)
 
-    def __init__(
-        self, hosted_model: HostedModel, maximum_rows: int, statistics: Statistics
-    ) -> None:
-        self._hosted_model = hosted_model
-        self._maximum_rows = maximum_rows
-        self._statistics = statistics
 
-    def __call__(self, payload: Payload) -> Payload:
-        """Predict for all rows of the tensors, or for none if one of them is wrong.
+def _infer(model: HostedModel, predictor: Predictor, payload: Payload) -> tuple[Payload, int]:
+    given = columns(predictor.schemas.output, "serialization")
+    with predictor.instruments.stage("parse"):
+        request = read_infer_request(*payload)
+        wanted = _wanted(request, given)
+        rows = TensorRows(request, predictor)
+    found: dict[str, list[object]] = {name: [] for name in given.by_name}
+    for predictions in predictor.predict_rows(rows):
+        for name, values in _columns_of(predictions, given).items():
+            found[name].extend(values)
+    outputs = [tensor_from_values(found[column.name], column) for column in wanted]
+    details = model.details
+    name, version = details.qualified_name, details.version
+    return Payload(*write_infer_response(name, version, request.id, outputs, request)), len(rows)
+
+
+def _columns_of(predictions: Predictions, given: Columns) -> dict[str, list[object]]:
+    found = predictions.to_columns()
+    if found is None:
+        return columns_from_predictions(from_json(predictions.to_json()), given)
+    return found
+
+
+class TensorRows(Rows):
+    """The rows of a request's tensors."""
+
+    where = "Row {}: "
+
+    def __init__(self, request: InferRequest, predictor: Predictor) -> None:
+        """Find the rows, or the columns if the model takes those.
 
         Raises:
-            TensorError: the request is malformed, or has no place in the model's schemas.
-            ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as for a
-                Predictor.
+            TensorError: a tensor is none of the model's, or its values have no place in the field.
         """
-        with self._statistics.inference() as inference:
-            hosted_model = self._hosted_model
-            hosted_model.ready_model()
-            input_schema, output_schema = hosted_model.schemas
-            taken, given = (
-                columns(input_schema, "validation"),
-                columns(output_schema, "serialization"),
-            )
-            request = read_infer_request(*payload)
-            wanted = _wanted(request, given)
-            predictions = self._predictions(request, taken, given, inference)
-            outputs = [tensor_from_values(predictions[column.name], column) for column in wanted]
-            details = hosted_model.details
-            return Payload(
-                *write_infer_response(
-                    details.qualified_name, details.version, request.id, outputs, request
-                )
-            )
-
-    def _predictions(
-        self, request: InferRequest, taken: Columns, given: Columns, inference: Inference
-    ) -> dict[str, list[Any]]:
-        """List what the model gives, by column, as values that JSON has."""
-        hosted_model = self._hosted_model
-        gather = hosted_model.stages.gather_columns
-        found: dict[str, list[Any]] = {name: [] for name in given.by_name}
-        columns = self._columns(request, taken)
-        if columns is None:
-            rows: Sequence[Any] = self._rows(request, taken)
-            chunks = predict_chunks(hosted_model, rows, _PLACE, gather)
-        else:
-            rows = _LaterRows(request.inputs[0].shape[0], partial(self._rows, request, taken))
-            chunks = predict_columns(hosted_model, columns, rows, _PLACE, gather)
-        inference.rows = len(rows)
-        for chunk in chunks:
-            gathered = (
-                columns_from_predictions(from_json(chunk), given)
-                if isinstance(chunk, bytes)
-                else chunk
-            )
-            for name, values in gathered.items():
-                found[name].extend(values)
-        return found
-
-    def _columns(self, request: InferRequest, taken: Columns) -> dict[str, Array] | None:
-        """Make the arrays that the model takes; None if it takes none, or rows must tell more."""
-        hosted_model = self._hosted_model
-        if request.inputs[0].shape[:1] < (2,) or not takes_columns(hosted_model.ready_model()):
-            return None
-        input_schema, _ = hosted_model.schemas
-        found = values_from_tensors(request.inputs, taken, *self._reading(request))
-        stages = hosted_model.stages
-        validated = stages.validate_columns(found.values, found.kinds, input_schema)
-        return None if validated is None else model_arrays(validated)
-
-    def _rows(self, request: InferRequest, taken: Columns) -> list[Any]:
-        """Make what the model takes, in the fast way if that says the same as the rows' JSON."""
-        stages, (input_schema, output_schema) = (
-            self._hosted_model.stages,
-            self._hosted_model.schemas,
-        )
-        rows = rows_from_tensors(request.inputs, taken, *self._reading(request))
-        parsed = stages.validate_rows(rows.values, rows.kinds, input_schema)
-        if parsed is not None:
-            return parsed
-        batch_schema, _ = batch_schemas(input_schema, output_schema, self._maximum_rows)
-        written = to_json(rows.values)
-        # Both at once would take twice the memory.
-        rows.values.clear()
-        try:
-            data = stages.parse(b'{"inputs":' + written + b"}", batch_schema)
-        except InvalidInput as error:
-            raise tensor_error(error, taken) from None
-        inputs: list[Any] = data.inputs  # type: ignore[attr-defined]
-        return inputs
-
-    def _reading(self, request: InferRequest) -> tuple[Any, int]:
-        """What there is to know for reading the request's tensors."""
-        return request.parameters.get("content_type"), self._maximum_rows
-
-
-class _LaterRows(Sequence[Any]):
-    """Rows that are made once somebody looks at them."""
-
-    def __init__(self, count: int, make: Callable[[], list[Any]]) -> None:
-        self._count = count
-        self._make = cache(make)
+        self._schemas = predictor.schemas
+        self._maximum_rows = predictor.maximum_rows
+        self._taken = columns(self._schemas.input, "validation")
+        self._content_type = request.parameters.get("content_type")
+        self._tensors = request.inputs
+        self._fields = checked_fields(request.inputs, self._taken, self._maximum_rows)
+        self._columns = self._make_columns() if predictor.takes_columns and len(self) > 1 else None
+        super().__init__([] if self._columns is not None else self.make())
 
     def __len__(self) -> int:
-        return self._count
+        return self._tensors[0].shape[0]
 
-    def __getitem__(self, index: Any) -> Any:
-        return self._make()[index]
+    def columns(self) -> dict[str, Array] | None:
+        """Return the arrays that the model takes; None if rows must tell more."""
+        return self._columns
+
+    def make(self) -> list[object | None]:
+        """Make the rows, in the fast way if that says the same as their JSON."""
+        found = rows_from_fields(self._fields, self._tensors, self._taken, self._content_type)
+        parsed = plain_rows.validate_rows(found.values, found.kinds, self._schemas.input)
+        if parsed is not None:
+            return parsed
+        written = to_json(found.values)
+        # Both at once would take twice the memory.
+        found.values.clear()
+        try:
+            schema = batch_schemas(*self._schemas, self._maximum_rows).input
+            data = codec.parse(b'{"inputs":' + written + b"}", schema)
+        except InvalidInput as error:
+            raise tensor_error(error, self._taken) from None
+        inputs: list[object | None] = data.inputs  # type: ignore[attr-defined]
+        return inputs
+
+    def _make_columns(self) -> dict[str, Array] | None:
+        found = values_of_fields(self._fields, self._content_type)
+        validated = plain_columns.validate_columns(found.values, found.kinds, self._schemas.input)
+        return None if validated is None else model_arrays(validated)
 
 
 def _wanted(request: InferRequest, given: Columns) -> list[Column]:

@@ -49,36 +49,58 @@ class Rows(NamedTuple):
     """As of Values."""
 
 
-def rows_from_tensors(
-    tensors: Sequence[Tensor], columns: Columns, content_type: Any, maximum_rows: int
-) -> Rows:
-    """List the rows that the tensors hold.
+Field = tuple[Column, Tensor]
+"""A field of the model's, and the tensor that holds its values."""
+
+
+def checked_fields(
+    tensors: Sequence[Tensor], columns: Columns, maximum_rows: int
+) -> Sequence[Field]:
+    """Find which field each tensor holds, and see to it that all have as many rows.
 
     Args:
         tensors: At least one.
         columns: What the model takes.
-        content_type: What the request says of all tensors; one of MLServer's names, or None.
         maximum_rows: More are refused.
 
     Raises:
-        TensorError: a tensor is none of the model's, or its values have no place in the field.
+        TensorError: a tensor is none of the model's, or has other rows than it should.
     """
-    fields = _checked_fields(tensors, columns, maximum_rows)
+    fields = _fields(tensors, columns)
+    _check_rows(tensors, maximum_rows)
+    return fields
+
+
+def rows_from_fields(
+    fields: Sequence[Field], tensors: Sequence[Tensor], columns: Columns, content_type: object
+) -> Rows:
+    """List the rows that the tensors hold.
+
+    Args:
+        fields: Those of the tensors.
+        tensors: As they were sent.
+        columns: What the model takes.
+        content_type: What the request says of all tensors; one of MLServer's names, or None.
+
+    Raises:
+        TensorError: values have no place in their field.
+    """
     if len(fields) > len(tensors) and tensors[0].datatype != "BYTES":
         # The columns of one tensor: its rows are there already.
         names, kind = [column.name for column, _ in fields], _kind(tensors[0].data)
         return Rows(_objects_of(names, tensors[0].data.tolist()), dict.fromkeys(names, kind))
-    values, kinds = _values_of(fields, content_type)
+    values, kinds = values_of_fields(fields, content_type)
     listed = [data.tolist() for data in values.values()]
     rows = listed[0] if columns.is_whole else _objects_of(list(values), zip(*listed, strict=True))
     return Rows(rows, kinds)
 
 
-def values_from_tensors(
-    tensors: Sequence[Tensor], columns: Columns, content_type: Any, maximum_rows: int
-) -> Values:
-    """Find the values that the tensors hold; arguments and errors as for `rows_from_tensors`."""
-    return _values_of(_checked_fields(tensors, columns, maximum_rows), content_type)
+def values_of_fields(fields: Sequence[Field], content_type: object) -> Values:
+    """Find the values that the tensors hold; arguments and errors as for `rows_from_fields`."""
+    found = [(column.name, *_values(tensor, column, content_type)) for column, tensor in fields]
+    return Values(
+        {name: values for name, values, _ in found}, {name: kind for name, _, kind in found}
+    )
 
 
 def model_arrays(columns: Mapping[str, Array | list[Any]]) -> dict[str, Array]:
@@ -152,15 +174,7 @@ def _message(problem: InputProblem, whole: str | None) -> str:
     return f'Input "{name}", row {row}: {where}{problem.message}'
 
 
-def _checked_fields(
-    tensors: Sequence[Tensor], columns: Columns, maximum_rows: int
-) -> list[tuple[Column, Tensor]]:
-    fields = _fields(tensors, columns)
-    _check_rows(tensors, maximum_rows)
-    return fields
-
-
-def _fields(tensors: Sequence[Tensor], columns: Columns) -> list[tuple[Column, Tensor]]:
+def _fields(tensors: Sequence[Tensor], columns: Columns) -> list[Field]:
     unknown = [tensor for tensor in tensors if tensor.name not in columns.by_name]
     if not unknown or (columns.takes_others and len(tensors) > 1):
         return [(_column(tensor, columns), tensor) for tensor in tensors]
@@ -191,13 +205,6 @@ def _slice(tensor: Tensor, index: int) -> Tensor:
     return Tensor(tensor.name, tensor.datatype, data.shape, data, tensor.parameters)
 
 
-def _values_of(fields: Sequence[tuple[Column, Tensor]], content_type: Any) -> Values:
-    found = [(column.name, *_values(tensor, column, content_type)) for column, tensor in fields]
-    return Values(
-        {name: values for name, values, _ in found}, {name: kind for name, _, kind in found}
-    )
-
-
 def _check_rows(tensors: Sequence[Tensor], maximum: int) -> None:
     first, *others = tensors
     for tensor in tensors:
@@ -219,7 +226,7 @@ def _kind(data: Array) -> type | None:
     return None if data.dtype == "<u8" else _KINDS.get(data.dtype.kind)
 
 
-def _values(tensor: Tensor, column: Column, content_type: Any) -> tuple[Array, type | None]:
+def _values(tensor: Tensor, column: Column, content_type: object) -> tuple[Array, type | None]:
     """Find the value of each row, and say of which type their elements are."""
     decode = None
     if tensor.datatype == "BYTES":
@@ -250,7 +257,7 @@ def _require_shape(tensor: Tensor, shape: tuple[int, ...], column: Column) -> No
         )
 
 
-def _decoder(tensor: Tensor, column: Column, content_type: Any) -> Callable[[bytes], Any]:
+def _decoder(tensor: Tensor, column: Column, content_type: object) -> Callable[[bytes], Any]:
     if content_type is not None and content_type not in _CONTENT_TYPES:
         known = ", ".join(_CONTENT_TYPES)
         raise TensorError(f'Input "{tensor.name}": content_type should be one of {known}.')

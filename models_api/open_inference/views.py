@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from pydantic_core import from_json
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from models_api.api.bodies import (
     OpenInferenceConfig,
@@ -30,29 +27,27 @@ from models_api.api.bodies import (
 from models_api.api.openapi import (
     OPEN_INFERENCE_REQUEST,
     OPEN_INFERENCE_TAG,
-    ModelsAPISchema,
     Operation,
     own_body,
 )
-from models_api.api.request_body import read_json_body, read_tensor_body
+from models_api.api.request_body import read_json_body
 from models_api.api.views import (
     ModelsAPIView,
     PredictionView,
+    RequestStream,
     StatusView,
-    UnknownModelView,
     json_response,
 )
+from models_api.conf import maximum_batch_rows
 from models_api.exceptions import ModelNotFound, TensorError
-from models_api.hosting.registry import HostedModel, LoadState
-from models_api.observability.shared_memory import SharedValues, Totals
+from models_api.hosting.hosted_model import HostedModel, LoadState
+from models_api.observability.shared_memory import Totals
 from models_api.open_inference.columns import columns
 from models_api.open_inference.descriptions import describe_config, describe_model, list_tensors
+from models_api.open_inference.endpoint import InferEndpoint
 from models_api.open_inference.errors import respond_to_error
-from models_api.open_inference.inference import Payload
-from models_api.open_inference.statistics import Statistics
+from models_api.open_inference.statistics import InferenceStatistics
 
-_HEADER_LENGTH = "Inference-Header-Content-Length"
-_DIGITS = re.compile(r"[0-9]{1,18}")
 _NAME = {"qualified_name": "Qualified name of the model."}
 _VERSION = {"version": "Version of the model."}
 
@@ -78,18 +73,13 @@ class OpenInferenceView(ModelsAPIView):
         )
 
     def hosted(self, qualified_name: str, version: str | None) -> HostedModel:
-        """Look a model up, in the version that the client wants if it wants one.
+        """Return a model, in the version that the client wants if it wants one.
 
         Raises:
             ModelNotFound: there is none.
             ModelNotReady: nobody knows yet.
         """
-        model = self.registry[qualified_name]
-        actual = model.details.version
-        if version not in (None, actual):
-            message = f'The model "{qualified_name}" has no version "{version}", but "{actual}".'
-            raise ModelNotFound(qualified_name, message)
-        return model
+        return self.registry.require_version(self.registry[qualified_name], version)
 
 
 class ServerView(OpenInferenceView):
@@ -110,7 +100,7 @@ class ServerView(OpenInferenceView):
             error=OpenInferenceError,
         )
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Say what the server is."""
         extensions = [
             "binary_tensor_data",
@@ -137,9 +127,9 @@ class LiveView(OpenInferenceView, StatusView):
             error=OpenInferenceError,
         )
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Say that the server answers, whatever its models do, unless one of them hangs."""
-        is_live = not self.registry.admission.is_hung
+        is_live = not self.registry.is_hung
         return json_response(OpenInferenceLive(live=is_live), 200 if is_live else 503)
 
 
@@ -160,11 +150,11 @@ class ReadyView(OpenInferenceView, StatusView):
             error=OpenInferenceError,
         )
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Say whether every model is loaded."""
         is_ready = self.registry.is_ready
         return json_response(
-            OpenInferenceReady(live=not self.registry.admission.is_hung, ready=is_ready),
+            OpenInferenceReady(live=not self.registry.is_hung, ready=is_ready),
             200 if is_ready else 503,
         )
 
@@ -184,7 +174,7 @@ class ModelReadyView(OpenInferenceView, StatusView):
         )
 
     def get(
-        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: Any
+        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: object
     ) -> HttpResponse:
         """Say whether the model is loaded."""
         model = self.hosted(qualified_name, version)
@@ -195,8 +185,6 @@ class ModelReadyView(OpenInferenceView, StatusView):
 
 class ModelView(OpenInferenceView):
     """Says which tensors a model takes and gives."""
-
-    maximum_rows = 0
 
     def operation(self) -> Operation:
         """Describe a model's metadata."""
@@ -209,17 +197,15 @@ class ModelView(OpenInferenceView):
         )
 
     def get(
-        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: Any
+        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: object
     ) -> HttpResponse:
         """Describe the model's tensors."""
         model = self.hosted(qualified_name, version)
-        return json_response(describe_model(model, self.maximum_rows))
+        return json_response(describe_model(model, maximum_batch_rows()))
 
 
 class ConfigView(OpenInferenceView):
     """Describes a model as Triton's configurations do."""
-
-    maximum_rows = 0
 
     def operation(self) -> Operation:
         """Describe a model's configuration."""
@@ -233,18 +219,17 @@ class ConfigView(OpenInferenceView):
         )
 
     def get(
-        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: Any
+        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: object
     ) -> HttpResponse:
         """Describe the model's tensors."""
         model = self.hosted(qualified_name, version)
-        return json_response(describe_config(model, self.maximum_rows))
+        return json_response(describe_config(model, maximum_batch_rows()))
 
 
 class StatisticsView(OpenInferenceView):
     """Says what has become of inference requests."""
 
-    statistics_of: Callable[[HostedModel], Statistics] = None  # type: ignore[assignment] # given
-    shared: SharedValues = None  # type: ignore[assignment] # likewise
+    statistics: InferenceStatistics = None  # type: ignore[assignment] # always given to as_view
     is_of_all = False
     """Whether the path names no model."""
 
@@ -270,7 +255,7 @@ class StatisticsView(OpenInferenceView):
         request: Request,
         qualified_name: str | None = None,
         version: str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> HttpResponse:
         """Count the requests of one model, or of all."""
         models = (
@@ -278,13 +263,13 @@ class StatisticsView(OpenInferenceView):
             if qualified_name is None
             else [self.hosted(qualified_name, version)]
         )
-        totals = self.shared.read()
+        totals = self.statistics.read()
         statistics = [self._statistics(model, totals) for model in models]
         return json_response(OpenInferenceStatistics(model_stats=statistics))
 
     def _statistics(self, model: HostedModel, totals: Totals) -> OpenInferenceModelStatistics:
         details = model.details
-        counts = self.statistics_of(model).counts(totals)
+        counts = self.statistics.counts(model, totals)
         success, failure = counts.success, counts.failure
         return OpenInferenceModelStatistics(
             name=details.qualified_name,
@@ -315,9 +300,11 @@ class RepositoryIndexView(OpenInferenceView):
             error=OpenInferenceError,
         )
 
-    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def post(self, request: Request, **kwargs: object) -> HttpResponse:
         """List the models."""
-        only_ready = _wants_only_ready(read_json_body(request._request))
+        only_ready = _wants_only_ready(
+            read_json_body(request.META, RequestStream(request._request))
+        )
         models = [
             model for model in self.registry if model.state is LoadState.READY or not only_ready
         ]
@@ -327,12 +314,20 @@ class RepositoryIndexView(OpenInferenceView):
 class InferView(OpenInferenceView, PredictionView):
     """Predicts with one model for the rows of tensors."""
 
+    statistics: InferenceStatistics = None  # type: ignore[assignment] # always given to as_view
+
+    def endpoint(self, qualified_name: str, version: str | None) -> InferEndpoint:
+        """Return what answers the requests for a model."""
+        return InferEndpoint(self.registry, qualified_name, version, statistics=self.statistics)
+
     def operation(self) -> Operation:
-        """Describe the inference in the model's own words."""
-        details = self.hosted_model.details
-        input_schema, output_schema = self.hosted_model.schemas
-        taken = list_tensors(columns(input_schema, "validation"))
-        given = list_tensors(columns(output_schema, "serialization"))
+        """Describe the inference in the model's own words, or for whichever model and version."""
+        if self.qualified_name is None:
+            return self._operation_of_any()
+        model = self.registry[self.qualified_name]
+        details, schemas = model.details, model.schemas
+        taken = list_tensors(columns(schemas.input, "validation"))
+        given = list_tensors(columns(schemas.output, "serialization"))
         return Operation(
             id=f"infer_{details.qualified_name}",
             tag=details.qualified_name,
@@ -345,50 +340,7 @@ class InferView(OpenInferenceView, PredictionView):
             is_binary=True,
         )
 
-    @staticmethod
-    def answer(predictor: Any, request: HttpRequest) -> HttpResponse:
-        """Predict for the rows in the body of a request."""
-        length = request.META.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
-        header_length = None if length is None else _header_length(length)
-        answer: Payload = predictor(
-            Payload(read_tensor_body(request, header_length), header_length)
-        )
-        if answer.header_length is None:
-            return HttpResponse(answer.body, content_type="application/json")
-        headers = {_HEADER_LENGTH: str(answer.header_length)}
-        return HttpResponse(answer.body, content_type="application/octet-stream", headers=headers)
-
-
-class UnknownInferView(OpenInferenceView, UnknownModelView):
-    """Answers for models without a route of their own, and for versions."""
-
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Leave the request to the model's own view, if there is such a model and version."""
-        self.registry.start_loading()
-        version = kwargs.get("version")
-        for model in self.registry.endpoints():
-            if model.qualified_name == kwargs["qualified_name"] and version in (
-                None,
-                _version(model),
-            ):
-                return self.view_of(model)(request)
-        return APIView.dispatch(self, request, *args, **kwargs)
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check the policies, then say what is missing, whatever the method."""
-        ModelsAPIView.initial(self, request, *args, **kwargs)
-        model = self.hosted(kwargs["qualified_name"], kwargs.get("version"))
-        UnknownModelView.initial(self, request, qualified_name=model.qualified_name)
-
-
-class VersionInferView(UnknownInferView):
-    """Predicts with the version that a model has."""
-
-    schema = ModelsAPISchema()  # type: ignore[assignment] # back in the document
-    is_versioned = True
-
-    def operation(self) -> Operation:
-        """Describe the inference for whichever model."""
+    def _operation_of_any(self) -> Operation:
         return self.model_operation(
             "infer",
             "Infer with a model",
@@ -400,30 +352,16 @@ class VersionInferView(UnknownInferView):
             is_binary=True,
         )
 
-    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
-        """Stand for the model's own view in the document; no request comes past `initial`."""
-        raise NotImplementedError
-
 
 class NothingView(OpenInferenceView):
     """Answers where the protocol has no route."""
 
     schema = None  # type: ignore[assignment] # keeps it out of the document
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+    def initial(self, request: Request, *args: Any, **kwargs: object) -> None:
         """Check the policies, then say that there is nothing, whatever the method."""
         super().initial(request, *args, **kwargs)
         raise ModelNotFound("", f"There is nothing at {request.path}.")
-
-
-def _header_length(text: str) -> int:
-    if not _DIGITS.fullmatch(text):
-        raise TensorError(f"{_HEADER_LENGTH} should be a whole number.")
-    return int(text)
-
-
-def _version(model: HostedModel) -> str | None:
-    return model.details.version if model.is_described else None
 
 
 def _wants_only_ready(body: bytes) -> bool:

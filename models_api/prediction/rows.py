@@ -42,17 +42,30 @@ class Rows(ABC):
     where = ""
     """Begins the message of an error; `{}` in it stands for the index of the row."""
 
+    def __init__(self, rows: list[object | None]) -> None:
+        """Begin with rows as `make` makes them, or with none of them."""
+        self._left = rows
+        """None in place of each that was taken."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of rows."""
 
     @abstractmethod
-    def take(self, chunk: slice) -> Sequence[object]:
-        """Return some of the rows, as instances of the input schema that nobody has seen yet.
+    def make(self) -> list[object | None]:
+        """Return all rows, as instances of the input schema that nobody has seen yet.
 
         Raises:
             InvalidInput, TensorError: some row does not fit.
         """
+
+    def take(self, chunk: slice) -> Sequence[object]:
+        """Return some of the rows; they are made anew if they were taken before."""
+        if len(self._left) != len(self) or None in self._left[chunk]:
+            self._left = self.make()
+        taken = self._left[chunk]
+        self._left[chunk] = [None] * len(taken)
+        return taken
 
     def columns(self) -> Mapping[str, Sliceable] | None:
         """Return an array for each field, rows first; None where only rows can be had."""
@@ -60,19 +73,18 @@ class Rows(ABC):
 
 
 class SingleRow(Rows):
-    """The row of a request for a single prediction."""
-
-    __slots__ = ("_body", "_schema")
+    """The row of a request for a single prediction, which has been taken already."""
 
     def __init__(self, body: bytes, schema: type[BaseModel]) -> None:
+        super().__init__([])
         self._body = body
         self._schema = schema
 
     def __len__(self) -> int:
         return 1
 
-    def take(self, chunk: slice) -> Sequence[object]:
-        """Parse the body anew."""
+    def make(self) -> list[object | None]:
+        """Parse the body."""
         return [codec.parse(self._body, self._schema)]
 
 
@@ -89,22 +101,15 @@ class JSONRows(Rows):
         """
         self._body = body
         self._schema = schema
-        self._parsed = self._parse()
-        self._length = len(self._parsed)
+        super().__init__(self.make())
+        self._length = len(self._left)
 
     def __len__(self) -> int:
         return self._length
 
-    def take(self, chunk: slice) -> Sequence[object]:
-        """Return some of the rows; they are parsed again if they were taken before."""
-        if any(row is None for row in self._parsed[chunk]):
-            self._parsed = self._parse()
-        taken = self._parsed[chunk]
-        self._parsed[chunk] = [None] * len(taken)
-        return taken
-
-    def _parse(self) -> list[object]:
-        inputs: list[object] = codec.parse(self._body, self._schema).inputs  # type: ignore[attr-defined]
+    def make(self) -> list[object | None]:
+        """Parse the body."""
+        inputs: list[object | None] = codec.parse(self._body, self._schema).inputs  # type: ignore[attr-defined]
         return inputs
 
 

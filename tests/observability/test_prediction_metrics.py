@@ -18,7 +18,7 @@ from models_api.exceptions import (
     PredictionFailed,
     SchemaRejected,
 )
-from models_api.hosting.registry import HostedModel
+from models_api.hosting.hosted_model import HostedModel
 from models_api.observability.prediction_metrics import ModelMetrics
 from models_api.observability.shared_memory import SharedValues
 from tests.in_process import InProcessService

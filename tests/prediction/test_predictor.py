@@ -16,7 +16,7 @@ from models_api.exceptions import (
     SchemaRejected,
 )
 from models_api.hosting.loading import ModelStack
-from models_api.hosting.registry import HostedModel
+from models_api.hosting.hosted_model import HostedModel
 from models_api.prediction.predictor import Predictor
 
 

@@ -10,7 +10,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
 from models_api.exceptions import ConfigurationError
-from models_api.hosting.registry import HostedModel, LoadState
+from models_api.hosting.hosted_model import HostedModel, LoadState
 
 if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig

@@ -1,0 +1,184 @@
+"""Predictions answered before Django's handler sees them, as whitenoise does with files.
+
+Django's handler takes several times as long as a small prediction. Where nothing that it would do
+makes a difference, because no policy restricts who may predict, the endpoint is asked directly;
+what clients, logs and metrics see is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from http.client import responses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
+from django.urls import get_resolver
+
+from modelhost.security import STATUSES_WITHOUT_LENGTH
+from models_api.api.answers import Answer
+from models_api.api.literal_routes import LiteralRoutes
+from models_api.api.predictions import PredictionEndpoint
+from models_api.api.views import PredictionView
+from models_api.observability.requests import FinishedRequest
+from models_api.prediction.request_context import RequestContext
+from models_api.service import ModelService
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+Environ = dict[str, Any]
+
+_NOTHING = nullcontext()
+_REMEMBERED_HOSTS = 100
+_KNOWN_MIDDLEWARE = {
+    "models_api.middleware.RequestMiddleware",
+    "models_api.middleware.RequestsInProgressMiddleware",
+    "models_api.observability.tracing.TracingMiddleware",
+    "models_api.tracing.TracingMiddleware",
+    "modelhost.middleware.HeadMiddleware",
+    "modelhost.middleware.JSONErrorMiddleware",
+    "modelhost.security.HostMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+}
+"""Whose effects on a prediction are known here."""
+
+
+class Lane(NamedTuple):
+    """A route for predictions, and what answers them."""
+
+    route: str
+    endpoint: PredictionEndpoint
+
+
+def applies() -> bool:
+    """Whether the settings are such that Django's handler would do no more than a fast lane."""
+    needs_tls = settings.SECURE_SSL_REDIRECT or settings.SECURE_HSTS_SECONDS
+    return not needs_tls and _KNOWN_MIDDLEWARE.issuperset(settings.MIDDLEWARE)
+
+
+class FastLane:
+    """A WSGI application that answers predictions, and leaves everything else to Django."""
+
+    def __init__(self, django: WSGIHandler, service: ModelService) -> None:
+        self._django = django
+        self._service = service
+        self._lanes: dict[object, Lane] = {}
+        """By path; none before the models are loaded, which may tell their names only then."""
+        self._allowed_hosts: set[object] = set()
+        self._headers = _constant_headers()
+        self._counts_in_progress = (
+            service.metrics is not None and service.metrics.http.counts_in_progress
+        )
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        lane = self._lane(environ) if environ["REQUEST_METHOD"] == "POST" else None
+        if lane is None or not self._is_allowed(environ):
+            return self._django(environ, start_response)
+        recorder = self._service.recorder
+        context = recorder.begin(environ.get("HTTP_X_REQUEST_ID"))
+        try:
+            with self._in_progress(lane):
+                answer, finished = self._answer(lane, environ, context)
+        except BaseException:
+            recorder.abandon()
+            raise
+        recorder.end(finished)
+        # As Django does after each request, for models that use its databases.
+        close_old_connections()
+        start_response(f"{answer.status} {responses[answer.status]}", list(answer.headers.items()))
+        return [answer.body]
+
+    def _answer(
+        self, lane: Lane, environ: Environ, context: RequestContext
+    ) -> tuple[Answer, FinishedRequest]:
+        if not self._service.settings.makes_traces:
+            return self._plain_answer(lane, environ, context)
+        # Late, because not every service has OpenTelemetry.
+        from models_api.observability.tracing import describe, request_span  # noqa: PLC0415
+
+        with request_span(environ) as span:
+            answer, finished = self._plain_answer(lane, environ, context)
+            describe(span, finished)
+        return answer, finished
+
+    def _plain_answer(
+        self, lane: Lane, environ: Environ, context: RequestContext
+    ) -> tuple[Answer, FinishedRequest]:
+        status, headers, body = lane.endpoint.answer(environ, environ["wsgi.input"])
+        headers = {**headers, **self._headers, "X-Request-ID": context.id}
+        if status not in STATUSES_WITHOUT_LENGTH:
+            headers["Content-Length"] = str(len(body))
+        finished = FinishedRequest(
+            method="POST",
+            route=lane.route,
+            path=environ["PATH_INFO"],
+            status=status,
+            seconds=time.monotonic() - context.arrived,
+            request_length=environ.get("CONTENT_LENGTH"),
+            response_length=headers.get("Content-Length"),
+            is_probe=False,
+            context=context,
+        )
+        return Answer(status, headers, body), finished
+
+    def _in_progress(self, lane: Lane) -> AbstractContextManager[None]:
+        metrics = self._service.metrics
+        if metrics is None or not self._counts_in_progress:
+            return _NOTHING
+        return metrics.http.in_progress("POST", lane.route, f"/{lane.route}")
+
+    def _lane(self, environ: Environ) -> Lane | None:
+        if not self._lanes and self._service.registry.has_started:
+            self._lanes = _find_lanes()
+        return self._lanes.get(environ["PATH_INFO"])
+
+    def _is_allowed(self, environ: Environ) -> bool:
+        """Whether ALLOWED_HOSTS holds the host; if it does not, Django answers."""
+        host = environ.get("HTTP_HOST")
+        if host in self._allowed_hosts:
+            return True
+        request = HttpRequest()
+        request.META = environ
+        try:
+            request.get_host()
+        except DisallowedHost:
+            return False
+        # Those without the header have the address that the server listens at.
+        if host is not None and len(self._allowed_hosts) < _REMEMBERED_HOSTS:
+            self._allowed_hosts.add(host)
+        return True
+
+
+def _find_lanes() -> dict[object, Lane]:
+    """Return the routes of the URLconf that predict, without policies and without parameters."""
+    lanes: dict[object, Lane] = {}
+    for resolver in get_resolver().url_patterns:
+        for pattern in resolver.url_patterns if isinstance(resolver, LiteralRoutes) else ():
+            view = pattern.callback.cls(**pattern.callback.initkwargs)
+            if isinstance(view, PredictionView) and not view.has_policies():
+                route = str(pattern.pattern)
+                lanes[f"/{route}"] = Lane(route, view.endpoint(view.qualified_name or "", None))
+    return lanes
+
+
+def _constant_headers() -> dict[str, str]:
+    """Return the headers for browsers that Django's middlewares add to every answer."""
+    request, response = HttpRequest(), HttpResponse()
+    del response.headers["Content-Type"]
+    for middleware in (SecurityMiddleware, XFrameOptionsMiddleware):
+        middleware(_nothing).process_response(request, response)
+    return dict(response.headers)
+
+
+def _nothing(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse()

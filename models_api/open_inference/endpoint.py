@@ -1,0 +1,60 @@
+"""Inference requests, from WSGI's environ to an answer, whether or not Django is between."""
+
+from __future__ import annotations
+
+import re
+
+from models_api.api.answers import Answer, Error, json_answer
+from models_api.api.predictions import PredictionEndpoint
+from models_api.api.request_body import Environ, Stream, read_tensor_body
+from models_api.exceptions import TensorError
+from models_api.hosting.hosted_model import HostedModel
+from models_api.hosting.registry import ModelRegistry
+from models_api.open_inference.errors import to_answer
+from models_api.open_inference.inference import Payload, infer
+from models_api.open_inference.statistics import Statistics
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+class InferEndpoint(PredictionEndpoint):
+    """Answers inference requests for one model. Safe to use from many threads."""
+
+    unknown_hint = "."
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        qualified_name: str,
+        version: str | None = None,
+        *,
+        statistics: Statistics,
+    ) -> None:
+        super().__init__(registry, qualified_name, version)
+        self._statistics = statistics
+
+    def predict(self, model: HostedModel, environ: Environ, stream: Stream) -> Answer:
+        """Return the model's predictions for the rows in the body of the request."""
+        length = environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
+        header_length = None if length is None else _header_length(str(length))
+        payload = Payload(read_tensor_body(environ, stream, header_length), header_length)
+        with self._statistics.inference(model) as inference:
+            answer, inference.rows = infer(model, payload)
+        if answer.header_length is None:
+            return json_answer(answer.body)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            _HEADER_LENGTH: str(answer.header_length),
+        }
+        return Answer(200, headers, answer.body)
+
+    def to_answer(self, error: Error) -> Answer:
+        """Return an error with the protocol's body."""
+        return to_answer(error)
+
+
+def _header_length(text: str) -> int:
+    if not _DIGITS.fullmatch(text):
+        raise TensorError(f"{_HEADER_LENGTH} should be a whole number.")
+    return int(text)
