@@ -1,11 +1,11 @@
-"""The OpenAPI document: what each view says of its operation, put into drf-spectacular's terms."""
+"""The OpenAPI document: the operation of each view, in drf-spectacular's terms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 from weakref import WeakKeyDictionary
 
 from django.apps import apps
@@ -21,7 +21,11 @@ from drf_spectacular.plumbing import (
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
 
 from models_api.api.bodies import RESPONSES, Error, OpenInferenceError, OpenInferenceRequest
 from models_api.conf import maximum_batch_rows
@@ -38,11 +42,29 @@ if TYPE_CHECKING:
 OPENAPI_VERSION = "3.1.0"
 OPEN_INFERENCE_TAG = "open_inference"
 
+_BINARY = "application/octet-stream"
+_BINARY_SCHEMA = {"type": "string", "format": "binary"}
+_HEADER_LENGTH = [
+    OpenApiParameter(
+        "Inference-Header-Content-Length",
+        {"type": "integer", "minimum": 0},
+        OpenApiParameter.HEADER,
+        description="Bytes of the JSON, where the data of tensors follows it.",
+        response=response,
+    )
+    for response in (False, [200])
+]
+
+Responses = dict[int | tuple[int, str], OpenApiResponse]
+"""By their status, or by status and media type."""
+
 Description = tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]
-"""Of the uses of schemas: a reference for each, and the components referred to."""
+"""A reference for each use of a schema, and the components referred to."""
 
 # One description for each document that is being made, whatever generator makes it.
 _described: WeakKeyDictionary[ComponentRegistry, Description] = WeakKeyDictionary()
+
+# What errors there are
 
 ERRORS = {
     400: "The body is not JSON, or does not fit the model's input schema.",
@@ -77,25 +99,13 @@ _ERROR_EXAMPLES = {
     },
     504: {"DeadlineExceeded": "The request waited for the model for too long."},
 }
-_BINARY = "application/octet-stream"
-_BINARY_SCHEMA = {"type": "string", "format": "binary"}
-_HEADER_LENGTH = [
-    OpenApiParameter(
-        "Inference-Header-Content-Length",
-        {"type": "integer", "minimum": 0},
-        OpenApiParameter.HEADER,
-        description="Bytes of the JSON, where the data of tensors follows it.",
-        response=response,
-    )
-    for response in (False, [200])
-]
 _RETRY_AFTER = "Retry-After", OpenApiTypes.INT, "Seconds to wait before the next try."
 _REQUEST_ID = "X-Request-ID", OpenApiTypes.STR, "The id under which the log has the reason."
 _ERROR_HEADERS = {429: _RETRY_AFTER, 500: _REQUEST_ID, 503: _RETRY_AFTER}
 
 
 def own_body(schema: type[BaseModel]) -> SchemaUse:
-    """Name the use of one of the service's own bodies."""
+    """Return the use of one of the service's own bodies."""
     return SchemaUse(SERVICE, schema, "serialization")
 
 
@@ -104,7 +114,7 @@ OPEN_INFERENCE_REQUEST = SchemaUse(SERVICE, OpenInferenceRequest, "validation")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a view says of its one operation."""
+    """The one operation of a view, as the document describes it."""
 
     id: str
     """operationId; depends on nothing but the operation itself."""
@@ -125,11 +135,28 @@ class Operation:
     """Whether request and response may have the data of tensors behind their JSON."""
 
 
+class DescribedView(Protocol):
+    """What the document takes from a view."""
+
+    registry: ModelRegistry
+    authentication_classes: Sequence[type[BaseAuthentication]]
+    permission_classes: Sequence[object]
+    throttle_classes: Sequence[type[BaseThrottle]]
+
+    def operation(self) -> Operation:
+        """Return the view's one operation.
+
+        Raises:
+            ModelNotReady: the schemas of its model are not known, because it failed to load.
+        """
+
+
+# drf-spectacular's annotations name serializers alone, where it takes schemas, too.
 class ModelsAPISchema(AutoSchema):
     """Describes a view by its `operation()`; every schema is made by pydantic."""
 
-    def __get__(self, instance: Any, owner: Any) -> Self:
-        """Give each view a description of its own, which DRF would share among threads."""
+    def __get__(self, instance: APIView | None, owner: type[APIView]) -> Self:
+        """Return a description for each view, where DRF would share one among threads."""
         if instance is None or instance in self.instance_schemas:
             return cast(Self, super().__get__(instance, owner))
         schema = type(self)()
@@ -138,11 +165,11 @@ class ModelsAPISchema(AutoSchema):
 
     @property
     def _operation(self) -> Operation:
-        return cast(Operation, self._described_view.operation())
+        return self._described_view.operation()
 
     @property
-    def _described_view(self) -> Any:
-        return self.view
+    def _described_view(self) -> DescribedView:
+        return cast(DescribedView, self.view)
 
     def is_excluded(self) -> bool:
         """Leave out a model whose schemas nobody can know, because it failed to load."""
@@ -153,33 +180,33 @@ class ModelsAPISchema(AutoSchema):
             return True
         return False
 
-    def _is_list_view(self, serializer: Any = None) -> bool:
+    def _is_list_view(self, serializer: object = None) -> bool:
         # None is paginated or filtered; drf-spectacular would describe all responses to know.
         return False
 
     def get_operation_id(self) -> str:
-        """Take the operation's own, where drf-spectacular's depends on the neighbours."""
+        """Return the operation's own, where drf-spectacular's depends on other operations."""
         return self._operation.id
 
     def get_tags(self) -> list[str]:
-        """Group operations as the view says."""
+        """Return the operation's group."""
         return [self._operation.tag]
 
     def get_summary(self) -> str:
-        """Title the operation as the view says."""
+        """Return the operation's title."""
         return self._operation.summary
 
     def get_description(self) -> str:  # type: ignore[override]
-        """Describe the operation as the view says."""
+        """Return the operation's description."""
         return self._operation.description
 
-    def get_auth(self) -> list[Any]:
-        """Say nothing where anyone may ask: an empty requirement is noise on the pages."""
-        requirements: list[Any] = super().get_auth()
+    def get_auth(self) -> list[JSONSchema]:
+        """Leave out an empty requirement, which is noise on the pages."""
+        requirements: list[JSONSchema] = super().get_auth()
         return [] if requirements == [{}] else requirements
 
-    def get_override_parameters(self) -> list[Any]:
-        """Add the headers of error responses, and what the path's parameters mean."""
+    def get_override_parameters(self) -> list[OpenApiParameter]:  # type: ignore[override]
+        """Add the headers of error responses, and descriptions of the path's parameters."""
         parameters = [
             OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.PATH, description=text)
             for name, text in self._operation.parameters.items()
@@ -193,7 +220,7 @@ class ModelsAPISchema(AutoSchema):
         ]
         return parameters + headers + (_HEADER_LENGTH if self._operation.is_binary else [])
 
-    def get_request_serializer(self) -> Any:
+    def get_request_serializer(self) -> dict[str, JSONSchema] | None:  # type: ignore[override]
         """Refer to the component of the request's body."""
         use = self._operation.request
         if use is None:
@@ -201,19 +228,17 @@ class ModelsAPISchema(AutoSchema):
         binary = {_BINARY: _BINARY_SCHEMA} if self._operation.is_binary else {}
         return {"application/json": self._reference(use), **binary}
 
-    def _get_request_body(self, direction: Any = "request") -> Any:
-        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
-        # Of a schema that it did not make, drf-spectacular says that the body may be left out.
+    def _get_request_body(self, direction: str = "request") -> JSONSchema | None:
+        body: JSONSchema | None = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        # drf-spectacular makes the body optional where it did not make the schema.
         return body and {**body, "required": True}
 
-    def get_response_serializers(self) -> Any:
+    def get_response_serializers(self) -> Responses:  # type: ignore[override]
         """Refer to the component of each response's body."""
         operation = self._operation
         success = self._reference(operation.response)
         error = self._reference(own_body(operation.error))
-        responses: dict[Any, OpenApiResponse] = {
-            200: OpenApiResponse(success, description="Success.")
-        }
+        responses: Responses = {200: OpenApiResponse(success, description="Success.")}
         if operation.is_binary:
             responses[200, _BINARY] = OpenApiResponse(_BINARY_SCHEMA, description="Success.")
         for status, description in operation.other_responses.items():
@@ -225,7 +250,7 @@ class ModelsAPISchema(AutoSchema):
         return responses
 
     def _errors(self) -> list[int]:
-        """Statuses answered with an `Error`, those of the project's policies among them."""
+        """Return the statuses answered with an `Error`, those of the project's policies too."""
         view = self._described_view
         errors = set(self._operation.errors)
         if view.authentication_classes or any(
@@ -258,17 +283,17 @@ def _error_examples(status: int, error: type[BaseModel]) -> list[OpenApiExample]
     ]
 
 
-def _error_body(type_: str, message: str, error: type[BaseModel]) -> dict[str, Any]:
+def _error_body(type_: str, message: str, error: type[BaseModel]) -> dict[str, object]:
     if error is OpenInferenceError:
         return {"error": message}
     return Error(type=type_, messages=[message]).model_dump(exclude_none=True)
 
 
 class ModelsAPISchemaGenerator(SchemaGenerator):
-    """Makes documents that carry the title, description and version of the YAML file."""
+    """Makes documents with the title, description and version of the YAML file."""
 
-    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
-        """Make the document of all endpoints, or of the patterns that the generator was given."""
+    def get_schema(self, request: Request | None = None, public: bool = False) -> JSONSchema:
+        """Return the document of all endpoints, or of the patterns that the generator was given."""
         reset_generator_stats()
         # Without hooks: drf-spectacular's own names an enum after all the other enums.
         paths = normalize_result_object(self.parse(request, public))  # type: ignore[no-untyped-call]
@@ -288,7 +313,7 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
 
 
 def tags(registry: ModelRegistry, configuration: ServiceConfiguration) -> list[dict[str, str]]:
-    """Describe the groups of operations: one for each model, and the service's own."""
+    """Return the groups of operations: one for each model, and the service's own."""
     open_inference = configuration.open_inference
     name = OPEN_INFERENCE_TAG if open_inference and open_inference.enabled else None
     models = [model.details for model in registry if model.configuration.create_endpoint]
@@ -321,7 +346,7 @@ def _describe(registry: ModelRegistry) -> Description:
 
 
 def prediction_uses(model: HostedModel) -> tuple[SchemaUse, SchemaUse]:
-    """Name the uses of a hosted model's schemas: what a prediction takes, and what it gives.
+    """Return the uses of a hosted model's schemas: what a prediction takes, and what it gives.
 
     Raises:
         ModelNotReady: the schemas are not known, because the model failed to load.
@@ -330,7 +355,7 @@ def prediction_uses(model: HostedModel) -> tuple[SchemaUse, SchemaUse]:
 
 
 def batch_uses(model: HostedModel) -> tuple[SchemaUse, SchemaUse]:
-    """Name the uses of the schemas of a batch: what it takes, and what it gives.
+    """Return the uses of the schemas of a batch: what it takes, and what it gives.
 
     Raises:
         ModelNotReady: the schemas are not known, because the model failed to load.

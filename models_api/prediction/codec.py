@@ -11,10 +11,10 @@ from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Literal
 
 from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, SchemaSerializer, from_json, to_json
 
 from models_api.exceptions import InputProblem, InvalidInput
 from models_api.schemas.plain_fields import plain_schema
@@ -53,7 +53,7 @@ def parse(body: bytes, schema: type[BaseModel]) -> BaseModel:
     return data
 
 
-def serialise(prediction: Any, schema: type[BaseModel]) -> bytes:
+def serialise(prediction: object, schema: type[BaseModel]) -> bytes:
     """Write a prediction as its schema documents it: by alias, NaN and infinities as null.
 
     What is not an instance of the schema is validated first; numpy scalars and arrays become JSON
@@ -66,9 +66,11 @@ def serialise(prediction: Any, schema: type[BaseModel]) -> bytes:
     if not isinstance(prediction, schema):
         prediction = _validated(prediction, schema)
     try:
-        # With warnings as errors pydantic says when a field holds what its type does not allow. To
-        # read that word takes it longer than the rest, and it lets other threads go on meanwhile.
-        warnings: Any = False if _is_as_declared(prediction, schema) else "error"
+        # `warnings="error"` raises where a field holds what its type does not allow. It costs more
+        # than the serialising, and lets other threads run meanwhile.
+        warnings: Literal[False, "error"] = (
+            False if _is_as_declared(prediction, schema) else "error"
+        )
         written = schema.__pydantic_serializer__.to_json(
             prediction, by_alias=True, warnings=warnings, fallback=_from_numpy
         )
@@ -84,7 +86,7 @@ def serialise(prediction: Any, schema: type[BaseModel]) -> bytes:
 
 
 def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
-    """Whether all fields hold what they declare; if they don't, or nobody can tell, it is not."""
+    """Return whether all fields surely hold what they declare."""
     declared = _declared_types(schema)
     if declared is None or type(prediction) is not schema:
         return False
@@ -95,37 +97,37 @@ def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
 @lru_cache(maxsize=1024)
 def _declared_types(schema: type[BaseModel]) -> tuple[list[str], list[type]] | None:
     plain = plain_schema(schema, "serialization_alias")
-    # To look at each element of a list, or at very many fields, takes longer than to ask pydantic.
+    # Checking each element of a list, or very many fields, costs more than pydantic's warnings.
     if plain is None or len(plain.fields) > _FEW_FIELDS or not plain.is_flat:
         return None
     names = [field.name for field in plain.fields]
     return names, [field.enum or field.holds for field in plain.fields]
 
 
-def serialise_together(predictions: Sequence[Any], schema: type[BaseModel]) -> bytes | None:
+def serialise_together(predictions: Sequence[object], schema: type[BaseModel]) -> bytes | None:
     """Write many predictions as a JSON array, in a fraction of the time that it takes one by one.
 
-    None if some of them need more than pydantic's own serialisation: `serialise` knows what.
+    Return None if some of them need more than pydantic's own serialisation, as `serialise` does it.
     """
     if not all(isinstance(prediction, schema) for prediction in predictions):
         return None
     try:
-        written: bytes = _list_serializer(schema).to_json(
+        written = _list_serializer(schema).to_json(
             predictions, by_alias=True, warnings="error", fallback=_from_numpy
         )
-    except Exception:  # noqa: BLE001 (each prediction alone will tell which it was, and why)
+    except Exception:  # noqa: BLE001 (`serialise` finds which prediction it is, and why)
         return None
     return None if b"NaN" in written or b"Infinity" in written else written
 
 
 # A service has few schemas, and a loaded model may change its own.
 @lru_cache(maxsize=1024)
-def _list_serializer(schema: type[BaseModel]) -> Any:
-    # Some of what the configuration says holds for all that is written, whatever the field.
+def _list_serializer(schema: type[BaseModel]) -> SchemaSerializer:
+    # Some settings are read from the outermost schema, and hold for all that is within.
     return TypeAdapter(list[schema], config=schema.model_config).serializer  # type: ignore[valid-type]
 
 
-def _validated(prediction: Any, schema: type[BaseModel]) -> BaseModel:
+def _validated(prediction: object, schema: type[BaseModel]) -> BaseModel:
     try:
         return _validate(prediction, schema)
     except ValidationError:
@@ -133,13 +135,13 @@ def _validated(prediction: Any, schema: type[BaseModel]) -> BaseModel:
     return _validate(plain, schema)
 
 
-def _validate(value: Any, schema: type[BaseModel]) -> BaseModel:
+def _validate(value: object, schema: type[BaseModel]) -> BaseModel:
     validate = schema.__pydantic_validator__.validate_python
     return validate(value, from_attributes=True, by_alias=True, by_name=True)  # type: ignore[no-any-return]
 
 
-def _plain(value: Any) -> Any:
-    """Numpy's values as Python's, however deep they are; models that hold any validated anew."""
+def _plain(value: object) -> object:
+    """Return numpy's values as Python's, however deep they are, with models validated anew."""
     if isinstance(value, BaseModel):
         content = value.root if isinstance(value, RootModel) else _attributes(value)
         return _validate(_plain(content), type(value))
@@ -154,16 +156,15 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _from_numpy(value: Any) -> Any:
+def _from_numpy(value: object) -> object:
     # Scalars and arrays of numpy, and tensors, without importing any of these libraries.
-    to_list = getattr(value, "tolist", None)
-    if to_list is None:
+    if not hasattr(value, "tolist"):
         raise PydanticSerializationError(f"{type(value).__name__} has no JSON")
-    return to_list()
+    return value.tolist()
 
 
 def _may_hold_non_finite(body: bytes) -> bool:
-    """Whether it is worth looking closer; cheap, and rarely true without such a number."""
+    """Return whether a closer look is due; cheap, and rarely true without such a number."""
     # pydantic reads numbers in strings without their underscores: "n_an" is NaN.
     plain = body.lower().replace(b"_", b"")
     return (
@@ -176,7 +177,7 @@ def _may_hold_non_finite(body: bytes) -> bool:
 
 
 def _holds_disguised_non_finite(body: bytes) -> bool:
-    """Whether a string or an integer in it is NaN or infinite where the schema has a float.
+    """Return whether a string or an integer in it is NaN or infinite where a float is expected.
 
     Raises:
         InvalidInput: the body is not JSON, or holds a number that is not finite.
@@ -190,7 +191,7 @@ def _holds_disguised_non_finite(body: bytes) -> bool:
     return any(_is_disguised_non_finite(leaf) for _, leaf in _leaves(value, ()))
 
 
-def _refuse_non_finite(value: Any) -> None:
+def _refuse_non_finite(value: object) -> None:
     problems = _listed(
         InputProblem(location, "finite_number", "Input should be a finite number")
         for location, leaf in _leaves(value, ())
@@ -200,13 +201,13 @@ def _refuse_non_finite(value: Any) -> None:
         raise InvalidInput(problems)
 
 
-def _is_non_finite(leaf: Any) -> bool:
+def _is_non_finite(leaf: object) -> bool:
     if isinstance(leaf, Decimal):
         return not leaf.is_finite()
     return isinstance(leaf, float | complex) and not cmath.isfinite(leaf)
 
 
-def _is_disguised_non_finite(leaf: Any) -> bool:
+def _is_disguised_non_finite(leaf: object) -> bool:
     if isinstance(leaf, str):
         try:
             return not cmath.isfinite(complex(leaf.replace("_", "")))
@@ -215,8 +216,8 @@ def _is_disguised_non_finite(leaf: Any) -> bool:
     return isinstance(leaf, int) and abs(leaf) > sys.float_info.max
 
 
-def _leaves(value: Any, location: Location) -> Iterator[tuple[Location, Any]]:
-    """Everything in the value that holds nothing else, keys included, each with its location."""
+def _leaves(value: object, location: Location) -> Iterator[tuple[Location, object]]:
+    """Yield all that holds nothing else in the value, keys included, each with its location."""
     while isinstance(value, RootModel):
         value = value.root
     if isinstance(value, dict):
@@ -229,7 +230,7 @@ def _leaves(value: Any, location: Location) -> Iterator[tuple[Location, Any]]:
         yield from _leaves(item, (*location, part))
 
 
-def _items(value: Any) -> Iterable[tuple[str | int, Any]] | None:
+def _items(value: object) -> Iterable[tuple[str | int, object]] | None:
     if isinstance(value, BaseModel):
         items = _attributes(value).items()
         # A default that is NaN did not come from the client.
@@ -243,19 +244,19 @@ def _items(value: Any) -> Iterable[tuple[str | int, Any]] | None:
     return None
 
 
-def _attributes(model: BaseModel) -> dict[str, Any]:
+def _attributes(model: BaseModel) -> dict[str, object]:
     return {**vars(model), **(model.model_extra or {})}
 
 
 def _key(model: BaseModel, name: str) -> str:
-    """The key of a field in the JSON."""
+    """Return the key of a field in the JSON."""
     field = type(model).model_fields.get(name)
     alias = field.validation_alias if field else None
     return alias if isinstance(alias, str) else name
 
 
 def _listed(problems: Iterable[InputProblem]) -> list[InputProblem]:
-    """The first of the problems, and whether there are more."""
+    """Return the first of the problems, and one that there are more."""
     iterator = iter(problems)
     listed = list(islice(iterator, _LISTED_PROBLEMS))
     return listed if next(iterator, None) is None else [*listed, _TOO_MANY_PROBLEMS]

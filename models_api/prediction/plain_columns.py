@@ -1,7 +1,7 @@
 """Columns of plain values: checked by a schema field by field, without an object for each row.
 
-Only for schemas whose fields hold one plain value each. Whatever is not so, or does not fit, is
-left to `plain_rows` and `json_codec`, which tell which row is wrong, and why.
+Only for schemas whose fields hold one plain value each. All else, and what does not fit, is left to
+`plain_rows` and `codec`, which find which row is wrong, and why.
 """
 
 from __future__ import annotations
@@ -9,14 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
-from pydantic_core import CoreConfig, SchemaValidator, core_schema
+from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema
 
-from models_api.schemas.plain_fields import Field, plain_schema
+from models_api.schemas.plain_fields import Field, PlainValues, plain_schema
 
 _INT64 = range(-(2**63), 2**63)
+
+
+class SupportsToList(Protocol):
+    """An array of numpy's, or a tensor of another library, none of which need be installed."""
+
+    def tolist(self) -> PlainValues:
+        """Return Python's values of the elements."""
+
+
+ArrayT = TypeVar("ArrayT", bound=SupportsToList)
 
 
 class _Column(NamedTuple):
@@ -26,9 +36,9 @@ class _Column(NamedTuple):
 
 
 def validate_columns(
-    columns: Mapping[str, Any], kinds: Mapping[str, type | None], schema: type[BaseModel]
-) -> dict[str, Any] | None:
-    """Find, by name, what the fields of instances for these rows would hold; None if unsure.
+    columns: Mapping[str, ArrayT], kinds: Mapping[str, type | None], schema: type[BaseModel]
+) -> dict[str, ArrayT | PlainValues] | None:
+    """Return, by name, what the fields of instances for these rows would hold; None if uncertain.
 
     Args:
         columns: By key, an array of numpy's with a value for each row: a finite number, a boolean
@@ -44,12 +54,12 @@ def validate_columns(
         return None
     if any(kinds[field.key] not in field.takes for field, _ in fields):
         return None
-    found = {}
+    found: dict[str, ArrayT | PlainValues] = {}
     for field, validator in fields:
         values = columns[field.key]
         try:
             validated = validator.validate_python(values.tolist())
-        except Exception:  # noqa: BLE001 (row by row it will be told what is wrong, and where)
+        except Exception:  # noqa: BLE001 (validating row by row finds what is wrong, and where)
             return None
         is_same = kinds[field.key] is field.holds is not str and field.enum is None
         found[field.name] = values if is_same else validated
@@ -57,9 +67,9 @@ def validate_columns(
 
 
 def written_columns(
-    predictions: Any, rows: int, schema: type[BaseModel]
-) -> dict[str, list[Any]] | None:
-    """List, by key, the values that the JSON of these predictions would have; None if unsure.
+    predictions: object, rows: int, schema: type[BaseModel]
+) -> dict[str, PlainValues] | None:
+    """Return, by key, the values that the JSON of these predictions would have; None if uncertain.
 
     Args:
         predictions: What a model gave: by the name of the field, a value for each row.
@@ -79,14 +89,14 @@ def written_columns(
             field.key: _with_nulls(field, validator.validate_python(listed[field.name]))
             for field, validator in fields
         }
-    except Exception:  # noqa: BLE001 (it is somebody else's object, with values that may not fit)
+    except Exception:  # noqa: BLE001 (a model's own object may raise anything)
         return None
     return None if None in found.values() else found  # type: ignore[return-value]
 
 
-def written(field: Field, values: list[Any]) -> list[Any] | None:
-    """List what the JSON of a field's values would have; None if JSON must tell."""
-    # Each element of a list would have to be looked at, which JSON does faster.
+def written(field: Field, values: PlainValues) -> PlainValues | None:
+    """Return what the JSON of a field's values would have; None if uncertain."""
+    # Each element of a list would have to be checked, which serialising does faster.
     if field.is_wrapped or set(map(type, values)) != {field.enum or field.holds}:
         return None
     if field.enum is not None:
@@ -97,15 +107,15 @@ def written(field: Field, values: list[Any]) -> list[Any] | None:
     return values if _have_json(values, field.holds) else None
 
 
-def _with_nulls(field: Field, values: list[Any]) -> list[Any] | None:
+def _with_nulls(field: Field, values: PlainValues) -> PlainValues | None:
     # JSON has neither NaN nor infinity.
     if field.holds is float and field.enum is None and not all(map(isfinite, values)):
         return [value if isfinite(value) else None for value in values]
     return written(field, values)
 
 
-def _have_json(values: list[Any], kind: type) -> bool:
-    """Whether JSON gives the same values back."""
+def _have_json(values: PlainValues, kind: type) -> bool:
+    """Return whether JSON gives the same values back."""
     if kind is float:
         return all(map(isfinite, values))
     if kind is int:
@@ -121,11 +131,10 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _listed(values: Any) -> list[Any]:
-    """Make a list of Python's values of an array, or of a sequence of numpy's or Python's."""
+def _listed(values: object) -> PlainValues:
+    """Return Python's values of an array, or of a sequence of numpy's or Python's values."""
     if hasattr(values, "tolist"):
-        found: list[Any] = values.tolist()
-        return found
+        return cast(SupportsToList, values).tolist()
     if not isinstance(values, Sequence) or isinstance(values, str | bytes):
         raise TypeError
     return [each.tolist() for each in values] if hasattr(values[0], "tolist") else list(values)
@@ -143,5 +152,7 @@ def _columns(schema: type[BaseModel], alias: str) -> list[_Column] | None:
 
 def _list_validator(field: Field, config: CoreConfig) -> SchemaValidator:
     # Nothing refers to it here.
-    scalar: Any = {key: value for key, value in field.scalar.items() if key != "ref"}
-    return SchemaValidator(core_schema.list_schema(scalar, fail_fast=True), config)
+    scalar = {key: value for key, value in field.scalar.items() if key != "ref"}
+    return SchemaValidator(
+        core_schema.list_schema(cast(CoreSchema, scalar), fail_fast=True), config
+    )

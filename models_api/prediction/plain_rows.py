@@ -1,24 +1,23 @@
 """Rows of plain values, to objects and back without JSON between, in a fraction of the time.
 
-Whatever is not plain, or does not fit, is left to `json_codec`.
+Whatever is not plain, or does not fit, is left to `codec`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
 from models_api.prediction.plain_columns import written
-from models_api.schemas.plain_fields import plain_schema
+from models_api.schemas.plain_fields import PlainValues, plain_schema
 
 
 def validate_rows(
-    rows: list[dict[str, Any]], kinds: Mapping[str, type | None], schema: type[BaseModel]
-) -> list[Any] | None:
-    """Make instances of the schema, as their JSON would be made; None if only JSON can tell.
+    rows: list[dict[str, object]], kinds: Mapping[str, type | None], schema: type[BaseModel]
+) -> list[BaseModel] | None:
+    """Return the instances of the schema that their JSON would give; None if that is not certain.
 
     Args:
         rows: Objects that have the same keys, with finite numbers, booleans, strings, or lists of
@@ -30,16 +29,16 @@ def validate_rows(
     if taken is None or any(kind not in taken.get(key, ()) for key, kind in kinds.items()):
         return None
     try:
-        validated: list[Any] = _list_validator(schema).validate_python(rows)
-    except Exception:  # noqa: BLE001 (their JSON will tell what is wrong, and where)
+        validated: list[BaseModel] = _list_adapter(schema).validator.validate_python(rows)
+    except Exception:  # noqa: BLE001 (validating their JSON finds what is wrong, and where)
         return None
     return validated
 
 
 def gather_columns(
-    predictions: Sequence[Any], schema: type[BaseModel]
-) -> dict[str, list[Any]] | None:
-    """List, by key, the values that the JSON of the predictions would have; None if it must tell.
+    predictions: Sequence[object], schema: type[BaseModel]
+) -> dict[str, PlainValues] | None:
+    """Return, by key, the values that the JSON of the predictions would have; None if uncertain.
 
     Args:
         predictions: What the model gave.
@@ -64,8 +63,8 @@ def gather_columns(
 
 # A service has few schemas, and a loaded model may change its own.
 @lru_cache(maxsize=1024)
-def _list_validator(schema: type[BaseModel]) -> Any:
-    return TypeAdapter(list[schema]).validator  # type: ignore[valid-type]
+def _list_adapter(schema: type[BaseModel]) -> TypeAdapter[list[BaseModel]]:
+    return TypeAdapter(list[schema])  # type: ignore[valid-type]
 
 
 @lru_cache(maxsize=1024)

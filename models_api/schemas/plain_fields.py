@@ -16,6 +16,9 @@ from pydantic import BaseModel
 CoreNode = Mapping[str, Any]
 """A core schema of pydantic's, or a part of one, read by its keys whatever kind it is of."""
 
+PlainValues = list[Any]
+"""Values of one plain field, all of the same type."""
+
 # Keys of pydantic's core schemas that change nothing here. Whatever else is there might.
 _NEUTRAL = {"type", "ref", "metadata", "schema", "strict"}
 _NUMBER = {"gt", "ge", "lt", "le", "multiple_of", "allow_inf_nan"}
