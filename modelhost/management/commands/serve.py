@@ -30,6 +30,8 @@ from models_api.exceptions import ConfigurationError
 _CONNECTIONS = 1000
 """That a worker keeps open at a time, as gunicorn's does; others wait until it accepts them."""
 _CONNECTIONS_TO_ACCEPT = 2048
+_HEAD_BYTES = 128 * 1024
+"""About so long may the head of a request be, and each connection takes no more memory for it."""
 _IDLE_MILLISECONDS = 75_000
 """Longer than the idle timeout of common load balancers, so that it is they who close."""
 
@@ -150,7 +152,9 @@ def _server(address: str, port: int, workers: int, threads: int) -> MPServer:
         port=port,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=_IDLE_MILLISECONDS),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=_IDLE_MILLISECONDS, max_buffer_size=_HEAD_BYTES
+        ),
         websockets=False,
         workers=workers,
         blocking_threads=threads,
