@@ -17,6 +17,8 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # Orchestrators ask by address, not by name, and the answer depends on neither.
 _STATUS_ROUTES = ("/api/health", "/v2/health", "/metrics")
+# RFC 9110 allows 204 no length.
+_WITHOUT_LENGTH = (204, LengthRequired.status_code)
 
 
 class HostMiddleware:
@@ -54,5 +56,5 @@ class HostMiddleware:
 def _set_length(response: HttpResponseBase) -> None:
     # A body without a length has no end that can be found, so its connection has to be closed:
     # which the development server does after a response that has no length either.
-    if isinstance(response, HttpResponse) and response.status_code != LengthRequired.status_code:
+    if isinstance(response, HttpResponse) and response.status_code not in _WITHOUT_LENGTH:
         response.headers.setdefault("Content-Length", str(len(response.content)))

@@ -75,8 +75,8 @@ def test_a_response_says_how_long_it_is_unless_it_does_already_or_cannot() -> No
 
 
 @override_settings(ALLOWED_HOSTS=["a.example"])
-@pytest.mark.parametrize(("status", "length"), [(200, "4"), (404, "4"), (411, None)])
-def test_a_response_tells_its_length_unless_that_of_the_request_is_unknown(
+@pytest.mark.parametrize(("status", "length"), [(200, "4"), (204, None), (404, "4"), (411, None)])
+def test_a_response_tells_its_length_unless_it_has_none_or_that_of_the_request_is_unknown(
     status: int, length: str | None
 ) -> None:
     middleware = HostMiddleware(lambda _request: HttpResponse("four", status=status))
