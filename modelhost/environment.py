@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 
 from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]/,]*)):(?P<port>\d+)")
 
 
 def text(name: str, default: str) -> str:
@@ -68,3 +70,9 @@ def log_format() -> str:
 def items(name: str, default: str) -> list[str]:
     """Read MODELHOST_<name> as a list with commas between the items."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
+
+
+def split_address(bind: str) -> tuple[str, int] | None:
+    """Return host and port of HOST:PORT, [IPV6]:PORT or :PORT; None if it is none of them."""
+    found = _ADDRESS.fullmatch(bind)
+    return (found["ipv6"] or found["host"], int(found["port"])) if found else None

@@ -7,32 +7,32 @@ workers, as many as there are processors, because the rest of Python does not. T
 loaded before the fork, so that workers share the memory of the models' weights.
 
 MODELHOST_BIND, MODELHOST_WORKERS, MODELHOST_THREADS, MODELHOST_TIMEOUT_SECONDS,
-MODELHOST_GRACEFUL_TIMEOUT_SECONDS, MODELHOST_CLIENT_TIMEOUT_SECONDS, MODELHOST_PRELOAD and
-MODELHOST_CPU_AFFINITY override what is set here, and arguments of the command line override both.
+MODELHOST_GRACEFUL_TIMEOUT_SECONDS, MODELHOST_PRELOAD and MODELHOST_CPU_AFFINITY override what is
+set here, and arguments of the command line override both.
 
-Clients that send or read slowly hold no thread (modelhost.buffering_worker), no connection is lost
-when workers come and go (modelhost.listeners), and SIGHUP reads everything anew (modelhost.reload).
+A thread reads its client's request and writes the answer, so clients that do either slowly are
+kept away by a proxy in front.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from modelhost.environment import flag, number, text
-from modelhost.lanes import limit_predictions
-from modelhost.listeners import assign, share_out
-from modelhost.reload import handle_signals, prepare, relieve, take_over
 from modelhost.server.cpus import available_cpus
-from modelhost.server.metrics import begin_server, begin_worker, end_server, forget_worker
+from modelhost.server.metrics import begin_server, end_server, forget_worker
+from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
 
 bind = text("BIND", "127.0.0.1:8000")
 workers = number("WORKERS", available_cpus())
-worker_class = "modelhost.buffering_worker.BufferingWorker"
-threads = number("THREADS", 16)
+worker_class = "gthread"
+threads = number("THREADS", DEFAULT_THREADS)
 preload_app = flag("PRELOAD", default=True)
 timeout = number("TIMEOUT_SECONDS", 60)
 graceful_timeout = number("GRACEFUL_TIMEOUT_SECONDS", 30)
@@ -48,20 +48,7 @@ control_socket_disable = True
 logger_class = "modelhost.server.gunicorn_logger.GunicornLogger"
 
 
-def on_starting(server: Any) -> None:
-    """Make the sockets, or take over those of a former self; see to the signals."""
-    take_over(server)
-    share_out(server)
-    handle_signals(server)
-
-
-def pre_fork(server: Any, worker: Any) -> None:
-    """Give the worker its sockets, and say whom it relieves."""
-    assign(server, worker)
-    prepare(server, worker)
-
-
-def when_ready(_server: Any) -> None:
+def when_ready(_server: Arbiter) -> None:
     """Hide what was loaded before the fork from the garbage collector.
 
     It writes to each object that it looks at, and a worker that writes to shared memory gets a
@@ -71,38 +58,19 @@ def when_ready(_server: Any) -> None:
     gc.freeze()
 
 
-def post_worker_init(worker: Any) -> None:
-    """Count the worker, bound what it takes on, let it relieve another, and pin it if wanted."""
-    # For so long a thread may keep the interpreter from others, such as the main loop, which asks
-    # for it once for each client. Python's own 5 ms are more than most requests take.
-    sys.setswitchinterval(0.001)
-    begin_worker()
-    limit_predictions(worker)
-    relieve(worker)
-    if flag("CPU_AFFINITY", default=False):
-        _keep_on_one_processor(worker)
+def post_worker_init(worker: Worker) -> None:
+    """Count the worker, bound its predictions, and pin it if wanted."""
+    prepare_worker(worker.cfg.threads, worker.age - 1)
 
 
-def child_exit(_server: Any, worker: Any) -> None:
+def child_exit(_server: Arbiter, worker: Worker) -> None:
     """Forget what a worker that has ended told of its state."""
     forget_worker(worker.pid)
 
 
-def on_exit(_server: Any) -> None:
+def on_exit(_server: Arbiter) -> None:
     """Remove what the workers shared."""
     end_server()
-
-
-def _keep_on_one_processor(worker: Any) -> None:
-    """Keep the worker, with all its threads, on one processor.
-
-    Its threads then pass the GIL on without crossing to another processor. Right only where nothing
-    else runs on these processors, so it is off unless asked for.
-    """
-    cpus = sorted(os.sched_getaffinity(0))
-    mine = {cpus[worker.age % len(cpus)]}
-    for thread in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(thread.name), mine)
 
 
 begin_server()

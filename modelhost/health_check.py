@@ -6,30 +6,26 @@ with status 1. Without a ROUTE it asks whether the service is ready.
 
 from __future__ import annotations
 
-import re
 import sys
 from http.client import HTTPConnection, HTTPException
 
-from modelhost.environment import text
+from modelhost.environment import split_address, text
 
 _READY = "/api/health/ready"
 _TIMEOUT_SECONDS = 4
 # Whoever listens on every address listens on this one.
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-_BIND = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]/]*)):(?P<port>\d+)")
 
 
 def main(arguments: list[str]) -> str | None:
     """Ask for the route in the arguments; return what is wrong, None if it answered 200."""
     route = arguments[0] if arguments else _READY
     bind = text("BIND", "127.0.0.1:8000").partition(",")[0]
-    found = _BIND.fullmatch(bind)
-    if found is None:
+    address = split_address(bind)
+    if address is None:
         return f"MODELHOST_BIND is {bind!r}; the health check wants an address and a port."
-    host = found["ipv6"] or found["host"]
-    connection = HTTPConnection(
-        _LOOPBACK.get(host, host), int(found["port"]), timeout=_TIMEOUT_SECONDS
-    )
+    host, port = address
+    connection = HTTPConnection(_LOOPBACK.get(host, host), port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", route)
         status = connection.getresponse().status

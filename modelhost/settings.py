@@ -27,7 +27,9 @@ MIDDLEWARE = [
     "models_api.middleware.RequestsInProgressMiddleware",
     "modelhost.middleware.HeadMiddleware",
     "modelhost.middleware.JSONErrorMiddleware",
-    "modelhost.security.HostAndHeadersMiddleware",
+    "modelhost.security.HostMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
 ]
 if makes_traces():
     MIDDLEWARE.insert(1, "models_api.observability.tracing.TracingMiddleware")
@@ -54,15 +56,9 @@ SECURE_SSL_REDIRECT = flag("SSL_REDIRECT", default=False)
 SECURE_REDIRECT_EXEMPT = [r"^api/health", r"^v2/health", r"^metrics$"]
 SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = flag("HSTS_SUBDOMAINS", default=False)
-if SECURE_SSL_REDIRECT or SECURE_HSTS_SECONDS:
-    MIDDLEWARE.append("django.middleware.security.SecurityMiddleware")
 if flag("TRUST_PROXY_TLS", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [
-    # HostAndHeadersMiddleware does what SecurityMiddleware does without TLS, and what
-    # XFrameOptionsMiddleware does; modelhost.checks looks after TLS.
-    "security.W001",
-    "security.W002",
     "security.W003",  # without cookies and sessions a forged request has nothing to use
 ]
 

@@ -15,13 +15,8 @@ from typing import NoReturn, TextIO, cast
 
 import django
 from django.apps import apps
-from django.conf import settings
-from django.core.cache import close_caches
 from django.core.exceptions import ImproperlyConfigured
-from django.core.handlers.base import reset_urlconf
 from django.core.handlers.wsgi import WSGIHandler
-from django.core.signals import request_finished, request_started
-from django.db import close_old_connections, reset_queries
 
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
@@ -43,8 +38,6 @@ def _start() -> WSGIHandler:
             django.setup(set_prefix=False)
         share_models_own_metrics()
         handler = WSGIHandler()
-        if settings.SETTINGS_MODULE == "modelhost.settings":
-            _spare_requests_their_ends()
         from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
 
         registry = cast(ModelsAPIConfig, apps.get_app_config("models_api")).registry
@@ -89,19 +82,6 @@ def _comes_first() -> bool:
     except OSError:
         return False
     return True
-
-
-def _spare_requests_their_ends() -> None:
-    """Spare each request the care of what this project has not.
-
-    That is connections to databases and caches, and more than one URLconf; it is a quarter of what
-    Django does for a prediction.
-    """
-    request_started.disconnect(reset_queries)
-    request_started.disconnect(close_old_connections)
-    request_finished.disconnect(close_old_connections)
-    request_finished.disconnect(close_caches)
-    request_finished.disconnect(reset_urlconf)
 
 
 application = _start()

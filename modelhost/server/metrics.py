@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from pathlib import Path
 from typing import cast
 
 from django.apps import apps
@@ -57,9 +58,17 @@ def begin_worker() -> None:
         metrics.start_worker()
 
 
+def forget_ended_workers() -> None:
+    """Take all workers that have ended out of what prometheus_client shows of live processes."""
+    for path in _metrics_folder().glob("gauge_live*.db"):
+        pid = path.stem.rpartition("_")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            forget_worker(int(pid))
+
+
 def forget_worker(pid: int) -> None:
     """Take a worker that has ended out of what prometheus_client shows of live processes."""
-    folder = given_directory() or server_directory().path
+    folder = _metrics_folder()
     if any(folder.glob(f"gauge_live*_{pid}.db")):
         from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
@@ -69,3 +78,17 @@ def forget_worker(pid: int) -> None:
 def end_server() -> None:
     """Remove what workers have shared."""
     server_directory().remove()
+
+
+def _metrics_folder() -> Path:
+    return given_directory() or server_directory().path
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True

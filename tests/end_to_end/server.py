@@ -1,4 +1,4 @@
-"""The real server in a subprocess: gunicorn with the service, as its users start it."""
+"""The real server in a subprocess, as its users start it: gunicorn or `manage.py serve`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import yaml
@@ -33,13 +33,14 @@ def free_port() -> int:
 
 
 class Server:
-    """Runs `gunicorn modelhost.wsgi` while the `with` block lasts; `client` talks to it.
+    """Runs a server while the `with` block lasts, gunicorn by default; `client` talks to it.
 
     `configuration` is a path, or a mapping that is written to a YAML file first. By default the
     block begins once every model is loaded; with `wait_for="nothing"` at once and without a client,
     with `wait_for="listening"` as soon as the socket is there, and with `wait_for="exit"` when the
     process has ended by itself, as it does with a broken configuration. A server that does not
-    print where it listens has to be given a `port`.
+    print where it listens has to be given a `port`; one that knows what to serve, the empty string
+    for an `application`.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class Server:
         self._ready_path = ready_path
         self._timeout = timeout
         self._given_port = port
-        self._command = [*command, application, *bind.format(port=port).split(), *arguments]
+        served = [application] if application else []
+        self._command = [*command, *served, *bind.format(port=port).split(), *arguments]
         self._folder = folder
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("COV_")},
@@ -157,3 +159,30 @@ class Server:
             self.process.kill()
             self.process.wait()
         self._scratch.cleanup()
+
+
+def gunicorn(configuration: Path | Mapping[str, object], *arguments: str, **options: Any) -> Server:
+    """Start gunicorn with this service's settings for it."""
+    return Server(
+        configuration, "--config", "python:modelhost.gunicorn_conf", *arguments, **options
+    )
+
+
+def serve(configuration: Path | Mapping[str, object], *arguments: str, **options: Any) -> Server:
+    """Start `python manage.py serve`."""
+    return Server(
+        configuration,
+        *arguments,
+        **{
+            "command": (sys.executable, str(REPOSITORY / "manage.py"), "serve"),
+            "application": "",
+            "bind": "--host 127.0.0.1 --port {port}",
+            "port": free_port(),
+            **options,
+        },
+    )
+
+
+Starter = Callable[..., Server]
+STARTERS: dict[str, Starter] = {"gunicorn": gunicorn, "serve": serve}
+"""The two ways to serve that are recommended, with the same environment variables."""

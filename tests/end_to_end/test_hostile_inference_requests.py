@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.raw_http import ask, head
-from tests.end_to_end.server import Server
+from tests.end_to_end.server import STARTERS, Server
 from tests.open_inference.hostile_requests import (
     EMPTY_LISTS,
     HOSTILE_REQUESTS,
@@ -49,9 +49,10 @@ FUZZING_CLIENTS = 4
 FUZZING_MEBIBYTES = 64
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server(CONFIGURATION, "--worker-class", "gthread", "--threads", "8") as running:
+@pytest.fixture(scope="module", params=sorted(STARTERS))
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    environment = {"MODELHOST_WORKERS": "1", "MODELHOST_THREADS": "8"}
+    with STARTERS[request.param](CONFIGURATION, environment=environment) as running:
         yield running
 
 

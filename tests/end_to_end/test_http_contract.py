@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from openapi_spec_validator import validate
 
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.raw_http import RawResponse, ask, head, in_chunks
-from tests.end_to_end.server import Server
+from tests.end_to_end.server import STARTERS, Server, Starter, gunicorn, serve
 
 FAKES = "tests.fakes.misbehaving"
 OBEDIENT = {
@@ -25,7 +26,11 @@ OBEDIENT = {
 }
 HIDDEN = {"class_path": f"{FAKES}.HiddenModel", "create_endpoint": False}
 CONFIGURATION = {"service_title": "The contract", "version": "4.5.6", "models": [OBEDIENT, HIDDEN]}
-WORKERS = {"sync": ["--worker-class", "sync"], "gthread": ["--worker-class", "gthread"]}
+SERVERS: dict[str, Starter] = {
+    "gunicorn sync": Server,
+    "gunicorn": partial(gunicorn, environment={"MODELHOST_WORKERS": "1"}),
+    "serve": partial(serve, environment={"MODELHOST_WORKERS": "1"}),
+}
 
 PREDICTION = "/api/models/obedient/prediction"
 METADATA = "/api/models/obedient/metadata"
@@ -47,16 +52,16 @@ SECRET = "hunter2"
 FAILED = "The model obedient failed to make a prediction."
 
 
-@pytest.fixture(scope="module", params=sorted(WORKERS))
+@pytest.fixture(scope="module", params=sorted(SERVERS))
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with Server(CONFIGURATION, *WORKERS[request.param]) as server:
+    with SERVERS[request.param](CONFIGURATION) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def debugging() -> Iterator[Server]:
+@pytest.fixture(scope="module", params=sorted(STARTERS))
+def debugging(request: pytest.FixtureRequest) -> Iterator[Server]:
     environment = {"MODELHOST_DEBUG": "1", "MODELHOST_MAX_BODY_BYTES": "100"}
-    with Server(CONFIGURATION, environment=environment) as server:
+    with STARTERS[request.param](CONFIGURATION, environment=environment) as server:
         yield server
 
 

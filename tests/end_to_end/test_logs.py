@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.raw_http import exchange, head
-from tests.end_to_end.server import Server, free_port
+from tests.end_to_end.server import STARTERS, Server
 
 PREDICTION = "/api/models/talkative/prediction"
 MODELS = {"models": [{"class_path": "tests.fakes.talkative.TalkativeModel"}]}
@@ -20,16 +20,21 @@ BATCHING = {"class_path": "tests.fakes.talkative.TalkativeBatchModel", "batching
 MARKER = "swordfish"
 
 
-def serve(configuration: dict[str, Any], **variables: str) -> Server:
+@pytest.fixture(scope="module", params=sorted(STARTERS))
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def start(kind: str, configuration: dict[str, Any], **variables: str) -> Server:
     environment = {"MODELHOST_WORKERS": "2", **variables}
-    arguments = ("-c", "python:modelhost.gunicorn_conf")
-    return Server(configuration, *arguments, environment=environment, port=free_port())
+    return STARTERS[kind](configuration, environment=environment)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server(kind: str) -> Iterator[Server]:
     models = {"models": [*MODELS["models"], BATCHING]}
-    with serve(models, MODELHOST_LOG_FORMAT="json", SOME_PASSWORD=MARKER) as server:
+    with start(kind, models, MODELHOST_LOG_FORMAT="json", SOME_PASSWORD=MARKER) as server:
         yield server
 
 
@@ -105,19 +110,31 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
     }
 
 
-def test_gunicorns_own_lines_are_json_too(server: Server) -> None:
+LINES = {
+    "gunicorn": ("gunicorn.error", "Starting gunicorn ", "Listening at: {url} ({pid})", "Booting"),
+    "serve": (
+        "_granian",
+        "Starting granian (main PID: ",
+        "Listening at: {url}",
+        "Spawning worker-",
+    ),
+}
+
+
+def test_the_servers_own_lines_are_json_too(server: Server, kind: str) -> None:
+    logger, starting, listening, booting = LINES[kind]
     deadline = time.monotonic() + 30
     messages: list[str] = []
     booted = 0
     # One worker may answer before the other has begun.
     while booted < 2 and time.monotonic() < deadline:
-        found = entries(server, lambda entry: entry["logger"] == "gunicorn.error")
+        found = entries(server, lambda entry: entry["logger"] == logger)
         messages = [entry["message"] for entry in found]
-        booted = sum(message.startswith("Booting worker") for message in messages)
+        booted = sum(message.startswith(booting) for message in messages)
         time.sleep(0.01)
     assert booted == 2
-    assert messages[0].startswith("Starting gunicorn ")
-    assert messages[1] == f"Listening at: {server.url} ({server.process.pid})"
+    assert messages[0].startswith(starting)
+    assert messages[1] == listening.format(url=server.url, pid=server.process.pid)
 
 
 def test_a_request_that_is_refused_has_its_model_too(server: Server) -> None:
@@ -209,7 +226,7 @@ def test_what_clients_send_is_never_in_the_log(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def configured() -> Iterator[Server]:
+def configured(kind: str) -> Iterator[Server]:
     """A service whose YAML file says what its log looks like."""
     logging = {
         "version": 1,
@@ -219,7 +236,7 @@ def configured() -> Iterator[Server]:
         "loggers": {"tests.fakes.talkative": {"level": "INFO"}},
     }
     variables = {"MODELHOST_LOG_FORMAT": "json", "MODELHOST_ACCESS_LOG": "0"}
-    with serve({**MODELS, "logging": logging}, **variables) as server:
+    with start(kind, {**MODELS, "logging": logging}, **variables) as server:
         yield server
 
 

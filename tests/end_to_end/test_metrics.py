@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sys
@@ -18,6 +17,8 @@ import pytest
 
 from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import Server, free_port
+from tests.end_to_end.server import gunicorn as start_gunicorn
+from tests.end_to_end.server import serve as start_serve
 
 BATCHING = {"class_path": "tests.fakes.batching.BatchingModel", "batching": {}}
 MEASURED = {"class_path": "tests.fakes.measured.MeasuredModel"}
@@ -30,12 +31,11 @@ PREDICTION = "/api/models/batching/prediction"
 
 
 def gunicorn(**environment: str) -> Server:
-    return Server(
-        CONFIGURATION,
-        *("--config", "python:modelhost.gunicorn_conf"),
-        environment={"MODELHOST_WORKERS": "2", **environment},
-        port=free_port(),
-    )
+    return start_gunicorn(CONFIGURATION, environment={"MODELHOST_WORKERS": "2", **environment})
+
+
+def serve(**environment: str) -> Server:
+    return start_serve(CONFIGURATION, environment={"MODELHOST_WORKERS": "2", **environment})
 
 
 def bare_gunicorn() -> Server:
@@ -76,25 +76,20 @@ def predict(server: Server, number: int, path: str = PREDICTION) -> tuple[int, i
     return response.status_code, response.json().get("process", 0)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with gunicorn() as started:
+BOTH = [pytest.param(gunicorn, id="gunicorn"), pytest.param(serve, id="serve")]
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with request.param() as started:
         yield started
 
 
 SERVERS = [
     pytest.param(bare_gunicorn, id="bare gunicorn", marks=pytest.mark.long),
     pytest.param(lambda: gunicorn(MODELHOST_PRELOAD="0"), id="gunicorn", marks=pytest.mark.long),
-    pytest.param(
-        granian,
-        id="granian",
-        marks=[
-            pytest.mark.long,
-            pytest.mark.skipif(
-                importlib.util.find_spec("granian") is None, reason="granian is not installed"
-            ),
-        ],
-    ),
+    pytest.param(lambda: serve(MODELHOST_PRELOAD="0"), id="serve", marks=pytest.mark.long),
+    pytest.param(granian, id="granian", marks=pytest.mark.long),
 ]
 
 
@@ -239,8 +234,9 @@ def _shared() -> set[Path]:
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to share")
 @pytest.mark.long
-def test_a_server_that_ends_leaves_nothing_behind() -> None:
-    with gunicorn() as server:
+@pytest.mark.parametrize("start", BOTH)
+def test_a_server_that_ends_leaves_nothing_behind(start: Callable[[], Server]) -> None:
+    with start() as server:
         pid = server.process.pid
         assert [path for path in _shared() if path.name.startswith(f"modelhost-{pid}-")]
         server.process.send_signal(signal.SIGTERM)
@@ -249,10 +245,13 @@ def test_a_server_that_ends_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.long
-def test_a_directory_that_is_given_is_used_and_emptied_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", BOTH)
+def test_a_directory_that_is_given_is_used_and_emptied_first(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
     stale = tmp_path / "counter_1.db"
     stale.write_bytes(b"left by an earlier server")
-    with gunicorn(PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+    with start(PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
         assert predict(server, 1, MODEL_OWN)[0] == 200
         assert not stale.exists()
         assert list(tmp_path.glob("counter_*.db"))
@@ -260,8 +259,9 @@ def test_a_directory_that_is_given_is_used_and_emptied_first(tmp_path: Path) -> 
 
 
 @pytest.mark.long
-def test_a_worker_that_ends_in_peace_is_no_death() -> None:
-    with gunicorn() as server:
+@pytest.mark.parametrize("start", BOTH)
+def test_a_worker_that_ends_in_peace_is_no_death(start: Callable[[], Server]) -> None:
+    with start() as server:
         before = value(samples(server), "modelhost_worker_starts_total")
         server.process.send_signal(signal.SIGHUP)
         wait_for(lambda: (starts_seen(server) or 0) >= before + 2)

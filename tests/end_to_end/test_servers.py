@@ -1,19 +1,19 @@
-"""The ways to run the service fast: gunicorn with its settings for models, and granian."""
+"""The ways to run the service fast: `serve`, gunicorn with its settings for models, granian."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.server import Server, free_port
+from tests.end_to_end.server import Server, free_port, gunicorn, serve
 
 PREDICTION = "/api/models/batching/prediction"
 CONFIGURATION: dict[str, Any] = {
@@ -22,13 +22,11 @@ CONFIGURATION: dict[str, Any] = {
 
 
 def tuned(configuration: Mapping[str, object] = CONFIGURATION, **environment: str) -> Server:
-    return Server(
-        configuration,
-        "--config",
-        "python:modelhost.gunicorn_conf",
-        environment={"MODELHOST_WORKERS": "2", **environment},
-        port=free_port(),
-    )
+    return gunicorn(configuration, environment={"MODELHOST_WORKERS": "2", **environment})
+
+
+def served(configuration: Mapping[str, object] = CONFIGURATION, **environment: str) -> Server:
+    return serve(configuration, environment={"MODELHOST_WORKERS": "2", **environment})
 
 
 def granian(
@@ -45,14 +43,14 @@ def granian(
     )
 
 
-has_granian = pytest.mark.skipif(
-    importlib.util.find_spec("granian") is None, reason="granian is not installed"
-)
 SERVERS = [
     pytest.param(tuned, id="gunicorn"),
     pytest.param(lambda: tuned(MODELHOST_CPU_AFFINITY="1"), id="gunicorn pinned"),
-    pytest.param(granian, id="granian", marks=has_granian),
+    pytest.param(served, id="serve"),
+    pytest.param(lambda: served(MODELHOST_CPU_AFFINITY="1"), id="serve pinned"),
+    pytest.param(granian, id="granian"),
 ]
+BOTH = [pytest.param(tuned, id="gunicorn"), pytest.param(served, id="serve")]
 
 
 def predict(server: Server, value: int, **headers: str) -> dict[str, Any]:
@@ -90,31 +88,40 @@ def test_two_workers_share_the_requests_and_answer_them_right(start: Callable[[]
     assert len(processes) == 2
 
 
-def test_a_model_that_used_openmp_before_the_fork_predicts_after_it() -> None:
+@pytest.mark.parametrize("start", BOTH)
+def test_a_model_that_used_openmp_before_the_fork_predicts_after_it(
+    start: Callable[..., Server],
+) -> None:
     models = {"models": [{"class_path": "tests.fakes.openmp.ClustersModel"}]}
-    with tuned(models) as server:
+    with start(models) as server:
         response = server.client.post("/api/models/clusters/prediction", json={"x": 9})
     assert response.json() == {"centre": 10.0}
 
 
-def test_gunicorn_loads_the_models_once_before_the_fork() -> None:
-    with tuned() as server:
+@pytest.mark.parametrize("start", BOTH)
+def test_models_are_loaded_once_before_the_fork(start: Callable[..., Server]) -> None:
+    with start() as server:
         bodies = [predict(server, value) for value in range(40)]
         assert {body["loaded_in"] for body in bodies} == {server.process.pid}
         assert server.log.count("Loaded batching 1.0.0") == 1
 
 
-def test_models_that_are_not_safe_to_fork_are_loaded_after_it() -> None:
-    with tuned(MODELHOST_PRELOAD="0") as server:
+@pytest.mark.parametrize("start", BOTH)
+def test_models_that_are_not_safe_to_fork_are_loaded_after_it(start: Callable[..., Server]) -> None:
+    with start(MODELHOST_PRELOAD="0") as server:
         bodies = [predict(server, value) for value in range(40)]
         assert all(body["loaded_in"] == body["process"] for body in bodies)
 
 
-def test_a_pinned_worker_keeps_to_one_processor() -> None:
-    with tuned(MODELHOST_CPU_AFFINITY="1") as server:
+@pytest.mark.parametrize("start", BOTH)
+def test_a_pinned_worker_keeps_all_its_threads_to_one_processor(
+    start: Callable[..., Server],
+) -> None:
+    with start(MODELHOST_CPU_AFFINITY="1") as server:
         workers = {predict(server, value)["process"] for value in range(40)}
         for worker in workers:
-            assert len(os.sched_getaffinity(worker)) == 1
+            for thread in Path(f"/proc/{worker}/task").iterdir():
+                assert len(os.sched_getaffinity(int(thread.name))) == 1
 
 
 @pytest.mark.parametrize("start", SERVERS)
@@ -134,7 +141,6 @@ def test_sigterm_ends_the_server(start: Callable[[], Server]) -> None:
         assert server.process.wait(20) == 0
 
 
-@has_granian
 def test_sigterm_ends_granian_while_its_workers_start() -> None:
     models = {"models": [{"class_path": "tests.fakes.slow_import.SlowlyImportedModel"}]}
     with granian(models, wait_for="nothing") as server:

@@ -1,0 +1,54 @@
+"""What a worker process does before its first request, under gunicorn and `serve` alike."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, cast
+
+from django.apps import apps
+from django.core.exceptions import AppRegistryNotReady
+
+from modelhost.environment import flag, number
+from modelhost.server.cpus import keep_on_one_processor
+from modelhost.server.metrics import begin_worker
+from models_api.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from models_api.apps import ModelsAPIConfig
+
+DEFAULT_THREADS = 64
+"""A thread costs little while it waits for its batch; the limiter bounds how many compute."""
+_RESERVED_THREADS = 4
+_SWITCH_INTERVAL_SECONDS = 0.001
+
+
+def prepare_worker(threads: int, index: int) -> None:
+    """Count this worker in the metrics, bound its predictions, and pin it if wanted.
+
+    Args:
+        threads: Requests that the worker handles at a time.
+        index: Counts the workers that the server has started, this one excluded.
+    """
+    # A request takes the GIL several times, and beside a model that computes in Python it waits so
+    # long each time: with Python's own 5 ms, health checks beside a few such models wait for
+    # longer than the 100 ms that they are promised.
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    begin_worker()
+    bound_predictions(threads)
+    if flag("CPU_AFFINITY", default=False):
+        keep_on_one_processor(index)
+
+
+def bound_predictions(threads: int) -> None:
+    """Keep some of a worker's threads free from predictions, for probes, metrics and pages.
+
+    A worker with few threads, or a maximum set by MODELHOST_MAX_CONCURRENT_PREDICTIONS, is left as
+    it is.
+    """
+    if threads <= _RESERVED_THREADS or number("MAX_CONCURRENT_PREDICTIONS", 0):
+        return
+    try:
+        registry = cast("ModelsAPIConfig", apps.get_app_config("models_api")).registry
+    except (AppRegistryNotReady, LookupError, ConfigurationError):
+        return  # another application is served, or its configuration has problems
+    registry.admission.limit(threads - _RESERVED_THREADS)
