@@ -164,7 +164,8 @@ def _find_lanes() -> dict[object, Lane]:
     lanes: dict[object, Lane] = {}
     for resolver in get_resolver().url_patterns:
         for pattern in resolver.url_patterns if isinstance(resolver, LiteralRoutes) else ():
-            view = pattern.callback.cls(**pattern.callback.initkwargs)
+            made_by: Any = pattern.callback
+            view = made_by.cls(**made_by.initkwargs)
             if isinstance(view, PredictionView) and not view.has_policies():
                 route = str(pattern.pattern)
                 lanes[f"/{route}"] = Lane(route, view.endpoint(view.qualified_name or "", None))

@@ -49,7 +49,7 @@ class JSONErrorMiddleware:
             return response
         if not _is_error_page(response):
             return response
-        discard_body(request)
+        discard_body(request.META, request)
         status = response.status_code
         phrase = response.reason_phrase
         type_ = _TYPES.get(status, phrase.title().replace(" ", ""))

@@ -11,14 +11,13 @@ from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 
-from models_api.api.request_body import LengthRequired
-
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # Orchestrators ask by address, not by name, and the answer depends on neither.
 _STATUS_ROUTES = ("/api/health", "/v2/health", "/metrics")
 # RFC 9110 allows 204 no length.
-_WITHOUT_LENGTH = (204, LengthRequired.status_code)
+STATUSES_WITHOUT_LENGTH = (204, 411)
+"""That of a request whose end is unknown, too: its connection is to be closed."""
 
 
 class HostMiddleware:
@@ -56,5 +55,5 @@ class HostMiddleware:
 def _set_length(response: HttpResponseBase) -> None:
     # A body without a length has no end that can be found, so its connection has to be closed:
     # which the development server does after a response that has no length either.
-    if isinstance(response, HttpResponse) and response.status_code not in _WITHOUT_LENGTH:
+    if isinstance(response, HttpResponse) and response.status_code not in STATUSES_WITHOUT_LENGTH:
         response.headers.setdefault("Content-Length", str(len(response.content)))

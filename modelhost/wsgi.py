@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import django
 from django.apps import apps
@@ -22,13 +22,16 @@ from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from models_api.exceptions import ConfigurationError
 
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
 _CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others
 _HEAD_START_SECONDS = 1.0
 _STOPPING_SECONDS = 2.0
 _held: TextIO | None = None
 
 
-def _start() -> WSGIHandler:
+def _start() -> WSGIApplication:
     end_while_starting()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelhost.settings")
     reset_signals_in_children()
@@ -38,14 +41,19 @@ def _start() -> WSGIHandler:
             django.setup(set_prefix=False)
         share_models_own_metrics()
         handler = WSGIHandler()
-        from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
+        from models_api.apps import current_service  # noqa: PLC0415 (needs Django to be set up)
 
-        registry = cast(ModelsAPIConfig, apps.get_app_config("models_api")).registry
-        registry.after_loading = _leave_out_of_garbage_collection
-        registry.start_loading()
+        service = current_service()
+        if service.error is not None:
+            raise service.error
+        service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
+        service.registry.start_loading()
+        # Late, because it imports what needs Django to be set up.
+        from modelhost import fast_lane  # noqa: PLC0415
+
+        return fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
     except (ConfigurationError, ImproperlyConfigured) as error:
         _refuse(error)
-    return handler
 
 
 def _leave_out_of_garbage_collection() -> None:

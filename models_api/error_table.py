@@ -78,12 +78,14 @@ ERROR_KINDS = (
 )
 # fmt: on
 
-_BY_EXCEPTION = {kind.exception: kind for kind in ERROR_KINDS if kind.exception is not None}
+_BY_EXCEPTION: dict[type[BaseException], ErrorKind] = {
+    kind.exception: kind for kind in ERROR_KINDS if kind.exception is not None
+}
 
 
 def error_kind(exception: BaseException) -> ErrorKind | None:
     """Return the kind of an error; None for what nobody foresaw."""
-    return _BY_EXCEPTION.get(type(exception))  # type: ignore[call-overload, no-any-return]
+    return _BY_EXCEPTION.get(type(exception))
 
 
 def outcome(exception: BaseException) -> str:

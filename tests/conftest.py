@@ -26,7 +26,7 @@ def app_config() -> Iterator[ModelsAPIConfig]:
     app_config = apps.get_app_config("models_api")
     assert isinstance(app_config, ModelsAPIConfig)
     before = app_config.__dict__.copy()
-    app_config.__dict__.pop("registry", None)
+    app_config.__dict__.pop("service", None)
     yield app_config
     app_config.__dict__.clear()
     app_config.__dict__.update(before)

@@ -17,7 +17,6 @@ from models_api.api.views import PredictionView
 from models_api.configuration.file import ConfigurationFile
 from models_api.hosting.assembly import build_registry
 from models_api.hosting.registry import ModelRegistry
-from models_api.prediction.predictor import Predictor
 from models_api.urls import api_patterns
 
 _REFERENCE = "#/components/schemas/"
@@ -73,10 +72,7 @@ class InProcessService:
 
     def predict(self, qualified_name: str, body: bytes) -> HttpResponse:
         """Ask a model for a prediction, through its view."""
-        model = self.registry[qualified_name]
-        view = PredictionView.as_view(
-            hosted_model=model, predictor=Predictor(model), registry=self.registry
-        )
+        view = PredictionView.as_view(registry=self.registry, qualified_name=qualified_name)
         request = RequestFactory().post("/", body, content_type="application/json")
         response: HttpResponse = view(request)
         return response

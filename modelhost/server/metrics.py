@@ -24,9 +24,10 @@ def share_models_own_metrics() -> None:
     It has to be told before it is imported.
     """
     from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
+    from models_api.service import wanted_metrics  # noqa: PLC0415
 
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
-    if app_config.metrics_section is None or given_directory() is not None:
+    if wanted_metrics(app_config.configuration_file) is None or given_directory() is not None:
         return
     directory = server_directory()
     atexit.register(directory.remove)
@@ -53,7 +54,7 @@ def begin_worker() -> None:
         return  # the settings are used for something else
     from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
 
-    metrics = cast(ModelsAPIConfig, apps.get_app_config("models_api")).metrics
+    metrics = cast(ModelsAPIConfig, apps.get_app_config("models_api")).service.metrics
     if metrics is not None:
         metrics.start_worker()
 

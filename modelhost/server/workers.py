@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, cast
 from django.apps import apps
 from django.core.exceptions import AppRegistryNotReady
 
-from modelhost.environment import flag, number
+from modelhost.environment import flag
 from modelhost.server.cpus import keep_on_one_processor
 from modelhost.server.metrics import begin_worker
-from models_api.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig
 
 DEFAULT_THREADS = 64
 """A thread costs little while it waits for its batch; the limiter bounds how many compute."""
-_RESERVED_THREADS = 4
 _SWITCH_INTERVAL_SECONDS = 0.001
 
 
@@ -40,15 +38,9 @@ def prepare_worker(threads: int, index: int) -> None:
 
 
 def bound_predictions(threads: int) -> None:
-    """Keep some of a worker's threads free from predictions, for probes, metrics and pages.
-
-    A worker with few threads, or a maximum set by MODELHOST_MAX_CONCURRENT_PREDICTIONS, is left as
-    it is.
-    """
-    if threads <= _RESERVED_THREADS or number("MAX_CONCURRENT_PREDICTIONS", 0):
-        return
+    """Keep some of a worker's threads free from predictions, for probes, metrics and pages."""
     try:
-        registry = cast("ModelsAPIConfig", apps.get_app_config("models_api")).registry
-    except (AppRegistryNotReady, LookupError, ConfigurationError):
-        return  # another application is served, or its configuration has problems
-    registry.admission.limit(threads - _RESERVED_THREADS)
+        service = cast("ModelsAPIConfig", apps.get_app_config("models_api")).service
+    except (AppRegistryNotReady, LookupError):
+        return  # another application is served
+    service.use_threads(threads)

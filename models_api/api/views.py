@@ -112,12 +112,12 @@ class ModelsAPIView(APIView):
         return self.respond_to_error
 
     def http_method_not_allowed(
-        self, request: Request, *args: object, **kwargs: object
+        self, request: HttpRequest, *args: object, **kwargs: object
     ) -> Response:
         """Answer 405 with the methods that are allowed."""
         raise MethodNotAllowed(request.method or "", self.allowed_methods)
 
-    def options(self, request: Request, *args: object, **kwargs: object) -> Any:
+    def options(self, request: HttpRequest, *args: object, **kwargs: object) -> Any:
         """Answer with the methods that are allowed, and no body."""
         response = HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
         del response.headers["Content-Type"]  # of what is not there

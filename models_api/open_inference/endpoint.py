@@ -12,7 +12,7 @@ from models_api.hosting.hosted_model import HostedModel
 from models_api.hosting.registry import ModelRegistry
 from models_api.open_inference.errors import to_answer
 from models_api.open_inference.inference import Payload, infer
-from models_api.open_inference.statistics import Statistics
+from models_api.open_inference.statistics import InferenceStatistics
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -29,7 +29,7 @@ class InferEndpoint(PredictionEndpoint):
         qualified_name: str,
         version: str | None = None,
         *,
-        statistics: Statistics,
+        statistics: InferenceStatistics,
     ) -> None:
         super().__init__(registry, qualified_name, version)
         self._statistics = statistics

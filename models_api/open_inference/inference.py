@@ -103,7 +103,7 @@ class TensorRows(Rows):
         found = rows_from_fields(self._fields, self._tensors, self._taken, self._content_type)
         parsed = plain_rows.validate_rows(found.values, found.kinds, self._schemas.input)
         if parsed is not None:
-            return parsed
+            return [*parsed]
         written = to_json(found.values)
         # Both at once would take twice the memory.
         found.values.clear()

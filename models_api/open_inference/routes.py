@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.urls import URLPattern, URLResolver, path
 
 from models_api.api.literal_routes import LiteralRoutes
@@ -57,7 +59,7 @@ def open_inference_patterns(
 
 
 def _model_patterns(
-    end: str, view: type[OpenInferenceView], name: str, given: dict[str, object]
+    end: str, view: type[OpenInferenceView], name: str, given: Mapping[str, object]
 ) -> list[URLPattern]:
     """Return the routes of a view of a model, with and without a version."""
     versioned = view.as_view(is_versioned=True, **given)
@@ -67,7 +69,7 @@ def _model_patterns(
     ]
 
 
-def _infer_pattern(model: str, given: dict[str, object]) -> URLPattern:
+def _infer_pattern(model: str, given: Mapping[str, object]) -> URLPattern:
     view = InferView.as_view(qualified_name=model, **given)
     pattern: URLPattern = path(f"v2/models/{model}/infer", view, name=f"infer-{model}")
     return pattern

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from models_api.hosting.hosted_model import HostedModel
-from models_api.observability.metric_types import HistogramValues, histogram_values
+from models_api.observability.metric_types import HistogramValues
 from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 
-# Kinds of records. The first two have nanoseconds and rows, without limits: counts and sums.
+# Kinds of records. The first two have a count, nanoseconds and rows.
 _SUCCESS, _FAILURE, _LAST = "inference success", "inference failure", "last inference"
-_LIMITS: tuple[tuple[float, ...], ...] = ((), ())
 
 
 @dataclass(slots=True)
@@ -66,19 +65,19 @@ class InferenceStatistics:
     def counts(self, model: HostedModel, totals: Totals) -> Counts:
         """Return a model's among what all processes have counted."""
         labels = _labels(model)
-        success, rows = _values(totals, _SUCCESS, labels)
-        failure, _ = _values(totals, _FAILURE, labels)
+        success = _values(totals, _SUCCESS, labels)
+        failure = _values(totals, _FAILURE, labels)
         last = totals.live_of_kind(_LAST).get(labels, [])
         return Counts(
             Tally(int(success.count), int(success.sum)),
             Tally(int(failure.count), int(failure.sum)),
-            int(rows.sum),
+            int(success.more[0]),
             max((int(milliseconds) for (milliseconds,) in last), default=0),
         )
 
     def _count(self, model: HostedModel, outcome: str, nanoseconds: int, rows: int) -> None:
         shared, labels = self._shared, _labels(model)
-        shared.histogram(outcome, labels, *_LIMITS).observe(nanoseconds, rows)
+        shared.histogram(outcome, labels, (), more=1).observe(nanoseconds, rows)
         shared.gauge(_LAST, labels).set(time.time_ns() // 1_000_000)
 
 
@@ -86,6 +85,5 @@ def _labels(model: HostedModel) -> tuple[str, str]:
     return model.label, model.version or ""
 
 
-def _values(totals: Totals, kind: str, labels: tuple[str, str]) -> list[HistogramValues]:
-    record = totals.of_kind(kind).get(labels, [0.0] * 4)
-    return histogram_values(record, *_LIMITS)
+def _values(totals: Totals, kind: str, labels: tuple[str, str]) -> HistogramValues:
+    return HistogramValues.read((), totals.of_kind(kind).get(labels, [0.0] * 3))

@@ -10,10 +10,9 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.sharedctypes import Synchronized
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
-from django.core.handlers.wsgi import WSGIHandler
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -26,6 +25,9 @@ from modelhost.server.metrics import begin_server, end_server, forget_ended_work
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
 from models_api.apps import ModelsAPIConfig
 from models_api.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 _CONNECTIONS = 1000
 """That a worker keeps open at a time, as gunicorn's does; others wait until it accepts them."""
@@ -186,7 +188,7 @@ def _announce(host: str, port: int, workers: int, threads: int) -> None:
     )
 
 
-def _start_worker(threads: int, started: Synchronized[int]) -> WSGIHandler:
+def _start_worker(threads: int, started: Synchronized[int]) -> WSGIApplication:
     """Return the application, in a worker that is ready for its first request."""
     from modelhost.wsgi import application  # noqa: PLC0415 (may begin to load the models)
 
