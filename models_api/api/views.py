@@ -153,6 +153,8 @@ class PredictionView(ModelsAPIView):
     """
 
     qualified_name: str | None = None
+    is_versioned = False
+    """Whether the path names a version of the model."""
 
     @classmethod
     def has_policies(cls) -> bool:
@@ -195,11 +197,9 @@ class PredictionView(ModelsAPIView):
         return PredictionEndpoint(self.registry, qualified_name, version)
 
     def _endpoint(self, arguments: Mapping[str, object]) -> PredictionEndpoint:
-        version = arguments.get("version")
-        return self.endpoint(
-            self.qualified_name or str(arguments["qualified_name"]),
-            None if version is None else str(version),
-        )
+        # An argument of that name may be one of the prefix, too.
+        version = str(arguments["version"]) if self.is_versioned else None
+        return self.endpoint(self.qualified_name or str(arguments["qualified_name"]), version)
 
 
 class BatchPredictionView(PredictionView):

@@ -158,7 +158,11 @@ class Predictor:
         note_rows(1)
         try:
             with stage("predict"):
-                prediction = self._predict_row(data, SingleRow(body, schemas.input))
+                prediction = (
+                    self._predict_row(data, SingleRow(body, schemas.input))
+                    if self._shares_calls
+                    else self._model.predict(data)
+                )
             with stage("serialise"):
                 return codec.serialise(prediction, schemas.output)
         except BaseException as error:
@@ -172,8 +176,6 @@ class Predictor:
 
     def _predict_row(self, row: object, rows: Rows, index: int = 0) -> object:
         """Predict for one row, made anew where a call that it shared with others has failed."""
-        if not self._shares_calls:
-            return self._model.predict(row)
         token = sharing.set(Sharing.WITH_RETRY)
         try:
             return self._model.predict(row)
