@@ -9,7 +9,7 @@ from models_api.api.answers import Answer, Error, describe_error, json_answer
 from models_api.api.request_body import Environ, Stream, discard_body, read_json_body
 from models_api.hosting.hosted_model import HostedModel
 from models_api.hosting.registry import ModelRegistry
-from models_api.prediction.request_context import note_model
+from models_api.prediction.request_context import note_model, note_received
 
 
 class PredictionEndpoint:
@@ -51,8 +51,18 @@ class PredictionEndpoint:
 
     def predict(self, model: HostedModel, environ: Environ, stream: Stream) -> Answer:
         """Return the model's prediction for what is in the body of the request."""
-        body = read_json_body(environ, stream)
+        body = self.read(environ, stream)
         return json_answer(model.predictor.predict(body))
+
+    def read(self, environ: Environ, stream: Stream) -> bytes:
+        """Return the body of the request.
+
+        Raises:
+            UnsupportedMediaType, PayloadTooLarge, LengthRequired, UnreadableBody: it is unusable.
+        """
+        body = read_json_body(environ, stream)
+        note_received()
+        return body
 
     def to_answer(self, error: Error) -> Answer:
         """Return the answer that clients of this endpoint get for an error."""
@@ -64,5 +74,5 @@ class BatchEndpoint(PredictionEndpoint):
 
     def predict(self, model: HostedModel, environ: Environ, stream: Stream) -> Answer:
         """Return the model's predictions for the rows in the body of the request."""
-        body = read_json_body(environ, stream)
+        body = self.read(environ, stream)
         return json_answer(model.predictor.predict_batch(body))

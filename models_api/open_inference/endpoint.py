@@ -13,6 +13,7 @@ from models_api.hosting.registry import ModelRegistry
 from models_api.open_inference.errors import to_answer
 from models_api.open_inference.inference import Payload, infer
 from models_api.open_inference.statistics import InferenceStatistics
+from models_api.prediction.request_context import note_received
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -39,6 +40,7 @@ class InferEndpoint(PredictionEndpoint):
         length = environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
         header_length = None if length is None else _header_length(str(length))
         payload = Payload(read_tensor_body(environ, stream, header_length), header_length)
+        note_received()
         with self._statistics.inference(model) as inference:
             answer, inference.rows = infer(model, payload)
         if answer.header_length is None:

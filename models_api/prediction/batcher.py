@@ -248,7 +248,7 @@ class Batcher:
 
     def _refuse_late(self, row: _Row) -> None:
         if row.is_late() and row.context is not None and row.context.deadline is not None:
-            raise DeadlineExceeded(row.context.deadline - row.context.arrived)
+            raise DeadlineExceeded(row.context.deadline - row.context.received)
 
     def _predict_rows(self, batch: list[_Row]) -> None:
         rows = []

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
-from models_api.exceptions import DeadlineExceeded
+from models_api.exceptions import DeadlineExceeded, Overloaded
 from models_api.fork import call_after_fork
 from models_api.prediction.limiter import Slot
 
@@ -40,7 +40,8 @@ class DeadlineThreads:
         """Return what the work returns; it runs in the slot, and in the context of the caller.
 
         Raises:
-            DeadlineExceeded: it takes longer than the seconds that are left.
+            DeadlineExceeded: it takes longer than the seconds that are left, if there are any.
+            Overloaded: the system has no thread left.
             BaseException: whatever the work raises in time.
         """
         results: list[T] = []
@@ -50,12 +51,8 @@ class DeadlineThreads:
             results.append(context.run(work, *args, **kwargs))
 
         job = _Job(slot, predict)
-        try:
-            thread = self._idle.pop()
-        except IndexError:
-            thread = _Thread(self._idle)
-        thread.begin(job)
-        if not job.ended.acquire(timeout=max(0.0, min(seconds_left, threading.TIMEOUT_MAX))):
+        self._begin(job, seconds_left)
+        if not job.ended.acquire(timeout=min(seconds_left, threading.TIMEOUT_MAX)):
             raise DeadlineExceeded(self.timeout_seconds)
         if job.error is None:
             return results[0]
@@ -65,6 +62,21 @@ class DeadlineThreads:
             # Its traceback holds this frame.
             del job
 
+    def _begin(self, job: _Job, seconds_left: float) -> None:
+        """Let a thread run the job, unless nobody would wait for it; else give its slot up."""
+        try:
+            if seconds_left <= 0:
+                raise DeadlineExceeded(self.timeout_seconds)
+            (self._idle.pop() if self._idle else _Thread(self._idle)).begin(job)
+        except IndexError:  # another caller took the last one
+            self._begin(job, seconds_left)
+        except DeadlineExceeded:
+            job.slot.release()
+            raise
+        except RuntimeError:
+            job.slot.release()
+            raise Overloaded.of_worker() from None
+
     def _forget_threads(self) -> None:
         self._idle = []
 
@@ -73,7 +85,7 @@ class _Job:
     """One call on its way to another thread and back."""
 
     def __init__(self, slot: Slot, work: Callable[[], None]) -> None:
-        self._slot = slot
+        self.slot = slot
         self._work = work
         self.error: BaseException | None = None
         self.ended = threading.Lock()
@@ -82,7 +94,7 @@ class _Job:
 
     def run(self) -> None:
         try:
-            with self._slot:
+            with self.slot:
                 self._work()
         except BaseException as error:  # noqa: BLE001 (it belongs to the caller)
             self.error = error

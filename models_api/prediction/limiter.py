@@ -84,6 +84,10 @@ class Slot:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the slot up; its prediction has ended, or will never begin."""
         self._limiter.release(self)
 
 
@@ -203,7 +207,7 @@ class ConcurrencyLimiter:
 
         Raises:
             Overloaded: too many predictions of this model, or of this process, are in hand.
-            DeadlineExceeded: it waited until `timeout_seconds` after the arrival of its request.
+            DeadlineExceeded: it waited until `timeout_seconds` after its request had come.
         """
         worker, turn = self._worker, None
         with worker.lock:
@@ -241,7 +245,10 @@ class ConcurrencyLimiter:
         self._instruments.queue(1)
         try:
             if not turn.acquire(timeout=self._seconds_left(request, began)):
-                self._leave_queue(turn)
+                raise DeadlineExceeded(self.timeout_seconds or 0.0)
+        except BaseException:
+            self._leave_queue(turn)
+            raise
         finally:
             self._instruments.queue(-1)
             self._instruments.waited(began, time.monotonic() - began)
@@ -249,8 +256,8 @@ class ConcurrencyLimiter:
     def _seconds_left(self, request: RequestContext | None, now: float) -> float:
         if self.timeout_seconds is None:
             return -1
-        arrived = now if request is None else request.arrived
-        return max(0.0, min(arrived + self.timeout_seconds - now, threading.TIMEOUT_MAX))
+        received = now if request is None else request.received
+        return max(0.0, min(received + self.timeout_seconds - now, threading.TIMEOUT_MAX))
 
     def _leave_queue(self, turn: threading.Lock) -> None:
         with self._worker.lock:
@@ -259,4 +266,3 @@ class ConcurrencyLimiter:
                 self._waiting.remove(turn)
             else:  # its turn came at the very end
                 self._pass_on()
-        raise DeadlineExceeded(self.timeout_seconds or 0.0)

@@ -148,7 +148,7 @@ class Predictor:
         context = current_request.get()
         if context is None:
             return timeout_seconds
-        context.deadline = context.arrived + timeout_seconds
+        context.deadline = context.received + timeout_seconds
         return context.deadline - time.monotonic()
 
     def _predict(self, body: bytes) -> bytes:

@@ -22,6 +22,7 @@ class RequestContext:
         "model",
         "others",
         "queue_seconds",
+        "received",
         "rows",
         "trace_id",
         "version",
@@ -35,6 +36,8 @@ class RequestContext:
     model: str | None
     """Qualified name of the model that it asks; None if it asks none."""
     version: str | None
+    received: float
+    """When its body had come, too; deadlines and the times of predictions count from here."""
     rows: int | None
     """Rows that it asks predictions for; None until its body has been read."""
     batch_size: int | None
@@ -46,7 +49,7 @@ class RequestContext:
     trace_id: str | None
 
     def __init__(self, id_: str) -> None:
-        self.arrived = time.monotonic()
+        self.arrived = self.received = time.monotonic()
         self.deadline = None
         self.id = id_
         self.model = None
@@ -87,6 +90,13 @@ def note_model(name: str | None, version: str | None) -> None:
     context = current_request.get()
     if context is not None:
         context.model, context.version = name, version
+
+
+def note_received() -> None:
+    """Record that the body of the current request has come."""
+    context = current_request.get()
+    if context is not None:
+        context.received = time.monotonic()
 
 
 def note_rows(rows: int) -> None:
