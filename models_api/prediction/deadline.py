@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
@@ -67,14 +68,17 @@ class DeadlineThreads:
         try:
             if seconds_left <= 0:
                 raise DeadlineExceeded(self.timeout_seconds)
-            (self._idle.pop() if self._idle else _Thread(self._idle)).begin(job)
-        except IndexError:  # another caller took the last one
-            self._begin(job, seconds_left)
-        except DeadlineExceeded:
+            self._idle_thread().begin(job)
+        except BaseException:
             job.slot.release()
             raise
+
+    def _idle_thread(self) -> _Thread:
+        with suppress(IndexError):  # there is none, or another caller took the last
+            return self._idle.pop()
+        try:
+            return _Thread(self._idle)
         except RuntimeError:
-            job.slot.release()
             raise Overloaded.of_worker() from None
 
     def _forget_threads(self) -> None:
