@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 
 from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration.document import Key, key_path
 from models_api.configuration.file import ConfigurationFile
+from models_api.configuration.sections import ModelConfiguration
 from models_api.exceptions import (
     ClassPathError,
     ConfigurationError,
@@ -40,12 +42,7 @@ def build_registry(file: ConfigurationFile, resources: Resources | None = None) 
     problems = [*file.problems, *_package_problems(file), *_class_problems(file)]
     models: list[HostedModel] = []
     places: dict[str, tuple[Key, ...]] = {}
-    for index, configuration in file.models():
-        keys = ("models", index)
-        try:
-            stack = ModelStack.from_configuration(configuration)
-        except ClassPathError:
-            continue  # among the class problems already
+    for keys, configuration, stack in _stacks(file):
         problems += _argument_problems(file, keys, stack)
         try:
             model = HostedModel(configuration, stack, resources)
@@ -58,6 +55,15 @@ def build_registry(file: ConfigurationFile, resources: Resources | None = None) 
     if problems:
         raise ConfigurationError(problems)
     return ModelRegistry(models, resources.limiter)
+
+
+def _stacks(
+    file: ConfigurationFile,
+) -> Iterator[tuple[tuple[Key, ...], ModelConfiguration, ModelStack]]:
+    for index, configuration in file.models():
+        # Those that cannot be imported are among the class problems.
+        with suppress(ClassPathError):
+            yield ("models", index), configuration, ModelStack.from_configuration(configuration)
 
 
 def _package_problems(file: ConfigurationFile) -> Iterator[Problem]:

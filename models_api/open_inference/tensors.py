@@ -111,24 +111,9 @@ def write_infer_response(
     NaN and infinities are null in JSON. The number of bytes of the JSON comes too where data
     follows it, else None.
     """
-    written, binary = [], []
-    for tensor in outputs:
-        description: dict[str, Any] = {
-            "name": tensor.name,
-            "datatype": tensor.datatype,
-            "shape": tensor.shape,
-        }
-        parameters = tensor.parameters
-        if request.wants_binary(tensor.name):
-            data = write_binary(tensor.data, DATATYPES[tensor.datatype])
-            binary.append(data)
-            parameters = {**parameters, "binary_data_size": len(data)}
-        else:
-            description["data"] = write_json(tensor.data, DATATYPES[tensor.datatype])
-        if parameters:
-            description["parameters"] = parameters
-        written.append(description)
-    response: dict[str, Any] = {"model_name": model_name}
+    binary: list[bytes] = []
+    written = [_write_output(tensor, request, binary) for tensor in outputs]
+    response: dict[str, object] = {"model_name": model_name}
     if model_version is not None:
         response["model_version"] = model_version
     if request_id is not None:
@@ -136,6 +121,25 @@ def write_infer_response(
     response["outputs"] = written
     header = to_json(response, inf_nan_mode="null")
     return (b"".join([header, *binary]), len(header)) if binary else (header, None)
+
+
+def _write_output(tensor: Tensor, request: InferRequest, binary: list[bytes]) -> dict[str, object]:
+    """Return the description of an output; data that the request wants as bytes goes to `binary`."""
+    description: dict[str, object] = {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "shape": tensor.shape,
+    }
+    parameters = tensor.parameters
+    if request.wants_binary(tensor.name):
+        data = write_binary(tensor.data, DATATYPES[tensor.datatype])
+        binary.append(data)
+        parameters = {**parameters, "binary_data_size": len(data)}
+    else:
+        description["data"] = write_json(tensor.data, DATATYPES[tensor.datatype])
+    if parameters:
+        description["parameters"] = parameters
+    return description
 
 
 class _BinaryData:
