@@ -124,7 +124,7 @@ def write_infer_response(
 
 
 def _write_output(tensor: Tensor, request: InferRequest, binary: list[bytes]) -> dict[str, object]:
-    """Return the description of an output; data that the request wants as bytes goes to `binary`."""
+    """Describe an output; data that the request wants as bytes is added to `binary`."""
     description: dict[str, object] = {
         "name": tensor.name,
         "datatype": tensor.datatype,
