@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,10 @@ from tests.end_to_end.load import Ask, Load
 from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import Server, free_port
 
-CONFIGURATION = {"models": [{"class_path": "tests.fakes.deadly.DeadlyModel"}]}
+CLASS_PATH = "tests.fakes.deadly.DeadlyModel"
+AT_ONCE = {"models": [{"class_path": CLASS_PATH}]}
+# What loads before it listens may take its time.
+IN_A_SECOND = {"models": [{"class_path": CLASS_PATH, "configuration": {"seconds_to_load": 1.0}}]}
 PREDICTION = "/api/models/deadly/prediction"
 ROUNDS = 5
 BETWEEN = 500
@@ -23,7 +27,7 @@ Start = Callable[[int], Server]
 
 def gunicorn(port: int) -> Server:
     return Server(
-        CONFIGURATION,
+        IN_A_SECOND,
         *("--config", "python:modelhost.gunicorn_conf"),
         *("--worker-class", "gthread", "--threads", "64"),
         environment={"MODELHOST_WORKERS": "2", "MODELHOST_LOG_LEVEL": "WARNING"},
@@ -31,9 +35,21 @@ def gunicorn(port: int) -> Server:
     )
 
 
+def serve(port: int) -> Server:
+    return Server(
+        IN_A_SECOND,
+        *("--workers", "2"),
+        environment={"MODELHOST_LOG_LEVEL": "WARNING"},
+        application="serve",
+        command=(sys.executable, "manage.py"),
+        bind="--host 127.0.0.1 --port {port}",
+        port=port,
+    )
+
+
 def granian(port: int) -> Server:
     return Server(
-        CONFIGURATION,
+        AT_ONCE,
         *("--workers", "2", "--blocking-threads", "64", "--interface", "wsgi"),
         environment={"MODELHOST_LOG_LEVEL": "WARNING"},
         application="modelhost.wsgi:application",
@@ -41,6 +57,11 @@ def granian(port: int) -> Server:
         bind="--host 127.0.0.1 --port {port}",
         port=port,
     )
+
+
+has_serve = pytest.mark.skipif(
+    importlib.util.find_spec("modelhost.management.commands.serve") is None, reason="not there yet"
+)
 
 
 class Instances:
@@ -84,7 +105,7 @@ def report(load: Load, log: str) -> str:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("start", [gunicorn, granian])
+@pytest.mark.parametrize("start", [gunicorn, pytest.param(serve, marks=has_serve), granian])
 def test_a_rolling_restart_loses_no_request(start: Start) -> None:
     instances = Instances(start)
     asks = [Ask("POST", PREDICTION, b'{"number": %d}' % number) for number in range(10)]
