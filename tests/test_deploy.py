@@ -15,10 +15,12 @@ import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
+from django.conf import settings
 from django.http.request import validate_host
 from django.urls import resolve
 
 from models_api.configuration.file import ConfigurationFile
+from tests.end_to_end.nginx import CONFIGURATION, nginx_program, rendered
 from tests.end_to_end.server import REPOSITORY
 from tests.test_docs import environment_variables
 
@@ -29,6 +31,10 @@ VERSIONS = ["1.30", kubernetes_validate.latest_version()]
 """Of Kubernetes: the oldest that the manifests are for, and the newest whose schemas are known."""
 PORT = 8000
 GRACEFUL_SECONDS = 30
+GRANIAN_IDLE_SECONDS = 30
+"""Default of granian's --http1-header-read-timeout, which is that of idle connections, too."""
+COMMON_IDLE_SECONDS = 60
+"""Idle timeout of load balancers, such as those of AWS."""
 USER = 65532
 
 
@@ -104,39 +110,49 @@ def test_the_compose_file_fits_the_compose_specification() -> None:
 
 def test_what_the_compose_file_names_is_there() -> None:
     services = read("compose.yaml")["services"]
-    build = services["modelhost"]["build"]
+    build = services["modelhost-1"]["build"]
     mounts = [
         volume.partition(":")[0]
         for service in services.values()
         for volume in service.get("volumes", [])
         if volume.startswith(".")
     ]
-    assert len(mounts) == 3
+    assert len(mounts) == 4
     for path in [build["context"], f"{build['context']}/{build['dockerfile']}", *mounts]:
         assert (DEPLOY / path).exists(), path
     for name in read("prometheus/prometheus.yaml")["rule_files"]:
         assert (DEPLOY / "prometheus" / name).exists(), name
 
 
-def test_the_service_of_the_compose_file_has_no_rights() -> None:
-    service = read("compose.yaml")["services"]["modelhost"]
+INSTANCES = ["modelhost-1", "modelhost-2"]
+
+
+@pytest.mark.parametrize("name", [*INSTANCES, "proxy"])
+def test_the_service_and_the_proxy_of_the_compose_file_have_no_rights(name: str) -> None:
+    service = read("compose.yaml")["services"][name]
     assert service["user"] == f"{USER}:{USER}"
     assert service["read_only"] is True
-    assert service["tmpfs"] == ["/tmp"]
+    assert [each.partition(":")[0] for each in service["tmpfs"]] == ["/tmp"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", INSTANCES)
+def test_an_instance_of_the_compose_file_has_time_to_drain(name: str) -> None:
+    service = read("compose.yaml")["services"][name]
     assert int(service["stop_grace_period"].removesuffix("s")) > GRACEFUL_SECONDS
 
 
 def test_every_port_of_the_compose_file_is_for_this_machine_alone() -> None:
-    ports = [port for each in read("compose.yaml")["services"].values() for port in each["ports"]]
-    assert len(ports) == 3
-    assert all(port.startswith("127.0.0.1:") for port in ports)
+    services = read("compose.yaml")["services"]
+    ports = {name: each["ports"] for name, each in services.items() if "ports" in each}
+    assert set(ports) == {"proxy", "prometheus", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for [port] in ports.values())
 
 
 def test_prometheus_and_grafana_find_what_they_ask() -> None:
     [scraped] = read("prometheus/prometheus.yaml")["scrape_configs"]
-    assert scraped["static_configs"] == [{"targets": [f"modelhost:{PORT}"]}]
+    assert scraped["static_configs"] == [{"targets": [f"{name}:{PORT}" for name in INSTANCES]}]
     [source] = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
     assert source["url"] == "http://prometheus:9090"
     assert source["isDefault"] is True
@@ -145,6 +161,57 @@ def test_prometheus_and_grafana_find_what_they_ask() -> None:
     assert (asked["type"], asked["query"]) == ("datasource", source["type"])
     alerts = (DEPLOY / "prometheus/alerts.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r'job="(\w+)"', alerts)) == {scraped["job_name"]}
+
+
+# The proxy
+
+
+def directives(name: str) -> list[str]:
+    """The values that nginx's configuration gives to a directive, wherever it stands."""
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    return re.findall(rf"^ *{name} (.+);$", text, re.MULTILINE)
+
+
+def seconds(name: str) -> list[int]:
+    return [int(value.removesuffix("s")) for value in directives(name)]
+
+
+def test_nginx_has_nothing_to_say_against_its_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "nginx.conf"
+    path.write_text(rendered(tmp_path, PORT, [1, 2]), encoding="utf-8")
+    command = [nginx_program(), "-t", "-c", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not re.findall(r"\[(?:warn|error|emerg)\]", done.stderr), done.stderr
+
+
+def test_nginx_is_in_front_of_the_instances_of_the_compose_file() -> None:
+    assert directives("server") == [f"{name}:{PORT} max_fails=0" for name in INSTANCES]
+    services = read("compose.yaml")["services"]
+    assert {name for name in services if name.startswith("modelhost")} == set(INSTANCES)
+    [published] = services["proxy"]["ports"]
+    assert directives("listen") == [published.rpartition(":")[2]]
+    [mount] = services["proxy"]["volumes"]
+    assert mount == f"./{CONFIGURATION.relative_to(DEPLOY)}:/etc/nginx/nginx.conf:ro"
+
+
+def test_nginx_writes_only_where_its_container_can() -> None:
+    paths = [path for name in ("pid", r"\w+_temp_path") for path in directives(name)]
+    assert len(paths) == 6
+    assert all(path.startswith("/tmp/") for path in paths)
+
+
+def test_nginx_keeps_to_the_limits_and_times_of_the_service() -> None:
+    assert directives("client_max_body_size") == [str(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)]
+    [read_timeout] = seconds("proxy_read_timeout")
+    assert read_timeout > (settings.MODELS_API_HUNG_PREDICTION_SECONDS or 0) > 0
+    assert read_timeout > seconds("proxy_next_upstream_timeout")[0]
+    idle_to_service, idle_to_clients = seconds("keepalive_timeout")
+    # Its import would have effects.
+    text = (REPOSITORY / "modelhost/gunicorn_conf.py").read_text(encoding="utf-8")
+    [gunicorn_idle] = re.findall(r"^keepalive = (\d+)$", text, re.MULTILINE)
+    assert idle_to_service < GRANIAN_IDLE_SECONDS < int(gunicorn_idle)
+    assert idle_to_clients > COMMON_IDLE_SECONDS
 
 
 # Kubernetes
