@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -26,7 +27,7 @@ _TLS_SETTINGS = {
 @checks.register(deploy=True)
 def check_tls(
     app_configs: Sequence[AppConfig] | None,  # noqa: ARG001 (Django gives it to every check)
-    **_kwargs: object,
+    **_kwargs: Any,
 ) -> list[checks.CheckMessage]:
     """Warn where nothing makes clients use TLS."""
     return [

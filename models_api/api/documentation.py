@@ -23,7 +23,6 @@ from models_api.api.openapi import ModelsAPISchemaGenerator
 from models_api.api.views import ModelsAPIView
 from models_api.exceptions import ModelNotReady
 from models_api.hosting.registry import HostedModel, ModelRegistry
-from models_api.schemas.json_schema import JSONSchema
 
 
 def _content_security_policy(**sources: str) -> str:
@@ -94,7 +93,7 @@ class OpenAPIDocument:
                 self._texts[root, document_format] = written
             return self._texts[root, document_format]
 
-    def _document(self, root: str) -> JSONSchema:
+    def _document(self, root: str) -> dict[str, object]:
         routes = self._routes(self._registry)
         generator = ModelsAPISchemaGenerator(patterns=routes)  # type: ignore[no-untyped-call]
         document = generator.get_schema(public=True)
@@ -112,7 +111,7 @@ def _description(model: HostedModel) -> Description:
         return (model.details,)
 
 
-def _written(document: JSONSchema, document_format: Format) -> bytes:
+def _written(document: dict[str, object], document_format: Format) -> bytes:
     if document_format == "yaml":
         # As `manage.py spectacular` writes it.
         text: bytes = OpenApiYamlRenderer().render(document, renderer_context={})
