@@ -24,8 +24,8 @@ def main() -> None:
 
 
 def _report(error: threading.ExceptHookArgs) -> None:
-    # The reloading development server checks the configuration in a thread, which Django lets end
-    # with a traceback; what the check says is enough.
+    # The reloading development server checks the configuration in a thread, which ends with a
+    # traceback; the message of the check is enough.
     from django.core.management.base import CommandError  # noqa: PLC0415
 
     if isinstance(error.exc_value, CommandError):

@@ -1,4 +1,4 @@
-"""Asks the service in this container whether it is well, for images that have no curl.
+"""Ask the service in this container for its health, for images that have no curl.
 
 `python -I -m modelhost.health_check [ROUTE]` exits with status 0 if the route answers 200, else
 with status 1. Without a ROUTE it asks whether the service is ready.
@@ -13,12 +13,12 @@ from modelhost.environment import split_address, text
 
 _READY = "/api/health/ready"
 _TIMEOUT_SECONDS = 4
-# Whoever listens on every address listens on this one.
+# A server on every address is on this one, too.
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def main(arguments: list[str]) -> str | None:
-    """Ask for the route in the arguments; return what is wrong, None if it answered 200."""
+    """Request the route in the arguments; return what is wrong, or None if it answered 200."""
     route = arguments[0] if arguments else _READY
     bind = text("BIND", "127.0.0.1:8000").partition(",")[0]
     address = split_address(bind)

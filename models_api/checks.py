@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, register
@@ -12,15 +12,18 @@ from drf_spectacular.settings import spectacular_settings
 
 from models_api.exceptions import ConfigurationError
 
+if TYPE_CHECKING:
+    from models_api.apps import ModelsAPIConfig
+
 OLD_OPENAPI_VERSION = "models_api.W001"
 
 
 @register("models_api")
 def check_configuration(
-    app_configs: Sequence[AppConfig] | None, **_kwargs: Any
+    app_configs: Sequence[AppConfig] | None, **_kwargs: object
 ) -> list[CheckMessage]:
     """Report what keeps the configured models from being served."""
-    app_config: Any = apps.get_app_config("models_api")
+    app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
     if app_configs is not None and app_config not in app_configs:
         return []
     try:
@@ -35,9 +38,9 @@ def check_configuration(
 
 @register("models_api")
 def check_openapi_version(
-    app_configs: Sequence[AppConfig] | None, **_kwargs: Any
+    app_configs: Sequence[AppConfig] | None, **_kwargs: object
 ) -> list[CheckMessage]:
-    """Warn if a document of the whole project could not hold the schemas of the models."""
+    """Warn if the OpenAPI document of the whole project cannot hold the schemas of the models."""
     app_config = apps.get_app_config("models_api")
     version = str(spectacular_settings.OAS_VERSION)
     if app_configs is not None and app_config not in app_configs:

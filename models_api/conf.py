@@ -13,7 +13,7 @@ _OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_END
 
 
 def configuration_path() -> Path:
-    """Path of the YAML file: REST_CONFIG of the environment, or of the settings, or the default."""
+    """Return the YAML file's path: REST_CONFIG in the environment or settings, or the default."""
     return Path(
         os.environ.get("REST_CONFIG")
         or getattr(settings, "REST_CONFIG", None)
@@ -22,19 +22,19 @@ def configuration_path() -> Path:
 
 
 def maximum_batch_rows() -> int:
-    """Rows that one request for a batch of predictions may hold."""
+    """Return how many rows one request for a batch of predictions may hold."""
     limit: int = getattr(settings, "MODELS_API_MAX_BATCH_ROWS", 1000)
     return limit
 
 
 def maximum_json_values() -> int | None:
-    """Values that the JSON of a request may hold; None for any number."""
+    """Return how many values the JSON of a request may hold; None for any number."""
     limit: int | None = getattr(settings, "MODELS_API_MAX_JSON_VALUES", 1_500_000)
     return limit
 
 
 def asks_for_traces() -> bool:
-    """Whether OpenTelemetry's environment variables ask for traces."""
+    """Return whether OpenTelemetry's environment variables ask for traces."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip()
@@ -44,7 +44,7 @@ def asks_for_traces() -> bool:
 
 
 def makes_traces() -> bool:
-    """Whether there are traces: they are asked for, and OpenTelemetry is installed."""
+    """Return whether there are traces: they are asked for, and OpenTelemetry is installed."""
     if not asks_for_traces():
         return False
     try:
@@ -54,19 +54,19 @@ def makes_traces() -> bool:
 
 
 def writes_access_log() -> bool:
-    """Whether each request gets a line in the log."""
+    """Return whether each request gets a line in the log."""
     wanted: bool = getattr(settings, "MODELS_API_ACCESS_LOG", True)
     return wanted
 
 
 def maximum_concurrent_predictions() -> int | None:
-    """Predictions that this process may have in hand at a time; None for any number."""
+    """Return how many predictions this process may have in hand; None for any number."""
     limit: int | None = getattr(settings, "MODELS_API_MAX_CONCURRENT_PREDICTIONS", None)
     return limit
 
 
 def hung_prediction_seconds() -> float | None:
-    """After how long a prediction is taken for one that never ends; None for never."""
+    """Return after how many seconds a prediction is taken for hung; None for never."""
     seconds: float | None = getattr(settings, "MODELS_API_HUNG_PREDICTION_SECONDS", None)
     return seconds
 
@@ -93,7 +93,7 @@ def service_settings() -> ServiceSettings:
 
 
 def maximum_body_bytes() -> int | None:
-    """Size that a request's body may have, in bytes; None for no limit."""
+    """Return the size that a request's body may have, in bytes; None for no limit."""
     limit: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     return limit
 

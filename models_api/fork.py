@@ -1,4 +1,4 @@
-"""What objects do about a fork: its child has none of the threads that were using them."""
+"""Calls in forked children, which have none of the threads that were using an object."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from collections.abc import Callable
 
 
 def call_after_fork(method: Callable[[], None]) -> None:
-    """Call a bound method in each forked child, for as long as its object lives.
-
-    It keeps the object from being forgotten no longer than others do.
-    """
+    """Call a bound method in each forked child; it keeps no reference to the method's object."""
     reference = weakref.WeakMethod(method)
 
     def call() -> None:

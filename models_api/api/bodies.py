@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field, NonNegativeInt, RootModel
 
@@ -73,10 +73,10 @@ class ModelDetailsCollection(BaseModel):
 class ModelMetadata(ModelDetails):
     """What a model says about itself, and the data that it takes and gives."""
 
-    input_schema: dict[str, Any] = Field(
+    input_schema: dict[str, object] = Field(
         description="JSON Schema of the prediction's request body."
     )
-    output_schema: dict[str, Any] = Field(
+    output_schema: dict[str, object] = Field(
         description="JSON Schema of the prediction's response body."
     )
 
@@ -157,7 +157,7 @@ class OpenInferenceTensor(BaseModel):
     name: str = Field(description="Name of the field of the model's schema.")
     datatype: str = Field(description="Type of the elements: BOOL, INT64, FP64 or BYTES.")
     shape: list[int] = Field(description="Dimensions, rows first; -1 stands for any number.")
-    parameters: dict[str, Any] = Field(
+    parameters: dict[str, object] = Field(
         description="`content_type` of BYTES, whether it is `required`, whether it is `nullable`."
     )
 
@@ -170,7 +170,7 @@ class OpenInferenceModel(BaseModel):
     platform: str = Field(description="What the model is made with.")
     inputs: list[OpenInferenceTensor] = Field(description="The tensors that it takes.")
     outputs: list[OpenInferenceTensor] = Field(description="The tensors that it gives.")
-    parameters: dict[str, Any] = Field(
+    parameters: dict[str, object] = Field(
         description="`max_rows` of a request; `positional` names what the columns of a single "
         "tensor with another name stand for."
     )
@@ -182,12 +182,12 @@ class OpenInferenceRequestInput(BaseModel):
     name: str = Field(description="Name of the input.")
     shape: list[NonNegativeInt] = Field(description="Dimensions, rows first.")
     datatype: OpenInferenceDatatype = Field(description="Type of the elements.")
-    parameters: dict[str, Any] | None = Field(
+    parameters: dict[str, object] | None = Field(
         default=None,
         description="`content_type` of BYTES: `str`, `datetime`, `base64` or `json`; or "
         "`binary_data_size`, if the elements are behind the JSON.",
     )
-    data: list[Any] | None = Field(
+    data: list[object] | None = Field(
         default=None, description="The elements, flat in row-major order or nested."
     )
 
@@ -196,7 +196,7 @@ class OpenInferenceRequestOutput(BaseModel):
     """An output that is wanted."""
 
     name: str = Field(description="Name of the output.")
-    parameters: dict[str, Any] | None = Field(
+    parameters: dict[str, object] | None = Field(
         default=None, description="`binary_data`: whether its elements should be behind the JSON."
     )
 
@@ -205,7 +205,7 @@ class OpenInferenceRequest(BaseModel):
     """Rows to predict for."""
 
     id: str | None = Field(default=None, description="Comes back in the response.")
-    parameters: dict[str, Any] | None = Field(
+    parameters: dict[str, object] | None = Field(
         default=None,
         description="`binary_data_output`: whether all outputs should be behind the JSON; "
         "`content_type` of all inputs.",
@@ -224,10 +224,10 @@ class OpenInferenceResponseOutput(BaseModel):
     name: str = Field(description="Name of the output.")
     shape: list[NonNegativeInt] = Field(description="Dimensions, rows first.")
     datatype: OpenInferenceDatatype = Field(description="Type of the elements.")
-    parameters: dict[str, Any] | None = Field(
+    parameters: dict[str, object] | None = Field(
         default=None, description="`content_type` of BYTES; `binary_data_size`."
     )
-    data: list[Any] | None = Field(
+    data: list[object] | None = Field(
         default=None,
         description="The elements in row-major order, unless they are behind the JSON.",
     )

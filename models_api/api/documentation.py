@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from posixpath import normpath
-from typing import Any
+from typing import Literal, Protocol
 
 from django.conf import settings
 from django.core.exceptions import SuspiciousFileOperation
 from django.http import Http404, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template import Context, Engine
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, reverse
 from django.views.static import serve
 from drf_spectacular.renderers import OpenApiYamlRenderer
 from rest_framework.permissions import AllowAny
@@ -28,7 +27,7 @@ from models_api.hosting.registry import ModelRegistry
 
 
 def _content_security_policy(**sources: str) -> str:
-    """Allow the service's own scripts, styles and data, the sources given, and nothing else."""
+    """Return the header that allows the service's own files, the sources given, and no others."""
     directives = {
         "default-src": "'none'",
         "script-src": "'self'",
@@ -49,96 +48,102 @@ _ASSET_FOLDERS = {
     "redoc": _SIDECAR / "redoc" / "bundles",
     "modelhost": _APP / "static" / "models_api",
 }
-Writer = Callable[[dict[str, Any]], str | bytes]
 _MAXIMUM_TEXTS = 16
+
+Format = Literal["json", "yaml"]
 
 # An engine of the app's own: a project that only has an API may have none.
 _engine = Engine(dirs=[str(_APP / "templates")])
 
 
+class DocumentedRoutes(Protocol):
+    """Returns the routes to describe, as they are while these models are known."""
+
+    def __call__(self, registry: ModelRegistry, /) -> list[URLPattern | URLResolver]: ...
+
+
 class OpenAPIDocument:
-    """The OpenAPI document of a registry, written once. Safe to use from many threads."""
+    """The OpenAPI document of a service, written once for each root path and format.
 
-    def __init__(
-        self, registry: ModelRegistry, patterns_of: Callable[[ModelRegistry], list[Any]]
-    ) -> None:
+    Safe to use from many threads.
+    """
+
+    def __init__(self, registry: ModelRegistry, routes: DocumentedRoutes) -> None:
         self._registry = registry
-        self._patterns_of = patterns_of
+        self._routes = routes
         self._lock = threading.Lock()
-        self._descriptions: list[Any] = []
-        self._texts: dict[tuple[str, Writer], str | bytes] = {}
+        self._descriptions: list[Description] = []
+        self._texts: dict[tuple[str, Format], bytes] = {}
 
-    def text(self, root: str, write: Writer) -> str | bytes:
-        """Write the document, as it is seen where the API is included at the root path.
+    def text(self, root: str, document_format: Format) -> bytes:
+        """Return the text of the document for an API that is included at the root path.
 
         Raises:
-            ModelNotReady: a model is being loaded, and has yet to say what it is.
+            ModelNotReady: a model is being loaded that describes itself only then.
         """
         self._registry.require_descriptions()
         descriptions = [_description(model) for model in self._registry]
         with self._lock:
-            # A model may say something else of itself once it is loaded, and a project may include
-            # the API at a path with parameters, which makes any number of roots.
+            # A model may describe itself otherwise once it is loaded, and a project may include the
+            # API at a path with parameters, which makes any number of roots.
             if descriptions != self._descriptions or len(self._texts) > _MAXIMUM_TEXTS:
                 self._descriptions = descriptions
                 self._texts.clear()
-            if (root, write) not in self._texts:
-                self._texts[root, write] = write(self._make(root))
-            return self._texts[root, write]
+            if (root, document_format) not in self._texts:
+                written = _written(self._document(root), document_format)
+                self._texts[root, document_format] = written
+            return self._texts[root, document_format]
 
-    def _make(self, root: str) -> dict[str, Any]:
-        patterns = self._patterns_of(self._registry)
-        generator = ModelsAPISchemaGenerator(patterns=patterns)  # type: ignore[no-untyped-call]
+    def _document(self, root: str) -> dict[str, object]:
+        routes = self._routes(self._registry)
+        generator = ModelsAPISchemaGenerator(patterns=routes)  # type: ignore[no-untyped-call]
         document = generator.get_schema(public=True)
         return {**document, "servers": [{"url": root}]} if root else document
 
 
-def _description(model: HostedModel) -> tuple[Any, ...]:
+Description = tuple[object, ...]
+"""Details of a model, and its schemas where they are known."""
+
+
+def _description(model: HostedModel) -> Description:
     try:
         return model.details, model.schemas
     except ModelNotReady:
         return (model.details,)
 
 
-def _write_json(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _write_yaml(document: dict[str, Any]) -> bytes:
-    # As `manage.py spectacular` writes it.
-    text: bytes = OpenApiYamlRenderer().render(document, renderer_context={})
-    return text
+def _written(document: dict[str, object], document_format: Format) -> bytes:
+    if document_format == "yaml":
+        # As `manage.py spectacular` writes it.
+        text: bytes = OpenApiYamlRenderer().render(document, renderer_context={})
+        return text
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
 class OpenAPIView(ModelsAPIView):
-    """Gives the OpenAPI document; the project's policies apply to it as to the metadata."""
+    """Base of the views of the OpenAPI document; the project's policies apply to them."""
 
     schema = None  # type: ignore[assignment] # keeps it out of the document
     document: OpenAPIDocument = None  # type: ignore[assignment] # always given to as_view
-    file_name = ""
-    media_type = ""
-    write: Writer = None  # type: ignore[assignment] # set by subclasses
+    document_format: Format = "json"
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
-        """Give the document as it is seen from this URL, which tells where the API is included."""
-        root = request._request.path.removesuffix(f"/{self.file_name}")
-        return HttpResponse(self.document.text(root, self.write), content_type=self.media_type)
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
+        """Return the document; its URL tells the root path where the API is included."""
+        root = request._request.path.removesuffix(f"/openapi.{self.document_format}")
+        text = self.document.text(root, self.document_format)
+        return HttpResponse(text, content_type=f"application/{self.document_format}")
 
 
 class OpenAPIJSONView(OpenAPIView):
-    """Gives the document as JSON."""
+    """Returns the document as JSON."""
 
-    file_name = "openapi.json"
-    media_type = "application/json"
-    write = staticmethod(_write_json)
+    document_format = "json"
 
 
 class OpenAPIYAMLView(OpenAPIView):
-    """Gives the document as YAML."""
+    """Returns the document as YAML."""
 
-    file_name = "openapi.yaml"
-    media_type = "application/yaml"
-    write = staticmethod(_write_yaml)
+    document_format = "yaml"
 
 
 class PageView(ModelsAPIView):
@@ -151,9 +156,9 @@ class PageView(ModelsAPIView):
 
 
 class RootView(PageView):
-    """Leads people to the documentation."""
+    """Redirects to the documentation."""
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponseRedirect:
+    def get(self, request: Request, **kwargs: object) -> HttpResponseRedirect:
         """Redirect to the documentation."""
         match = request._request.resolver_match
         name = f"{match.namespace}:docs" if match and match.namespace else "docs"
@@ -167,8 +172,8 @@ class DocumentationView(PageView):
     template_name = ""
     content_security_policy = ""
 
-    def get(self, request: Request, **kwargs: Any) -> HttpResponse:
-        """Show the page."""
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
+        """Return the page."""
         header = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
         context = Context(
             {
@@ -200,10 +205,10 @@ class ReDocView(DocumentationView):
 
 
 class AssetView(PageView):
-    """Gives the scripts, styles and images of the pages."""
+    """Returns the scripts, styles and images of the pages."""
 
-    def get(self, request: Request, folder: str, path: str, **kwargs: Any) -> HttpResponseBase:
-        """Give a file of one of the folders."""
+    def get(self, request: Request, folder: str, path: str, **kwargs: object) -> HttpResponseBase:
+        """Return a file of one of the folders."""
         # Each file has one URL.
         if folder not in _ASSET_FOLDERS or normpath(path) != path:
             raise Http404

@@ -21,7 +21,7 @@ class LiteralRoutes(URLResolver):
         self._matches = {route: pattern.resolve(route) for route, pattern in routes.items()}
 
     def resolve(self, path: str) -> ResolverMatch:
-        """Find the route that is this path to the letter.
+        """Return the match of the route that equals this path.
 
         Raises:
             Resolver404: there is none.

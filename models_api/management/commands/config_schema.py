@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from django.core.management.base import BaseCommand
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from models_api.configuration.sections import ServiceConfiguration
@@ -18,7 +17,7 @@ _REFERENCE: JsonSchemaValue = {"type": "string", "pattern": r"\$\{"}
 class _ConfigurationSchema(GenerateJsonSchema):
     """Describes what a file may hold before references to the environment are filled in."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: object) -> bool:
         """Leave out titles that only repeat the keys."""
         return False
 
@@ -35,7 +34,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         json_schema = super().str_schema(schema)
         return _or_reference(json_schema) if "pattern" in json_schema else json_schema
 
-    def generate(self, schema: CoreSchema, mode: Any = "validation") -> JsonSchemaValue:
+    def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
         return {
             "$schema": self.schema_dialect,
             **super().generate(schema, mode),
@@ -58,7 +57,7 @@ class Command(BaseCommand):
     # It is there for those who have no valid configuration yet.
     requires_system_checks = ()
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: object) -> None:
         """Print the schema."""
         schema = ServiceConfiguration.model_json_schema(schema_generator=_ConfigurationSchema)
         self.stdout.write(json.dumps(schema, indent=2))

@@ -1,10 +1,10 @@
-"""`manage.py load_models`: loads every model once, and says what that takes."""
+"""`manage.py load_models`: loads every model once, and prints what that takes."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
@@ -30,10 +30,10 @@ class Command(BaseCommand):
         "the system does not tell). Serves nothing. Exits with status 1 if a model cannot be "
         "loaded, or if the configuration has problems."
     )
-    # The other checks import the URLconf, which loads models that tell their names no sooner.
+    # The other checks import the URLconf, which loads models whose names are not known before.
     requires_system_checks = ("models_api",)
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: object) -> None:
         """Load the models, then print the table."""
         app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
         try:
@@ -53,14 +53,14 @@ class Command(BaseCommand):
     def _load(self, model: HostedModel, position: str) -> tuple[str, ...]:
         class_path = model.configuration.class_path
         name = class_path if model.label == class_path else f"{model.label} ({class_path})"
-        self._say(f"{position} Loading {name} ...")
+        self._print(f"{position} Loading {name} ...")
         before = _resident_mebibytes()
         model.load()
         after = _resident_mebibytes()
         growth = "-" if before is None or after is None else f"{max(after - before, 0):.1f}"
         seconds = f"{model.load_seconds:.2f}"
         outcome = "Failed to load" if model.state is LoadState.FAILED else "Loaded"
-        self._say(f"{position} {outcome} {model.label} ({seconds} s)")
+        self._print(f"{position} {outcome} {model.label} ({seconds} s)")
         details = model.details
         return (
             details.qualified_name,
@@ -71,13 +71,13 @@ class Command(BaseCommand):
             growth,
         )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.stdout.write(text)
-        self.stdout.flush()  # also into a pipe, so that one sees which model takes its time
+        self.stdout.flush()  # also into a pipe, so that a slow model is seen
 
 
 def _resident_mebibytes() -> float | None:
-    """The physical memory that this process uses; None where there is no /proc."""
+    """Return the physical memory that this process uses; None where there is no /proc."""
     try:
         pages = int(_STATM.read_text(encoding="ascii").split()[1])
     except OSError:
