@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.util import Finalize
 from typing import Any, cast
 
 from django.apps import apps
@@ -209,4 +211,6 @@ def _start_worker(threads: int, started: Synchronized[int]) -> WSGIHandler:
         started.value += 1
     prepare_worker(threads, index)
     forget_ended_workers()
+    # A process of multiprocessing leaves them out; traces are sent and logs are flushed by some.
+    Finalize(None, atexit._run_exitfuncs, exitpriority=0)
     return application
