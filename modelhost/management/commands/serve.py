@@ -16,6 +16,7 @@ from multiprocessing.util import Finalize
 from typing import Any, cast
 
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from granian.constants import HTTPModes, Interfaces
@@ -103,7 +104,7 @@ def _default_address() -> tuple[str, int]:
     bind = text("BIND", "127.0.0.1:8000")
     address = split_address(bind)
     if address is None:
-        raise CommandError(
+        raise ImproperlyConfigured(
             f"MODELHOST_BIND is {bind!r}; `serve` listens at one address and port, such as "
             "127.0.0.1:8000."
         )
