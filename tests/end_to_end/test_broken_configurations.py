@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.broken_configurations import FILES, expected
-from tests.end_to_end.server import Server
+from tests.end_to_end.server import Server, serve
 
 FAST = ("many_problems", "logging_with_an_unknown_level", "wrong_indentation")
 
@@ -23,6 +23,17 @@ def _cases() -> list[Any]:
 def test_gunicorn_does_not_start(path: Path, arguments: tuple[str, ...]) -> None:
     with Server(path, *arguments, wait_for="exit") as server:
         assert server.process.returncode != 0
+        assert expected(path) in server.log.replace(str(path), path.name)
+        assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("preload", ["1", "0"])
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.stem in FAST], ids=lambda p: p.stem
+)
+def test_serve_does_not_start(path: Path, preload: str) -> None:
+    with serve(path, environment={"MODELHOST_PRELOAD": preload}, wait_for="exit") as server:
+        assert server.process.returncode == 3
         assert expected(path) in server.log.replace(str(path), path.name)
         assert "Traceback" not in server.log
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.scraped import Samples, samples, value
-from tests.end_to_end.server import Server
+from tests.end_to_end.server import STARTERS, Server
 
 IN_HAND = 2
 CONFIGURATION: dict[str, Any] = {
@@ -37,15 +37,16 @@ def gates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("gates")
 
 
-@pytest.fixture(scope="module")
-def server(gates: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=sorted(STARTERS))
+def server(request: pytest.FixtureRequest, gates: Path) -> Iterator[Server]:
     """One worker, with one model that could not be loaded."""
-    with Server(
+    for gate in gates.iterdir():
+        gate.unlink()
+    with STARTERS[request.param](
         CONFIGURATION,
-        *("--config", "python:modelhost.gunicorn_conf"),
         environment={
             "MODELHOST_WORKERS": "1",
-            "MODELHOST_THREADS": "2",
+            "MODELHOST_THREADS": "8",
             "MODELHOST_LOG_LEVEL": "CRITICAL",
             "MODELHOST_MAX_BODY_BYTES": "1000",
             "MODELHOST_MAX_CONCURRENT_PREDICTIONS": str(IN_HAND),

@@ -1,24 +1,23 @@
-"""What becomes of requests when workers die, and when the server stops or reads everything anew."""
+"""What becomes of requests when workers die or are replaced, and when the server stops."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from tests.end_to_end.load import CONNECTING, Ask, Load, Outcome
-from tests.end_to_end.raw_http import head
 from tests.end_to_end.scraped import samples, value
-from tests.end_to_end.server import Server
+from tests.end_to_end.server import REPOSITORY, STARTERS, Server
 
 # Several servers start in some of these tests, and each waits for much.
 pytestmark = pytest.mark.timeout(400)
@@ -33,23 +32,17 @@ CLOSING_ASKS = [
 ]
 RATE = 100.0
 """Requests a second where the machine shall have time for something else."""
+KINDS = sorted(STARTERS)
+TWO_WORKERS = {"MODELHOST_WORKERS": "2", "MODELHOST_LOG_LEVEL": "WARNING"}
 MODES = [
     pytest.param("1", id="preloaded"),
     pytest.param("0", id="loaded by each worker", marks=pytest.mark.long),
 ]
 
 
-def start(configuration: Any = None, *, preload: str = "1", **environment: str) -> Server:
-    return Server(
-        configuration or CONFIGURATION,
-        *("--config", "python:modelhost.gunicorn_conf"),
-        environment={
-            "MODELHOST_WORKERS": "2",
-            "MODELHOST_PRELOAD": preload,
-            "MODELHOST_LOG_LEVEL": "WARNING",
-            **environment,
-        },
-    )
+def start(kind: str, configuration: Any = None, **environment: str) -> Server:
+    environment = {**TWO_WORKERS, **environment}
+    return STARTERS[kind](configuration or CONFIGURATION, environment=environment)
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:
@@ -57,16 +50,6 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.02)
-
-
-def read_answer(connection: socket.socket) -> bytes:
-    """Read up to the end of the body, of which is known that it is a JSON object without others."""
-    answer = b""
-    while not answer.endswith(b"}"):
-        piece = connection.recv(65536)
-        assert piece, answer
-        answer += piece
-    return answer
 
 
 def workers(load: Load) -> list[int]:
@@ -106,10 +89,11 @@ def predictions_counted(server: Server) -> float:
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("preload", MODES)
 @pytest.mark.long
-def test_a_killed_worker_takes_only_its_own_requests_with_it(preload: str) -> None:
-    with start(preload=preload) as server:
+def test_a_killed_worker_takes_only_its_own_requests_with_it(kind: str, preload: str) -> None:
+    with start(kind, MODELHOST_PRELOAD=preload) as server:
         with (
             Load(server.port, ASKS, connections=12, rate=RATE) as load,
             # Each of its requests may come to any worker.
@@ -136,117 +120,76 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(preload: str) -> No
         assert load.statuses()[200] + more.statuses()[200] <= counted <= load.count + more.count
 
 
-@pytest.mark.parametrize("preload", MODES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.long
-def test_sigterm_under_load_loses_no_request_and_resets_no_connection(preload: str) -> None:
-    with start(preload=preload) as server:
+def test_sigterm_under_load_lets_what_has_begun_end_and_answers_nothing_wrong(kind: str) -> None:
+    slow_ask = Ask("POST", PREDICTION, b'{"do": "take_a_second"}')
+    with start(kind) as server:
         with (
             Load(server.port, ASKS, connections=12) as kept,
             Load(server.port, CLOSING_ASKS, connections=4) as closing,
-            Load(
-                server.port, [Ask("POST", PREDICTION, b'{"do": "take_a_second"}')], connections=2
-            ) as slow,
-            socket.create_connection(("127.0.0.1", server.port)) as idle,
+            Load(server.port, [slow_ask], connections=2, requests=2) as slow,
         ):
-            idle.sendall(head("GET", "/api/health", "Connection: keep-alive"))
-            assert read_answer(idle).startswith(b"HTTP/1.1 200")
             kept.wait_for(100)
             closing.wait_for(20)
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(30) == 0
-            assert idle.recv(1) == b""  # closed, not reset
-        for load in (kept, closing, slow):
-            refused = [outcome for outcome in load.failures() if outcome.error == "refused"]
-            assert load.failures() == refused
+        assert not slow.failures()
         assert_right(kept)
         assert_right(closing)
+        # What may be lost: a request on each connection that a worker keeps, or has not accepted
+        # yet, when it stops; its client may then come to the other worker.
+        assert sum(outcome.error != "refused" for outcome in kept.failures()) <= 2 * 12
+        assert sum(outcome.error != "refused" for outcome in closing.failures()) <= 2 * 4
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.long
-def test_a_kept_connection_is_answered_once_more_after_sigterm() -> None:
-    with start() as server:
-        address = ("127.0.0.1", server.port)
-        with socket.create_connection(address) as asking, socket.create_connection(address) as slow:
-            asking.settimeout(30)
-            asking.sendall(head("GET", "/api/health", "Connection: keep-alive"))
-            assert b"Connection: keep-alive" in read_answer(asking)
-            body = b'{"do": "take_a_second"}'
-            slow.sendall(head("POST", PREDICTION, f"Content-Length: {len(body)}") + body)
-            server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: "Handling signal: term" in server.log, "it stops")
-            asking.sendall(head("GET", "/api/health", "Connection: keep-alive"))
-            answer = read_answer(asking)
-            assert answer.startswith(b"HTTP/1.1 200")
-            assert b"Connection: close" in answer
-            assert read_answer(slow).startswith(b"HTTP/1.1 200")
-            assert asking.recv(1) == slow.recv(1) == b""
-            assert server.process.wait(30) == 0
+def test_sighup_replaces_the_workers_and_loses_no_request_on_a_new_connection(kind: str) -> None:
+    with start(kind) as server:
+        with (
+            Load(server.port, ASKS, connections=8, rate=RATE) as load,
+            Load(server.port, CLOSING_ASKS, connections=2, rate=RATE / 10) as more,
+        ):
+            load.wait_for(50)
+            former = _children(server.process.pid)
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: not any(_is_alive(worker) for worker in former), "the former end")
+            wait_until(lambda: not set(workers(load)) & former, "the new workers answer")
+            more.wait_for(10)
+        assert not more.failures()
+        assert_right(load)
+        # Each kept connection is closed once, and may be so just when its client asks.
+        assert len(load.failures()) <= 8
+        assert all(outcome.is_lost and outcome.reused for outcome in load.failures())
+        assert server.process.poll() is None
+        assert load.statuses()[200] + more.statuses()[200] <= predictions_counted(server)
 
 
-class Reloads:
-    """A server whose configuration is a file that can be written anew."""
-
-    def __init__(self, server: Server, path: Path) -> None:
-        self.server = server
-        self._path = path
-
-    def write(self, **configuration: Any) -> None:
-        self._path.write_text(yaml.safe_dump({**CONFIGURATION, **configuration}), encoding="utf-8")
-
-    def ask(self, outcome: str) -> None:
-        """Send SIGHUP, and wait until that line is in the log once more."""
-        before = self.server.log.count(outcome)
-        self.server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.server.log.count(outcome) > before, f"{outcome}\n{self.server.log}")
-
-    def has_title(self, title: str) -> Callable[[], bool]:
-        return lambda: self.title() == title
-
-    def title(self) -> str:
-        title: str = self.server.client.get("/openapi.json").json()["info"]["title"]
-        return title
+def title(server: Server) -> str:
+    title: str = server.client.get("/openapi.json").json()["info"]["title"]
+    return title
 
 
-@pytest.fixture(params=MODES)
-def reloads(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reloads]:
+@pytest.mark.parametrize(
+    ("kind", "preload", "read"),
+    [("gunicorn", "1", "Before"), ("gunicorn", "0", "Anew"), ("serve", "1", "Before")],
+)
+@pytest.mark.long
+def test_sighup_reads_the_configuration_only_where_each_worker_loads_by_itself(
+    kind: str, preload: str, read: str, tmp_path: Path
+) -> None:
     path = tmp_path / "rest_config.yaml"
-    path.write_text(yaml.safe_dump(CONFIGURATION), encoding="utf-8")
-    with start(path, preload=request.param) as server:
-        yield Reloads(server, path)
-
-
-RELOADED = "Reloading: new workers take over from the former ones"
-NOT_RELOADED = "Not reloaded: what was loaded before goes on serving"
-
-
-@pytest.mark.long
-def test_sighup_reads_the_configuration_and_loads_the_models_anew(reloads: Reloads) -> None:
-    server = reloads.server
-    master = server.process.pid
-    with (
-        Load(server.port, ASKS, connections=8, rate=RATE) as load,
-        Load(server.port, CLOSING_ASKS, connections=2, rate=RATE / 10) as more,
-    ):
-        load.wait_for(50)
+    path.write_text(yaml.safe_dump({**CONFIGURATION, "service_title": "Before"}), encoding="utf-8")
+    with start(kind, path, MODELHOST_PRELOAD=preload) as server:
         former = _children(server.process.pid)
-        reloads.write(service_title="Anew")
-        reloads.ask(RELOADED)
+        path.write_text(yaml.safe_dump({**CONFIGURATION, "service_title": "Anew"}), "utf-8")
+        server.process.send_signal(signal.SIGHUP)
         wait_until(lambda: not any(_is_alive(worker) for worker in former), "the former end")
-        load.wait_for(50)
-        more.wait_for(10)
-        assert not set(workers(load)) & former
-        assert reloads.title() == "Anew"
-        reloads.write(service_title="Broken", modles=[])
-        reloads.ask(NOT_RELOADED)
-        assert "modles" in server.log
-        load.wait_for(50)
-    assert not load.failures()
-    assert not more.failures()
-    assert_right(load)
-    assert reloads.title() == "Anew"
-    assert server.process.pid == master
-    assert server.process.poll() is None
-    assert load.count + more.count <= predictions_counted(server)
+        server.client.close()
+        server.client = httpx.Client(base_url=server.url, timeout=30)
+        wait_until(lambda: server.client.get("/api/health/ready").status_code == 200, "ready")
+        assert title(server) == read
 
 
 def _is_alive(pid: int) -> bool:
@@ -258,26 +201,9 @@ def _is_alive(pid: int) -> bool:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
-def test_twenty_reloads_under_load_fail_no_request(reloads: Reloads) -> None:
-    server = reloads.server
-    with (
-        Load(server.port, ASKS, connections=8) as load,
-        Load(server.port, CLOSING_ASKS, connections=2) as more,
-    ):
-        for number in range(20):
-            load.wait_for(50)
-            reloads.write(service_title=f"Number {number}")
-            reloads.ask(RELOADED)
-            wait_until(reloads.has_title(f"Number {number}"), f"number {number}")
-    assert not load.failures()
-    assert not more.failures()
-    assert load.count + more.count <= predictions_counted(server)
-
-
-@pytest.mark.long
-def test_a_server_that_another_takes_over_from_by_sigusr2_loses_no_request() -> None:
-    with start() as server:
+def test_a_gunicorn_that_another_takes_over_from_by_sigusr2_loses_no_new_connection() -> None:
+    script = str(Path(sys.executable).with_name("gunicorn"))
+    with STARTERS["gunicorn"](CONFIGURATION, command=[script], environment=TWO_WORKERS) as server:
         with Load(server.port, ASKS, 8) as load, Load(server.port, CLOSING_ASKS, 2) as more:
             former = _children(server.process.pid)
             load.wait_for(50)
@@ -290,8 +216,10 @@ def test_a_server_that_another_takes_over_from_by_sigusr2_loses_no_request() -> 
             more.wait_for(10)
         os.kill(successor, signal.SIGTERM)
         wait_until(lambda: not _is_alive(successor), "the successor ends")
-    assert not load.failures()
     assert not more.failures()
+    assert_right(load)
+    assert len(load.failures()) <= 8
+    assert all(outcome.is_lost and outcome.reused for outcome in load.failures())
 
 
 def _children(pid: int) -> set[int]:
@@ -304,42 +232,59 @@ def _parent(pid: int) -> int:
     return int(status.rpartition(")")[2].split()[1])
 
 
-@pytest.fixture(scope="module")
-def deadly() -> Iterator[Server]:
-    with start() as server:
-        yield server
-
-
 @pytest.mark.parametrize(
-    ("order", "ending"),
-    [("segfault", "was sent SIGSEGV!"), ("exit", "exited with code 7.")],
+    ("kind", "order", "ending"),
+    [
+        ("gunicorn", "segfault", "was sent SIGSEGV!"),
+        ("gunicorn", "exit", "exited with code 7."),
+        ("serve", "segfault", "Unexpected exit from worker-"),
+        ("serve", "exit", "Unexpected exit from worker-"),
+    ],
 )
 def test_a_model_that_ends_its_process_does_not_end_the_service(
-    deadly: Server, order: str, ending: str
+    kind: str, order: str, ending: str
 ) -> None:
-    with Load(deadly.port, [Ask("POST", PREDICTION, b'{"do": "%s"}' % order.encode())], 1) as load:
-        wait_until(lambda: ending in deadly.log, ending)
-        load.stop()
-    assert load.outcomes[0].is_lost
-    with Load(deadly.port, CLOSING_ASKS, connections=4) as load:
-        wait_until(lambda: len(workers(load)) == 2, "both workers answer")
-    assert not load.failures()
-    assert deadly.client.get("/api/health/ready").status_code == 200
+    ask = Ask("POST", PREDICTION, b'{"do": "%s"}' % order.encode())
+    with start(kind) as server:
+        with Load(server.port, [ask], connections=1, requests=1) as load:
+            wait_until(lambda: ending in server.log, ending)
+        assert load.outcomes[0].is_lost
+        with Load(server.port, CLOSING_ASKS, connections=4) as load:
+            wait_until(lambda: len(workers(load)) == 2, "both workers answer")
+        assert not load.failures()
+        assert httpx.get(f"{server.url}/api/health/ready").status_code == 200
 
 
 @pytest.mark.long
-def test_a_model_that_finds_no_memory_fails_that_request_alone() -> None:
+def test_serve_ends_when_the_worker_that_replaced_a_crashed_one_crashes_at_once() -> None:
+    ask = Ask("POST", PREDICTION, b'{"do": "exit"}')
+    with start("serve", MODELHOST_WORKERS="1") as server:
+        with Load(server.port, [ask], connections=1):
+            assert server.process.wait(60) == 1
+        assert "Worker crash loop detected, exiting" in server.log
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "starting"),
+    [
+        ("gunicorn", ["-m", "gunicorn"], "Booting worker"),
+        ("serve", [str(REPOSITORY / "manage.py"), "serve"], "Spawning worker"),
+    ],
+)
+@pytest.mark.long
+def test_a_model_that_finds_no_memory_fails_that_request_alone(
+    kind: str, command: list[str], starting: str
+) -> None:
     limit = 6 * 1024**3
 
     code = (
         f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}));"
         "os.execv(sys.argv[1], sys.argv[1:])"
     )
-    server = Server(
+    server = STARTERS[kind](
         CONFIGURATION,
-        *("--config", "python:modelhost.gunicorn_conf"),
         environment={"MODELHOST_WORKERS": "2"},
-        command=(sys.executable, "-c", code, sys.executable, "-m", "gunicorn"),
+        command=(sys.executable, "-c", code, sys.executable, *command),
     )
     with server:
         failed = server.client.post(PREDICTION, json={"do": "exhaust_memory"})
@@ -350,4 +295,4 @@ def test_a_model_that_finds_no_memory_fails_that_request_alone() -> None:
         with Load(server.port, ASKS, connections=4, requests=100) as load:
             load.join()
         assert not load.failures()
-        assert server.log.count("Booting worker") == 2
+        assert server.log.count(starting) == 2

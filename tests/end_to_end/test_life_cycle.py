@@ -17,7 +17,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from tests.end_to_end.development_server import DevelopmentServer
-from tests.end_to_end.server import REPOSITORY, Server
+from tests.end_to_end.server import REPOSITORY, Server, Starter, serve
 
 FAKES = "tests.fakes.life_cycle"
 SYNC = ("--worker-class", "sync")
@@ -67,6 +67,11 @@ def gates(tmp_path: Path) -> Gates:
     folder = tmp_path / "gates"
     folder.mkdir()
     return Gates(folder)
+
+
+def plain(*arguments: str) -> Starter:
+    """Start gunicorn without this service's settings for it."""
+    return lambda configuration, **options: Server(configuration, *arguments, **options)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -245,23 +250,20 @@ def processes_of(server: Server, count: int) -> set[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(
-    "worker",
+    "start",
     [
-        pytest.param(SYNC, id="sync", marks=pytest.mark.long),
-        pytest.param(GTHREAD, id="gthread"),
+        pytest.param(plain(*SYNC, *PRELOAD), id="sync", marks=pytest.mark.long),
+        pytest.param(plain(*GTHREAD, *PRELOAD), id="gthread"),
+        pytest.param(serve, id="serve"),
     ],
 )
-def test_preloaded_models_are_loaded_once_before_the_fork(
-    worker: tuple[str, ...], gates: Gates
-) -> None:
-    with Server(
+def test_preloaded_models_are_loaded_once_before_the_fork(start: Starter, gates: Gates) -> None:
+    gates.open("own_schemas", "process")
+    with start(
         models("Quick", "OwnSchemas", "Broken", "Process"),
-        *worker,
-        *PRELOAD,
-        environment=gates.environment,
-        wait_for="listening",
+        environment={**gates.environment, "MODELHOST_WORKERS": "2"},
+        ready_path="/api/health/startup",
     ) as server:
-        gates.open("own_schemas", "process")
         pairs = processes_of(server, 2)
         assert {loaded for loaded, _ in pairs} == {server.process.pid}
         assert server.process.pid not in {answering for _, answering in pairs}
@@ -299,7 +301,10 @@ def test_a_worker_that_replaces_a_killed_one_loads_and_serves() -> None:
         assert server.log.count("Loaded process") == 2
 
 
-@pytest.mark.parametrize("arguments", [(), PRELOAD], ids=["plain", "preload"])
+STARTERS = {"plain": plain(), "preload": plain(*PRELOAD), "serve": serve}
+
+
+@pytest.mark.parametrize("kind", sorted(STARTERS))
 @pytest.mark.parametrize(
     "number",
     [
@@ -308,32 +313,31 @@ def test_a_worker_that_replaces_a_killed_one_loads_and_serves() -> None:
     ],
 )
 def test_a_server_can_be_stopped_while_its_models_load(
-    arguments: tuple[str, ...], number: signal.Signals, gates: Gates
+    kind: str, number: signal.Signals, gates: Gates
 ) -> None:
-    with Server(
-        models("Slow"), *arguments, environment=gates.environment, wait_for="listening"
-    ) as server:
-        if not arguments:
+    wait_for = "nothing" if kind == "serve" else "listening"
+    with STARTERS[kind](models("Slow"), environment=gates.environment, wait_for=wait_for) as server:
+        if kind == "plain":
             assert status(server) == [HEALTHY, REFUSING, NOT_STARTED]
         else:
-            wait_until(lambda: "Starting gunicorn" in server.log)
+            wait_until(lambda: re.search("Starting (gunicorn|granian)", server.log) is not None)
             time.sleep(0.5)  # so that it does wait; it stops either way
         server.process.send_signal(number)
         code = server.process.wait(10)
         log = server.log
     assert "Traceback" not in log
-    if arguments:
+    if kind == "plain":
+        assert code == 0
+    else:
         assert code == 128 + number
         assert f"Stopped by {number.name} before all models were loaded" in log
-    else:
-        assert code == 0
 
 
-@pytest.mark.parametrize("arguments", [(), PRELOAD], ids=["plain", "preload"])
-def test_a_model_may_fork_while_it_loads(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("kind", sorted(STARTERS))
+def test_a_model_may_fork_while_it_loads(kind: str) -> None:
     # Nobody asks meanwhile: a fork beside a thread that imports, as that of the first request does,
     # may leave the child with a lock that no one will release, whatever the service does.
-    with Server(models("Pool", "Quick"), *arguments, wait_for="listening") as server:
+    with STARTERS[kind](models("Pool", "Quick"), wait_for="listening") as server:
         wait_until(lambda: "Loaded quick" in server.log)
         assert status(server) == [HEALTHY, ACCEPTING, STARTED]
         assert answer(predict(server, "pool")) == (200, {"doubled": 42.0})

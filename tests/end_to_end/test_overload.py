@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.scraped import samples, value
-from tests.end_to_end.server import Server
+from tests.end_to_end.server import STARTERS, Server
 
 FAKES = "tests.fakes.overload"
 PATIENT = "/api/models/patient/prediction"
@@ -24,12 +24,12 @@ HURRIED = "/api/models/hurried/prediction"
 IN_HAND = 5
 
 
-def start(configuration: dict[str, Any], **environment: str) -> Server:
-    return Server(
-        configuration,
-        *("--config", "python:modelhost.gunicorn_conf"),
-        environment={"MODELHOST_THREADS": "2", "MODELHOST_LOG_LEVEL": "WARNING", **environment},
-    )
+KINDS = sorted(STARTERS)
+
+
+def start(kind: str, configuration: dict[str, Any], **environment: str) -> Server:
+    environment = {"MODELHOST_LOG_LEVEL": "WARNING", **environment}
+    return STARTERS[kind](configuration, environment=environment)
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:
@@ -45,14 +45,17 @@ def gates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("gates")
 
 
-@pytest.fixture(scope="module")
-def server(gates: Path) -> Iterator[Server]:
-    """One worker, with two threads for predictions."""
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest, gates: Path) -> Iterator[Server]:
+    """One worker."""
+    for gate in gates.iterdir():
+        gate.unlink()
     models = [
         {"class_path": f"{FAKES}.PatientModel"},
         {"class_path": f"{FAKES}.HurriedModel", "timeout_seconds": 0.2},
     ]
     with start(
+        request.param,
         {"models": models},
         MODELHOST_WORKERS="1",
         MODELHOST_MAX_CONCURRENT_PREDICTIONS=str(IN_HAND),
@@ -125,13 +128,17 @@ def test_a_client_gets_its_answer_in_time_and_the_prediction_goes_on(
     assert in_time.status_code in (200, 504)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.long
-def test_a_worker_whose_prediction_never_ends_is_replaced_and_the_others_serve_on() -> None:
+def test_a_worker_whose_prediction_never_ends_is_replaced_and_the_others_serve_on(
+    kind: str,
+) -> None:
     models = [
         {"class_path": f"{FAKES}.PatientModel"},
         {"class_path": f"{FAKES}.HurriedModel", "timeout_seconds": 0.5},
     ]
     with start(
+        kind,
         {"models": models, "metrics": {"enabled": True}},
         MODELHOST_WORKERS="2",
         MODELHOST_HUNG_PREDICTION_SECONDS="1",
@@ -170,9 +177,11 @@ def test_a_worker_whose_prediction_never_ends_is_replaced_and_the_others_serve_o
     assert "tests/fakes/overload.py" in log
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.long
-def test_a_hung_prediction_is_found_in_the_log_by_the_id_of_its_request() -> None:
+def test_a_hung_prediction_is_found_in_the_log_by_the_id_of_its_request(kind: str) -> None:
     with start(
+        kind,
         {"models": [{"class_path": f"{FAKES}.PatientModel"}]},
         MODELHOST_WORKERS="1",
         MODELHOST_HUNG_PREDICTION_SECONDS="1",

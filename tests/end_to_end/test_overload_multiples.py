@@ -11,7 +11,7 @@ import pytest
 from benchmarks.overload import Step, Target, capacity, offer
 from benchmarks.processes import memory_of, process_tree
 from tests.end_to_end.load import Ask, Load
-from tests.end_to_end.server import Server
+from tests.end_to_end.server import STARTERS, Server
 
 FAKES = "tests.fakes.overload"
 BUSY = "/api/models/busy/prediction"
@@ -106,15 +106,15 @@ def test_at_ten_times_the_capacity_the_service_still_says_how_it_is(server: Serv
     assert process_tree(server.process.pid) == processes
 
 
+@pytest.mark.parametrize("kind", sorted(STARTERS))
 @pytest.mark.long
-def test_while_long_predictions_hold_every_thread_health_is_answered_at_once(
-    tmp_path_factory: pytest.TempPathFactory,
+def test_while_long_predictions_hold_every_thread_they_may_health_is_answered_at_once(
+    kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     gates = tmp_path_factory.mktemp("gates")
-    threads = 2 * 16
-    with Server(
+    threads = 2 * (64 - 4)
+    with STARTERS[kind](
         {"models": [{"class_path": f"{FAKES}.PatientModel"}], "metrics": {"enabled": True}},
-        *("--config", "python:modelhost.gunicorn_conf"),
         environment={"MODELHOST_WORKERS": "2", "OVERLOAD_GATES": str(gates)},
     ) as server:
         long = Ask("POST", PATIENT, b'{"gate": "open"}')

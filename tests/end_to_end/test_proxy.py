@@ -27,7 +27,6 @@ def start(**environment: str) -> Server:
     return Server(
         CONFIGURATION,
         *("--config", "python:modelhost.gunicorn_conf"),
-        *("--worker-class", "gthread", "--threads", "64"),
         environment={"MODELHOST_WORKERS": "1", **environment},
     )
 

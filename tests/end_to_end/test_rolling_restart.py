@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,6 @@ def gunicorn(port: int) -> Server:
     return Server(
         IN_A_SECOND,
         *("--config", "python:modelhost.gunicorn_conf"),
-        *("--worker-class", "gthread", "--threads", "64"),
         environment={"MODELHOST_WORKERS": "2", "MODELHOST_LOG_LEVEL": "WARNING"},
         port=port,
     )
@@ -57,11 +55,6 @@ def granian(port: int) -> Server:
         bind="--host 127.0.0.1 --port {port}",
         port=port,
     )
-
-
-has_serve = pytest.mark.skipif(
-    importlib.util.find_spec("modelhost.management.commands.serve") is None, reason="not there yet"
-)
 
 
 class Instances:
@@ -105,7 +98,7 @@ def report(load: Load, log: str) -> str:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("start", [gunicorn, pytest.param(serve, marks=has_serve), granian])
+@pytest.mark.parametrize("start", [gunicorn, serve, granian])
 def test_a_rolling_restart_loses_no_request(start: Start) -> None:
     instances = Instances(start)
     asks = [Ask("POST", PREDICTION, b'{"number": %d}' % number) for number in range(10)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import yaml
 
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.raw_http import exchange, head
-from tests.end_to_end.server import REPOSITORY, Server, free_port
+from tests.end_to_end.server import REPOSITORY, STARTERS, Server
 
 SECRET_KEY = "canary-of-the-secret-key"
 TOKEN = "canary-of-the-store"
@@ -34,14 +33,17 @@ CONFIGURATION = {
 QUESTIONS: list[dict[str, float | str]] = [{"number": 1}, {"number": -1}, {"number": "one"}]
 
 
+@pytest.fixture(scope="module", params=sorted(STARTERS))
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server(kind: str) -> Iterator[Server]:
     environment = {**ENVIRONMENT, "MODELHOST_WORKERS": "1", "MODELHOST_HSTS_SECONDS": "60"}
-    with Server(
-        CONFIGURATION,
-        *("--config", "python:modelhost.gunicorn_conf"),
-        environment=environment,
-        ready_path="/api/health/startup",
+    with STARTERS[kind](
+        CONFIGURATION, environment=environment, ready_path="/api/health/startup"
     ) as server:
         yield server
 
@@ -153,28 +155,15 @@ def test_nobody_can_change_what_they_ask_for_by_a_header(server: Server, name: s
 # What a server tells of itself
 
 
-def test_gunicorn_tells_no_version(server: Server) -> None:
+def test_the_server_tells_no_version(server: Server, kind: str) -> None:
+    name = "granian" if kind == "serve" else kind
     [refused] = exchange(server.port, b"GET / HTTP/9.9\r\n\r\n")
     assert refused.status == 400
-    assert refused.headers.get("server", "gunicorn") == "gunicorn"
-    assert b"gunicorn" not in refused.body.lower()
+    assert refused.headers.get("server", name) == name
+    assert name.encode() not in refused.body.lower()
     for answer in answers(server.client):
-        assert answer.headers["Server"] == "gunicorn"
+        assert answer.headers["Server"] == name
         assert not {"x-powered-by", "via", "x-django-version"} & set(answer.headers)
-
-
-@pytest.mark.long
-@pytest.mark.skipif(importlib.util.find_spec("granian") is None, reason="no granian")
-def test_granian_tells_no_version() -> None:
-    with Server(
-        {"models": []},
-        *("--interface", "wsgi"),
-        application="modelhost.wsgi:application",
-        command=(sys.executable, "-m", "granian"),
-        bind="--host 127.0.0.1 --port {port}",
-        port=free_port(),
-    ) as server:
-        assert server.client.get("/api/models").headers.get("Server", "granian") == "granian"
 
 
 @pytest.mark.long
@@ -187,25 +176,27 @@ def test_the_development_server_tells_no_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "status"),
+    ("request_", "gunicorn", "serve"),
     [
-        pytest.param(head("GET", f"/{'a' * 4000}"), 404, id="long path"),
-        pytest.param(head("GET", f"/{'a' * 4200}"), 414, id="path too long"),
-        pytest.param(head("GET", "/api/health", f"A: {'a' * 8000}"), 503, id="long header"),
-        pytest.param(head("GET", "/api/health", f"A: {'a' * 8400}"), 431, id="header too long"),
+        pytest.param(head("GET", f"/{'a' * 4000}"), 404, 404, id="long path"),
+        pytest.param(head("GET", f"/{'a' * 4200}"), 414, 404, id="longer path"),
+        pytest.param(head("GET", "/api/health", f"A: {'a' * 8000}"), 503, 503, id="long header"),
+        pytest.param(head("GET", "/api/health", f"A: {'a' * 8400}"), 431, 503, id="longer header"),
         pytest.param(
-            head("GET", "/api/health", *[f"A{n}: a" for n in range(90)]), 503, id="many headers"
+            head("GET", "/api/health", *[f"A{n}: a" for n in range(90)]),
+            *(503, 503),
+            id="many headers",
         ),
         pytest.param(
             head("GET", "/api/health", *[f"A{n}: a" for n in range(110)]),
-            431,
+            *(431, 431),
             id="too many headers",
         ),
     ],
 )
 def test_the_head_of_a_request_has_the_documented_limits(
-    server: Server, request_: bytes, status: int
+    server: Server, kind: str, request_: bytes, gunicorn: int, serve: int
 ) -> None:
     # 503, because one of the models failed to load.
     [response] = exchange(server.port, request_)
-    assert response.status == status
+    assert response.status == (serve if kind == "serve" else gunicorn)

@@ -45,7 +45,6 @@ def start(workers: int) -> Server:
     return Server(
         CONFIGURATION,
         *("--config", "python:modelhost.gunicorn_conf"),
-        *("--worker-class", "gthread", "--threads", str(THREADS)),
         environment={"MODELHOST_WORKERS": str(workers), "MODELHOST_LOG_LEVEL": "WARNING"},
     )
 

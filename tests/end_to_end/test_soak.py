@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.load import Ask, Load, Outcome
 from tests.end_to_end.nginx import Nginx
-from tests.end_to_end.server import Server
+from tests.end_to_end.server import STARTERS, Server
 from tests.end_to_end.slow_clients import SlowClients
 
 CONFIGURATION: dict[str, Any] = {
@@ -40,20 +40,19 @@ LOOKS = 5
 MORE_LOOKS = 10
 THREADS = 64
 # Of two workers, with a few for the rest, which start as they are needed.
-MOST_THREADS = 2 * (THREADS + 8) + 1
+MOST_THREADS = 2 * (THREADS + 8) + 1 + 2
 # Connections to the service that nginx keeps are not what a round leaves behind.
 KEEPING_LITTLE = [("keepalive_timeout 20s;", "keepalive_timeout 1s;")]
 
 
+@pytest.mark.parametrize("kind", sorted(STARTERS))
 @pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(900)
-def test_half_a_million_predictions_leave_nothing_behind() -> None:
+def test_half_a_million_predictions_leave_nothing_behind(kind: str) -> None:
     environment = {"MODELHOST_WORKERS": "2", "MODELHOST_LOG_LEVEL": "WARNING"}
-    threaded = ("--worker-class", "gthread", "--threads", str(THREADS))
-    tuned = ("-c", "python:modelhost.gunicorn_conf", *threaded)
     with (
-        Server(CONFIGURATION, *tuned, environment=environment) as server,
+        STARTERS[kind](CONFIGURATION, environment=environment) as server,
         Nginx(server.port, replacements=KEEPING_LITTLE) as proxy,
     ):
         soak = Soak(server, proxy)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.end_to_end.server import REPOSITORY, Server, free_port
+from tests.end_to_end.server import REPOSITORY, STARTERS, Server
 
 TALKATIVE = "/api/models/talkative/prediction"
 BATCHING = "/api/models/batching/prediction"
@@ -73,8 +73,8 @@ def install_exporter(folder: Path) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
+@pytest.fixture(scope="module", params=sorted(STARTERS))
+def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Observed:
     folder = tmp_path_factory.mktemp("traces")
     install_exporter(folder)
     collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
@@ -91,8 +91,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
         "SPANS_FILE": str(folder / "spans"),
         "PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)]),
     }
-    arguments = ("-c", "python:modelhost.gunicorn_conf")
-    with Server(MODELS, *arguments, environment=variables, port=free_port()) as server:
+    with STARTERS[request.param](MODELS, environment=variables) as server:
         responses = make_requests(server)
         server.process.terminate()
         server.process.wait(60)

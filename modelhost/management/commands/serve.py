@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import os
 import socket
+import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -36,6 +40,9 @@ _HEAD_BYTES = 128 * 1024
 """About so long may the head of a request be, and each connection takes no more memory for it."""
 _IDLE_MILLISECONDS = 75_000
 """Longer than the idle timeout of common load balancers, so that it is they who close."""
+
+_CANNOT_START = 3
+"""Exit status, the same as gunicorn's."""
 
 logger = logging.getLogger("modelhost.serve")
 
@@ -81,12 +88,12 @@ class Command(BaseCommand):
         host, workers, threads = options["host"], options["workers"], options["threads"]
         address, port = _free_address(host, options["port"])
         begin_server()
+        # What is loaded here is shared only with processes that are forked from this one.
+        multiprocessing.set_start_method("fork", force=True)
         if flag("PRELOAD", default=True):
             import modelhost.wsgi  # noqa: F401, PLC0415 (begins to load the models)
         else:
             _check_configuration()
-        # What is loaded here is shared only with processes that are forked from this one.
-        multiprocessing.set_start_method("fork", force=True)
         logging.getLogger("_granian").addFilter(_concerns_the_user)
         server = _server(address, port, workers, threads)
         server.on_startup(partial(_announce, host, port, workers, threads))
@@ -99,7 +106,7 @@ def _default_address() -> tuple[str, int]:
     bind = text("BIND", "127.0.0.1:8000")
     address = split_address(bind)
     if address is None:
-        raise CommandError(
+        raise ImproperlyConfigured(
             f"MODELHOST_BIND is {bind!r}; `serve` listens at one address and port, such as "
             "127.0.0.1:8000."
         )
@@ -141,10 +148,20 @@ def _free_address(host: str, port: int) -> tuple[str, int]:
 
 
 def _check_configuration() -> None:
+    """Exit if the configuration has problems, having imported the models elsewhere to find out."""
+    check = multiprocessing.Process(target=_report_problems)
+    check.start()
+    check.join()
+    if check.exitcode:
+        sys.exit(_CANNOT_START)
+
+
+def _report_problems() -> None:
     try:
-        _ = cast(ModelsAPIConfig, apps.get_app_config("models_api")).configuration
+        _ = cast(ModelsAPIConfig, apps.get_app_config("models_api")).registry
     except ConfigurationError as error:
-        raise CommandError(str(error), returncode=3) from None
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(_CANNOT_START)
 
 
 def _server(address: str, port: int, workers: int, threads: int) -> MPServer:
@@ -197,4 +214,6 @@ def _start_worker(threads: int, started: Synchronized[int]) -> WSGIApplication:
         started.value += 1
     prepare_worker(threads, index)
     forget_ended_workers()
+    # A process of multiprocessing leaves them out; traces are sent and logs are flushed by some.
+    Finalize(None, atexit._run_exitfuncs, exitpriority=0)
     return application
