@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.load import Ask, Load
+from benchmarks.kit.load import Ask, Load
 from tests.end_to_end.raw_http import RawResponse, ask, exchange, head, in_chunks
 from tests.end_to_end.server import Server
 from tests.end_to_end.slow_clients import BUNDLE, LARGE_ANSWERS, SlowClients, large_requests
