@@ -70,17 +70,6 @@ class Server:
         return [word.format(**values) for word in self.command]
 
 
-_GRANIAN = (
-    *("granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"),
-    *("--workers", "{workers}", "--blocking-threads", "64", "--no-ws", "--log-level", "warning"),
-)
-
-
-def _serve() -> tuple[str, ...]:
-    """Return the command that serves the models on granian."""
-    return (*_GRANIAN, "modelhost.wsgi:application")
-
-
 # The peers write no access log and keep no metrics here, either.
 _SILENT = {"REST_CONFIG": str(SERVICES / "modelhost.yaml"), "MODELHOST_ACCESS_LOG": "0"}
 _OBSERVED = {
@@ -91,7 +80,11 @@ _OBSERVED = {
 SERVE = Server(
     name="modelhost-serve",
     environment="modelhost",
-    command=_serve(),
+    # What `modelhost serve` is where the service is installed.
+    command=(
+        *("python", "manage.py", "serve", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--workers", "{workers}", "--threads", "64"),
+    ),
     variables=_SILENT,
     is_own=True,
 )
@@ -115,7 +108,11 @@ GUNICORN_OBSERVED = replace(
 BARE_WSGI = Server(
     name="bare-wsgi",
     environment="modelhost",
-    command=(*_GRANIAN, "benchmarks.services.bare_wsgi:application"),
+    command=(
+        *("granian", "--interface", "wsgi", "benchmarks.services.bare_wsgi:application"),
+        *("--host", "127.0.0.1", "--port", "{port}", "--http", "1", "--no-ws"),
+        *("--workers", "{workers}", "--blocking-threads", "64", "--log-level", "warning"),
+    ),
     models=("constant",),
 )
 REST_MODEL_SERVICE = Server(
