@@ -8,7 +8,7 @@ PORT ?= 8000
 TEST_WORKERS ?= 2
 # More arguments for pytest, for example: make test PYTEST_ARGS="-k metadata"
 PYTEST_ARGS ?=
-# More arguments for the benchmark, for example: make bench BENCH_ARGS="--models random_forest"
+# More arguments for the benchmark, for example: make bench BENCH_ARGS="--comparisons isolation"
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -74,10 +74,10 @@ coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_a
 	exit $$status
 
 # The servers have environments of their own in .venv-benchmarks; what drives them needs no packages.
-bench: $(CREATED) ## Measure this service beside its peers; needs wrk (an hour and more)
+bench: $(CREATED) ## Measure this service beside its peers; needs wrk (40 minutes)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-bench-quick: $(CREATED) ## The same, but less of it (five minutes)
+bench-quick: $(CREATED) ## The same, but only throughput, and less of that (some minutes)
 	@$(BIN)/python -m benchmarks --quick $(BENCH_ARGS)
 
 # All four run, whichever of them fails.

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from benchmarks.bench import CONNECTIONS
 from benchmarks.report import loads
-from benchmarks.results import Results, Summary, by_server
+from benchmarks.results import Measurement, Results, by_server
 from benchmarks.servers import SERVERS
 
 _WIDTH = 760
@@ -55,12 +56,12 @@ def charts(results: Results) -> dict[str, str]:
 
 
 def _connections(results: Results) -> int:
-    """Return 64 if that was measured, else the most there were."""
+    """Return the usual number if that was measured, else the most there were."""
     measured = {one.connections for one in results.measurements}
-    return 64 if 64 in measured else max(measured, default=0)
+    return CONNECTIONS if CONNECTIONS in measured else max(measured, default=0)
 
 
-def _panel_of(group: Sequence[Summary], figure: str, title: str) -> Panel:
+def _panel_of(group: Sequence[Measurement], figure: str, title: str) -> Panel:
     return Panel(title, {one.server: getattr(one, figure) for one in group})
 
 
@@ -88,7 +89,7 @@ def _panel(panel: Panel, top: int) -> list[str]:
     for place, (name, value) in enumerate(panel.values.items()):
         y = top + _TITLE - 8 + place * _STEP
         width = max(1.0, value / longest * room)
-        colour = _PEER if SERVERS[name].is_peer else _OWN
+        colour = _OWN if SERVERS[name].is_own else _PEER
         lines += [
             f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>',
             f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{colour}"/>',

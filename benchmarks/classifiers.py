@@ -35,28 +35,10 @@ def random_forest() -> Classifier:
     return _fitted(RandomForestClassifier(n_estimators=100, n_jobs=1, random_state=0))
 
 
-def neural_network() -> Classifier:
-    """Two hidden layers of 128, as matrix products and no more.
-
-    Only the last layer is fitted, to what random ones make of the data: that takes no time, and is
-    good enough for three species.
-    """
-    features, labels = load_iris(return_X_y=True)
-    random = np.random.default_rng(0)
-    first, second = random.normal(size=(4, 128)), random.normal(size=(128, 128)) / 128**0.5
-
-    def hidden(rows: Rows) -> Any:
-        return np.maximum(np.maximum(np.asarray(rows) @ first, 0) @ second, 0)
-
-    last = np.linalg.lstsq(hidden(features), np.eye(len(SPECIES))[labels])[0]
-    return lambda rows: [SPECIES[label] for label in (hidden(rows) @ last).argmax(axis=1)]
-
-
 CLASSIFIERS: dict[str, Callable[[], Classifier]] = {
     "constant": constant,
     "logistic_regression": logistic_regression,
     "random_forest": random_forest,
-    "neural_network": neural_network,
 }
 
 

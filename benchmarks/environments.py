@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from benchmarks.servers import REPOSITORY
 
-ENVIRONMENTS = REPOSITORY / ".venv-benchmarks"
+ENVIRONMENTS = Path(os.environ.get("BENCHMARK_ENVIRONMENTS", REPOSITORY / ".venv-benchmarks"))
+"""The folder of the environments. BENCHMARK_ENVIRONMENTS names another, which clones may share."""
 REQUIREMENTS = Path(__file__).parent / "requirements"
 _INCLUDED = re.compile(r"^-r (.+)$", re.MULTILINE)
 _SHOWN_PACKAGES = (
@@ -35,7 +37,7 @@ def prepare(name: str, say: Callable[[str], None]) -> Path:
     stamp = folder / ".requirements"
     wanted = requirements_digest(REQUIREMENTS / f"{name}.txt")
     if not stamp.exists() or stamp.read_text() != wanted:
-        say(f"Installing {name} into {folder.relative_to(REPOSITORY)} (some minutes) ...")
+        say(f"Installing {name} into {folder} (some minutes) ...")
         _run([sys.executable, "-m", "venv", str(folder)])
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         _run([*pip, "--requirement", str(REQUIREMENTS / f"{name}.txt")])

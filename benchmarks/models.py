@@ -1,7 +1,8 @@
-"""The classifiers as MLModel classes, for this service and for rest_model_service."""
+"""The classifiers as MLModel classes, for this service and rest_model_service; and slow models."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -71,7 +72,7 @@ class ClassifierModel(MLModel):
 
     def __init__(self) -> None:
         """Fit the classifier."""
-        self._classify = CLASSIFIERS[self.qualified_name]()
+        self._classify = CLASSIFIERS[self.qualified_name.removeprefix("unbatched_")]()
 
     def predict(self, data: Flower) -> Prediction:
         """Predict for one flower."""
@@ -104,34 +105,80 @@ class RandomForestModel(ClassifierModel):
     description = "A random forest of 100 trees on iris."
 
 
-class NeuralNetworkModel(ClassifierModel):
-    """A small neural network."""
-
-    display_name = "Neural network"
-    qualified_name = "neural_network"
-    description = "A network of two hidden layers on iris."
-
-
-class UnbatchedModel(LogisticRegressionModel):
+class UnbatchedConstantModel(ConstantModel):
     """The same under another name, to be served without batching beside the one with."""
 
-    qualified_name = "unbatched"
+    qualified_name = "unbatched_constant"
+
+
+class UnbatchedLogisticRegressionModel(LogisticRegressionModel):
+    """The same under another name."""
+
+    qualified_name = "unbatched_logistic_regression"
+
+
+class UnbatchedRandomForestModel(RandomForestModel):
+    """The same under another name."""
+
+    qualified_name = "unbatched_random_forest"
+
+
+class Wish(BaseModel):
+    """How long a prediction shall take."""
+
+    seconds: float = 0
+
+
+class SleepingModel(MLModel):
+    """Waits, as for a database, and computes nothing."""
+
+    display_name = qualified_name = "sleeping"
+    description = "Takes its time."
+    version = "1.0.0"
+    input_schema = Wish
+    output_schema = Prediction
 
     def __init__(self) -> None:
-        """Fit the same classifier."""
-        self._classify = CLASSIFIERS[LogisticRegressionModel.qualified_name]()
+        """Load nothing."""
+
+    def predict(self, data: Wish) -> Prediction:
+        """Sleep for so many seconds."""
+        time.sleep(data.seconds)
+        return Prediction(species=Species.SETOSA)
 
 
-class LargeModel(ConstantModel):
-    """Holds 400 MB of weights, as one numpy array."""
+class ComputingModel(SleepingModel):
+    """Computes in Python, and so holds the interpreter."""
 
-    qualified_name = "large"
+    display_name = qualified_name = "computing"
 
-    def __init__(self) -> None:
-        """Make the array and write to all of it, which is when it takes up memory."""
-        self._weights = np.ones(50_000_000)
+    def predict(self, data: Wish) -> Prediction:
+        """Compute until so many seconds have gone by, however many others compute as well."""
+        end = time.monotonic() + data.seconds
+        while time.monotonic() < end:
+            sum(range(1000))
+        return Prediction(species=Species.SETOSA)
 
-    def predict(self, data: Flower) -> Prediction:
-        """Read some of the weights."""
-        known = bool(self._weights[::4096].all())
-        return Prediction(species=Species.SETOSA if known else Species.VIRGINICA)
+
+class FirstNeighbour(ConstantModel):
+    """A fast model beside a slow one."""
+
+    qualified_name = "first_neighbour"
+
+
+class SecondNeighbour(ConstantModel):
+    """Another."""
+
+    qualified_name = "second_neighbour"
+
+
+class ThirdNeighbour(ConstantModel):
+    """Another."""
+
+    qualified_name = "third_neighbour"
+
+
+class FourthNeighbour(ConstantModel):
+    """Another."""
+
+    qualified_name = "fourth_neighbour"

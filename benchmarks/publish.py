@@ -23,7 +23,7 @@ def main() -> None:
         type=Path,
         nargs="*",
         default=[OUTPUT],
-        help=f"of a run, and of later ones of some comparisons alone (default: {OUTPUT})",
+        help=f"of a run, and of later ones of some comparisons (default: {OUTPUT})",
     )
     publish(PAGE, *parser.parse_args().folder)
 
@@ -31,14 +31,11 @@ def main() -> None:
 def publish(page: Path, folder: Path, *later: Path) -> None:
     """Replace the tables on the page, and the charts and figures in the folder of its name.
 
-    Of runs in later folders come the comparisons, instead of those of earlier ones.
+    What a run in a later folder has of any kind comes instead of what the earlier ones have of it.
     """
     results = Results.load(folder / "results.json")
-    comparisons = {one.name: one for one in results.comparisons}
     for other in later:
-        for one in Results.load(other / "results.json").comparisons:
-            comparisons[one.name] = one
-    results.comparisons = list(comparisons.values())
+        results.replace_by(Results.load(other / "results.json"))
     figures = page.with_suffix("")
     figures.mkdir(exist_ok=True)
     results.save(figures / "results.json")

@@ -5,12 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.results import Results, Summary, by_server, summaries
-from benchmarks.servers import REST_MODEL_SERVICE, SERVERS
+from benchmarks.bench import CONNECTIONS
+from benchmarks.isolation import misses, neighbour_bar_ms
+from benchmarks.results import (
+    Isolation,
+    Measurement,
+    Overload,
+    Results,
+    Weighing,
+    by_server,
+    summaries,
+)
+from benchmarks.servers import BARS, REST_MODEL_SERVICE, SERVERS
 
 _LOAD_HEADER = ("server", "right/s", "ratio", "p50 ms", "p99 ms", "errors", "wrong", "health p99")
 _START_HEADER = ("server", "seconds to first prediction", "memory MB")
+_BAR_HEADER = ("server / reference", "model", "ratio", "wanted", "holds")
 _COMPARISON_HEADER = ("comparison", "ratio", "wanted", "medians")
+_ISOLATION_HEADER = (
+    *("server, slow model", "p99 alone", "p50 beside", "p99 beside", "wanted", "health p99"),
+    *("metrics p99", "in hand", "first 503, s", "503 p99", "idle after, s", "holds"),
+)
+_OVERLOAD_HEADER = (
+    *("server", "offered/s", "answered/s", "p50 ms", "p99 ms", "refused/s", "503 p99"),
+    *("health p99", "other", "memory MB"),
+)
+_WEIGHING_HEADER = (
+    *("Model holds", "Preloaded", "Workers", "Total, fresh", "Total, used"),
+    *("Private to a worker, fresh", "Private to a worker, used"),
+)
 
 Figures = Mapping[str, float]
 """A figure of each server, by its name."""
@@ -29,7 +52,7 @@ def text_report(results: Results) -> str:
     """Return what a person reads in a terminal."""
     sections = [_facts(results, "")]
     sections += [f"{table.title}\n{_text_table(table)}" for table in tables(results)]
-    sections.append(_listed("Where a peer wins:", list(peer_wins(results)) or ["nowhere"]))
+    sections += [_listed(f"{title}:", lines) for title, lines in _lists(results)]
     if results.left_out:
         reasons = [f"{name}: {reason}" for name, reason in results.left_out.items()]
         sections.append(_listed("Without all their figures:", reasons))
@@ -40,15 +63,29 @@ def markdown_report(results: Results) -> str:
     """Return what a page of the documentation shows."""
     sections = [_facts(results, "* ")]
     sections += [f"### {table.title}\n\n{_markdown_table(table)}" for table in tables(results)]
-    wins = list(peer_wins(results)) or ["Nowhere in this run."]
-    sections.append("\n".join(["### Where a peer wins", "", *(f"* {win}" for win in wins)]))
+    for title, lines in _lists(results):
+        sections.append("\n".join([f"### {title}", "", *(f"* {line}" for line in lines)]))
     if results.left_out:
         sections.append(f"Without all their figures: {', '.join(results.left_out)}.")
     return "\n\n".join(sections) + "\n"
 
 
+def _lists(results: Results) -> Iterator[tuple[str, list[str]]]:
+    if results.isolations:
+        missed = [
+            f"{one.server}, {one.scenario}: {'; '.join(misses(one))}"
+            for one in results.isolations
+            if misses(one)
+        ]
+        yield "What is promised of isolation and does not hold", missed or ["nothing"]
+    if results.measurements:
+        yield "Where a peer wins", list(peer_wins(results)) or ["nowhere"]
+
+
 def tables(results: Results) -> Iterator[Table]:
-    """Yield a table for each load, one of the starts and one of the comparisons."""
+    """Yield a table for each load, and one of each other kind of figures."""
+    if results.measurements:
+        yield Table("Throughput beside others", _BAR_HEADER, _bar_rows(results))
     for (model, connections), group in loads(results).items():
         noun = "connection" if connections == 1 else "connections"
         title = f"{model.replace('_', ' ').capitalize()}, {connections} {noun}"
@@ -60,12 +97,21 @@ def tables(results: Results) -> Iterator[Table]:
             (one.name, f"{one.ratio:.3f}", one.wanted, one.detail) for one in results.comparisons
         ]
         yield Table("One thing two ways", _COMPARISON_HEADER, rows)
+    if results.isolations:
+        isolation_rows = [_isolation_row(one) for one in results.isolations]
+        yield Table("Isolation, ms where no unit is said", _ISOLATION_HEADER, isolation_rows)
+    if results.overloads:
+        overload_rows = [_overload_row(one) for one in results.overloads]
+        yield Table("Overload", _OVERLOAD_HEADER, overload_rows)
+    if results.weighings:
+        weighing_rows = [_weighing_row(one) for one in results.weighings]
+        yield Table("What workers share, MB", _WEIGHING_HEADER, weighing_rows)
 
 
-def loads(results: Results) -> dict[tuple[str, int], list[Summary]]:
+def loads(results: Results) -> dict[tuple[str, int], list[Measurement]]:
     """Group the medians by model and connections, each group in the order of the servers."""
     places = {name: place for place, name in enumerate(SERVERS)}
-    groups: dict[tuple[str, int], list[Summary]] = {}
+    groups: dict[tuple[str, int], list[Measurement]] = {}
     for one in sorted(summaries(results.measurements), key=lambda one: places[one.server]):
         groups.setdefault((one.model, one.connections), []).append(one)
     models = list(results.options["models"])
@@ -88,13 +134,77 @@ def peer_wins(results: Results) -> Iterator[str]:
 
 
 def _win(what: str, figures: Figures, best: Callable[[list[float]], float]) -> Iterator[str]:
-    own = [value for name, value in figures.items() if not SERVERS[name].is_peer]
+    own = [value for name, value in figures.items() if SERVERS[name].is_own]
     for name, value in figures.items():
         if SERVERS[name].is_peer and own and best([value, best(own)]) != best(own):
             yield f"{what}: {name} {value:.4g}, this service at best {best(own):.4g}"
 
 
-def _load_rows(group: Sequence[Summary]) -> list[tuple[str, ...]]:
+def _bar_rows(results: Results) -> list[tuple[str, ...]]:
+    """Return what is wanted of throughput, as far as it was measured."""
+    rates = {
+        (one.server, one.model): one.per_second
+        for one in summaries(results.measurements)
+        if one.connections == CONNECTIONS
+    }
+    measured = [
+        (bar, rates[bar.server.name, bar.model] / rates[bar.reference.name, bar.model])
+        for bar in BARS
+        if {(bar.server.name, bar.model), (bar.reference.name, bar.model)} <= rates.keys()
+    ]
+    return [
+        (
+            f"{bar.server.name} / {bar.reference.name}",
+            bar.model,
+            f"{ratio:.2f}",
+            f"at least {bar.at_least:g}",
+            "yes" if ratio >= bar.at_least else "no",
+        )
+        for bar, ratio in measured
+    ]
+
+
+def _isolation_row(one: Isolation) -> tuple[str, ...]:
+    figures = [
+        *(one.alone_p99_ms, one.beside_p50_ms, one.beside_p99_ms, neighbour_bar_ms(one)),
+        *(one.health_p99_ms, one.metrics_p99_ms, float(one.held)),
+    ]
+    return (
+        f"{one.server}, {one.scenario}",
+        *(_known(figure, ".0f") for figure in figures),
+        _known(one.first_refusal_seconds, ".1f"),
+        _known(one.refusal_p99_ms, ".0f"),
+        _known(one.idle_seconds, ".1f"),
+        "no" if misses(one) else "yes",
+    )
+
+
+def _overload_row(one: Overload) -> tuple[str, ...]:
+    return (
+        f"{one.server}, {one.multiple:g} times its capacity",
+        f"{one.offered_per_second:.0f}",
+        f"{one.accepted_per_second:.0f}",
+        f"{one.accepted_p50_ms:.0f}",
+        f"{one.accepted_p99_ms:.0f}",
+        f"{one.refused_per_second:.0f}",
+        f"{one.refused_p99_ms:.0f}",
+        f"{one.health_p99_ms:.0f}",
+        str(one.others),
+        f"{one.megabytes_before:.0f} to {one.megabytes_after:.0f}",
+    )
+
+
+def _weighing_row(one: Weighing) -> tuple[str, ...]:
+    figures = (one.fresh_total, one.used_total, one.fresh_private, one.used_private)
+    cells = (one.held, "yes" if one.preload else "no", str(one.workers))
+    return (*cells, *(f"{figure:.0f}" for figure in figures))
+
+
+def _known(figure: float | None, form: str) -> str:
+    return "" if figure is None else format(figure, form)
+
+
+def _load_rows(group: Sequence[Measurement]) -> list[tuple[str, ...]]:
     rates = {one.server: one.per_second for one in group}
     reference = rates.get(REST_MODEL_SERVICE.name)
     return [
@@ -106,7 +216,7 @@ def _load_rows(group: Sequence[Summary]) -> list[tuple[str, ...]]:
             f"{one.p99_ms:.2f}",
             str(one.errors),
             str(one.wrong),
-            "" if one.health_p99_ms is None else f"{one.health_p99_ms:.2f}",
+            _known(one.health_p99_ms, ".2f"),
         )
         for one in group
     ]
@@ -130,10 +240,13 @@ def _starts(results: Results) -> tuple[Figures, Figures]:
 def _facts(results: Results, bullet: str) -> str:
     options = results.options
     rounds = max((one.round for one in results.measurements), default=0)
+    medians = (
+        f"; medians of {rounds} rounds of {options['seconds']} s; ratio: to"
+        f" {REST_MODEL_SERVICE.name}"
+    )
     lines = [
         ", ".join(f"{name} {value}" for name, value in results.machine.items()),
-        f"{options['workers']} workers each; medians of {rounds} rounds of"
-        f" {options['seconds']} s; ratio: to {REST_MODEL_SERVICE.name}",
+        f"{options['workers']} workers each{medians if rounds else ''}",
         *(
             f"{name}: {', '.join(f'{package} {version}' for package, version in found.items())}"
             for name, found in results.versions.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,6 +53,66 @@ class Comparison:
     """The medians of the two."""
 
 
+@dataclass(frozen=True)
+class Isolation:
+    """What others see of a model that many clients hold."""
+
+    server: str
+    scenario: str
+    alone_p99_ms: float | None
+    """Of a fast neighbour without those clients; None where there is no neighbour."""
+    beside_p50_ms: float | None
+    beside_p99_ms: float | None
+    failed: int
+    """Requests for the neighbour, health and metrics that had no right answer."""
+    health_p99_ms: float
+    metrics_p99_ms: float
+    held: int
+    """The most predictions of the slow model in flight at a time."""
+    first_refusal_seconds: float | None
+    """Until the first 503; None where there was none."""
+    refusal_p99_ms: float | None
+    idle_seconds: float | None
+    """From when the clients had gone until nothing was computed any more; None: longer than was
+    waited."""
+
+
+@dataclass(frozen=True)
+class Overload:
+    """What clients see who ask for a multiple of what a server can do."""
+
+    server: str
+    multiple: float
+    offered_per_second: float
+    accepted_per_second: float
+    accepted_p50_ms: float
+    accepted_p99_ms: float
+    refused_per_second: float
+    refused_p99_ms: float
+    others: int
+    """Answers that were neither, and requests without any."""
+    health_p99_ms: float
+    """Infinite if one of the probes failed."""
+    megabytes_before: float
+    megabytes_after: float
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """The memory of a service of one model, in MB, before it looked at what it holds and after."""
+
+    held: str
+    preload: bool
+    """Whether the model was loaded before the fork."""
+    workers: int
+    fresh_total: float
+    """Proportional set size of all its processes: what they share counts once."""
+    used_total: float
+    fresh_private: float
+    """What a worker shares with no other process; the mean of the workers."""
+    used_private: float
+
+
 @dataclass
 class Results:
     """All of a run."""
@@ -64,6 +124,9 @@ class Results:
     measurements: list[Measurement] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
+    isolations: list[Isolation] = field(default_factory=list)
+    overloads: list[Overload] = field(default_factory=list)
+    weighings: list[Weighing] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     """Why a server has no figures, or not all of them."""
 
@@ -75,41 +138,39 @@ class Results:
     def load(cls, path: Path) -> Results:
         """Read what `save` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
-        return cls(
-            **content
-            | {
-                "measurements": [Measurement(**one) for one in content["measurements"]],
-                "starts": [Start(**one) for one in content["starts"]],
-                "comparisons": [Comparison(**one) for one in content["comparisons"]],
-            }
-        )
+        for name, kind in _RECORDS.items():
+            content[name] = [kind(**one) for one in content.get(name, [])]
+        return cls(**content)
+
+    def replace_by(self, later: Results) -> None:
+        """Take from a later run, perhaps of less, each kind of figures that it has."""
+        for name in _RECORDS:
+            setattr(self, name, getattr(later, name) or getattr(self, name))
+        self.versions.update(later.versions)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The rounds of one server under one load: medians, and sums of what went wrong."""
-
-    server: str
-    model: str
-    connections: int
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-    errors: int
-    wrong: int
-    health_p99_ms: float | None
+_RECORDS = {
+    "measurements": Measurement,
+    "starts": Start,
+    "comparisons": Comparison,
+    "isolations": Isolation,
+    "overloads": Overload,
+    "weighings": Weighing,
+}
 
 
-def summaries(measurements: Iterable[Measurement]) -> Iterator[Summary]:
-    """Put the rounds of each server, model and number of connections together."""
+def summaries(measurements: Iterable[Measurement]) -> Iterator[Measurement]:
+    """Put the rounds of each server, model and number of connections together.
+
+    The figures are medians, what went wrong is added up, and the round is how many there were.
+    """
     groups: dict[tuple[str, str, int], list[Measurement]] = {}
     for one in measurements:
         groups.setdefault((one.server, one.model, one.connections), []).append(one)
-    for (server, model, connections), rounds in groups.items():
-        yield Summary(
-            server=server,
-            model=model,
-            connections=connections,
+    for rounds in groups.values():
+        yield replace(
+            rounds[0],
+            round=len(rounds),
             per_second=median(one.per_second for one in rounds),
             p50_ms=median(one.p50_ms for one in rounds),
             p99_ms=median(one.p99_ms for one in rounds),

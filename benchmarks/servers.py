@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.rows import Row
+from benchmarks.rows import MODELS, Row
 
 REPOSITORY = Path(__file__).parents[1]
 SERVICES = REPOSITORY / "benchmarks" / "services"
+
+JSON = dict[str, object]
 
 # One thread of linear algebra for each worker: there are as many workers as processors.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _as_object(row: Row) -> dict[str, Any]:
-    values = row._asdict()
+def _as_object(row: Row) -> JSON:
+    values: JSON = row._asdict()
     del values["species"]
     return values
 
 
-def _as_tensor(row: Row) -> dict[str, Any]:
+def _as_tensor(row: Row) -> JSON:
     tensor = {"name": "rows", "shape": [1, 4], "datatype": "FP64", "data": row.features}
     return {"inputs": [tensor]}
 
 
-def _as_rows(row: Row) -> dict[str, Any]:
+def _as_rows(row: Row) -> JSON:
     return {"rows": [row.features]}
 
 
@@ -49,14 +50,15 @@ class Server:
     folder: Path = REPOSITORY
     path: str = "/api/models/{model}/prediction"
     health_path: str = "/api/health"
-    body: Callable[[Row], dict[str, Any]] = _as_object
+    body: Callable[[Row], JSON] = _as_object
+    models: tuple[str, ...] = MODELS
+    """Those that it can serve."""
     one_model_at_a_time: bool = False
     """Whether it is started for each model by itself, because others cost it speed while idle."""
-
-    @property
-    def is_peer(self) -> bool:
-        """Whether it is something else than this service."""
-        return self.environment != "modelhost"
+    is_own: bool = False
+    """Whether it is this service."""
+    is_peer: bool = False
+    """Whether it is what one might take instead."""
 
     def environment_variables(self, **values: object) -> dict[str, str]:
         """Return what the process finds in its environment besides what this one has."""
@@ -68,49 +70,55 @@ class Server:
         return [word.format(**values) for word in self.command]
 
 
-# No server writes an access log here; benchmarks.comparisons has what ours costs.
-_MODELHOST = {"REST_CONFIG": str(SERVICES / "modelhost.yaml"), "MODELHOST_ACCESS_LOG": "0"}
-_TUNED = _MODELHOST | {
-    "MODELHOST_BIND": "127.0.0.1:{port}",
-    "MODELHOST_WORKERS": "{workers}",
+# The peers write no access log and keep no metrics here, either.
+_SILENT = {"REST_CONFIG": str(SERVICES / "modelhost.yaml"), "MODELHOST_ACCESS_LOG": "0"}
+_OBSERVED = {
+    "REST_CONFIG": str(SERVICES / "modelhost-observed.yaml"),
+    "MODELHOST_ACCESS_LOG": "1",
 }
-_TUNED_COMMAND = ("gunicorn", "-c", "python:modelhost.gunicorn_conf", "modelhost.wsgi")
 
-BARE = Server(
-    name="modelhost-gunicorn-bare",
+SERVE = Server(
+    name="modelhost-serve",
     environment="modelhost",
+    # What `modelhost serve` is where the service is installed.
     command=(
-        *("gunicorn", "modelhost.wsgi"),
-        *("--bind", "127.0.0.1:{port}", "--workers", "{workers}"),
+        *("python", "manage.py", "serve", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--workers", "{workers}", "--threads", "64"),
     ),
-    variables=_MODELHOST,
+    variables=_SILENT,
+    is_own=True,
 )
-TUNED = Server(
+GUNICORN = Server(
     name="modelhost-gunicorn",
     environment="modelhost",
-    command=_TUNED_COMMAND,
-    variables=_TUNED,
+    command=("gunicorn", "-c", "python:modelhost.gunicorn_conf", "modelhost.wsgi"),
+    variables=_SILENT
+    | {
+        "MODELHOST_BIND": "127.0.0.1:{port}",
+        "MODELHOST_WORKERS": "{workers}",
+    },
+    is_own=True,
 )
-PINNED = Server(
-    name="modelhost-gunicorn-pinned",
-    environment="modelhost",
-    command=_TUNED_COMMAND,
-    variables=_TUNED | {"MODELHOST_CPU_AFFINITY": "1"},
+SERVE_OBSERVED = replace(
+    SERVE, name="modelhost-serve-observed", variables={**SERVE.variables, **_OBSERVED}
 )
-GRANIAN = Server(
-    name="modelhost-granian",
+GUNICORN_OBSERVED = replace(
+    GUNICORN, name="modelhost-gunicorn-observed", variables={**GUNICORN.variables, **_OBSERVED}
+)
+BARE_WSGI = Server(
+    name="bare-wsgi",
     environment="modelhost",
     command=(
-        *("chrt", "--batch", "0"),
-        *("granian", "--interface", "wsgi", "modelhost.wsgi:application"),
-        *("--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"),
-        *("--workers", "{workers}", "--blocking-threads", "40", "--http", "1", "--no-ws"),
+        *("granian", "--interface", "wsgi", "benchmarks.services.bare_wsgi:application"),
+        *("--host", "127.0.0.1", "--port", "{port}", "--http", "1", "--no-ws"),
+        *("--workers", "{workers}", "--blocking-threads", "64", "--log-level", "warning"),
     ),
-    variables=_MODELHOST,
+    models=("constant",),
 )
 REST_MODEL_SERVICE = Server(
     name="rest_model_service",
     environment="rest_model_service",
+    is_peer=True,
     command=(
         *("uvicorn", "rest_model_service.main:app", "--host", "127.0.0.1", "--port", "{port}"),
         *("--workers", "{workers}", "--no-access-log", "--log-level", "warning"),
@@ -120,6 +128,7 @@ REST_MODEL_SERVICE = Server(
 MLSERVER = Server(
     name="mlserver",
     environment="mlserver",
+    is_peer=True,
     command=("mlserver", "start", "."),
     # It listens on three ports; those of gRPC and metrics are not asked anything.
     variables={
@@ -136,6 +145,7 @@ MLSERVER = Server(
 LITSERVE = Server(
     name="litserve",
     environment="litserve",
+    is_peer=True,
     command=("python", "-m", "benchmarks.services.litserve_app", "{port}", "{workers}", "{models}"),
     path="/{model}",
     health_path="/health",
@@ -145,6 +155,7 @@ LITSERVE = Server(
 BENTOML = Server(
     name="bentoml",
     environment="bentoml",
+    is_peer=True,
     command=(
         *("bentoml", "serve", "benchmarks.services.bentoml_service:Iris"),
         *("--host", "127.0.0.1", "--port", "{port}"),
@@ -158,7 +169,35 @@ BENTOML = Server(
 SERVERS = {
     server.name: server
     for server in (
-        *(BARE, TUNED, PINNED, GRANIAN),
-        *(REST_MODEL_SERVICE, MLSERVER, LITSERVE, BENTOML),
+        *(SERVE, SERVE_OBSERVED, GUNICORN, GUNICORN_OBSERVED),
+        *(BARE_WSGI, REST_MODEL_SERVICE, MLSERVER, LITSERVE, BENTOML),
     )
 }
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How many right predictions a server should make, as a multiple of another's in that run."""
+
+    server: Server
+    reference: Server
+    model: str
+    at_least: float
+
+
+def _bars(server: Server, reference: Server, *multiples: float) -> list[Bar]:
+    return [
+        Bar(server, reference, model, multiple)
+        for model, multiple in zip(MODELS, multiples, strict=False)
+    ]
+
+
+BARS = (
+    *_bars(SERVE, REST_MODEL_SERVICE, 5, 4.5, 17),
+    *_bars(GUNICORN, REST_MODEL_SERVICE, 1.2, 1.2, 8),
+    *_bars(SERVE, MLSERVER, 4, 4, 4),
+    *_bars(SERVE, LITSERVE, 4, 4, 4),
+    *_bars(SERVE, BENTOML, 4, 4, 4),
+    *_bars(SERVE_OBSERVED, SERVE, 0.85, 0.85, 0.85),
+    *_bars(SERVE, BARE_WSGI, 0.6),
+)

@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,22 +18,36 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import load, memory, memory_models
+from benchmarks import memory, memory_models, models, wrk
+from benchmarks.bench import by_turns
 from benchmarks.charts import charts
 from benchmarks.classifiers import CLASSIFIERS
 from benchmarks.environments import REQUIREMENTS, requirements_digest
+from benchmarks.isolation import SCENARIOS, misses, neighbour_bar_ms
+from benchmarks.kit.processes import memory_of, process_tree
 from benchmarks.models import ClassifierModel, ConstantModel, Flower
-from benchmarks.processes import memory_of, process_tree
 from benchmarks.publish import BEGIN, END, publish
 from benchmarks.report import markdown_report, peer_wins, text_report
-from benchmarks.results import Comparison, Measurement, Results, Start, summaries
+from benchmarks.results import (
+    Comparison,
+    Isolation,
+    Measurement,
+    Overload,
+    Results,
+    Start,
+    Weighing,
+    summaries,
+)
 from benchmarks.rows import MODELS, ROWS, Row, expected_text
+from benchmarks.running import entry
 from benchmarks.servers import (
-    GRANIAN,
+    BARE_WSGI,
+    BARS,
     LITSERVE,
     MLSERVER,
     REPOSITORY,
     REST_MODEL_SERVICE,
+    SERVE,
     SERVERS,
 )
 from models_api.configuration.file import ConfigurationFile
@@ -45,6 +62,20 @@ Requests/sec:   5005.00
 {"microseconds": 2000000, "requests": 10010, "wrong": 3, "refused": 7, "broken": 2, \
 "p50": 4000.0, "p99": 12345.0}
 """
+ISOLATION = Isolation(
+    server="modelhost-serve",
+    scenario="sleeping",
+    alone_p99_ms=4.0,
+    beside_p50_ms=2.0,
+    beside_p99_ms=28.0,
+    failed=0,
+    health_p99_ms=99.0,
+    metrics_p99_ms=100.0,
+    held=112,
+    first_refusal_seconds=0.6,
+    refusal_p99_ms=12.0,
+    idle_seconds=8.5,
+)
 MACHINE = {"processor": "Some <processor> & more", "processors": "2"}
 OPTIONS = {"models": ["constant", "random_forest"], "rounds": 3, "seconds": 5, "workers": 2}
 
@@ -73,22 +104,24 @@ def results() -> Results:
         versions={"modelhost": {"django": "5.2.19"}},
         measurements=[
             measurement("rest_model_service", 1000.0),
-            measurement("modelhost-granian", 900.0, round=2),
-            measurement("modelhost-granian", 1500.0, round=1, p99_ms=20.0, errors=1),
-            measurement("modelhost-granian", 1600.0, round=3, p99_ms=30.0, wrong=2),
+            measurement("modelhost-serve", 900.0, round=2),
+            measurement("modelhost-serve", 1500.0, round=1, p99_ms=20.0, errors=1),
+            measurement("modelhost-serve", 1600.0, round=3, p99_ms=30.0, wrong=2),
             measurement("rest_model_service", 80.0, model="random_forest", connections=1),
         ],
         starts=[
-            Start("modelhost-granian", 1, 2.0, 310.0),
+            Start("modelhost-serve", 1, 2.0, 310.0),
             Start("rest_model_service", 1, 3.0, 300.0),
         ],
         comparisons=[Comparison("this / that", 1.01, "at most 1.03", "1.01 ms / 1.00 ms")],
+        isolations=[ISOLATION],
+        overloads=[Overload("modelhost-serve", 2, 200, 90, 10, 40, 110, 5, 0, 8, 100, 101)],
         left_out={"mlserver": "not installed: no network"},
     )
 
 
 def test_the_line_that_the_script_writes_is_found_in_the_output_of_wrk() -> None:
-    assert load.parse(WRK_OUTPUT) == load.Load(
+    assert wrk.parse(WRK_OUTPUT) == wrk.Throughput(
         per_second=5000.0, p50_ms=4.0, p99_ms=12.345, errors=9, wrong=3
     )
 
@@ -105,24 +138,40 @@ def test_the_line_that_the_script_writes_is_found_in_the_output_of_wrk() -> None
 def test_output_without_that_line_or_without_answers_is_a_failure(
     output: str, errors: str, message: str
 ) -> None:
-    with pytest.raises(load.LoadFailed, match=message):
-        load.parse(output, errors)
+    with pytest.raises(wrk.LoadFailed, match=message):
+        wrk.parse(output, errors)
 
 
-@pytest.mark.parametrize(("connections", "threads"), [(1, 1), (2, 2), (64, 3)])
-def test_each_thread_of_wrk_gets_a_row_and_what_its_answer_holds(
-    connections: int, threads: int
-) -> None:
-    command = load.predict_command(GRANIAN, "http://host/", "random_forest", connections, 5)
-    arguments = command[command.index("--") + 1 :]
-    assert command[command.index("--threads") + 1] == str(threads)
-    assert arguments[::2] == ['"setosa"', '"versicolor"', '"virginica"'][:threads]
-    assert json.loads(arguments[1]) == {
-        "sepal_length": 5.1,
-        "sepal_width": 3.5,
-        "petal_length": 1.4,
-        "petal_width": 0.2,
-    }
+@pytest.mark.skipif(not wrk.is_installed(), reason="the load comes from wrk")
+def test_answers_are_counted_and_those_that_are_not_the_bodys_are_wrong() -> None:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(503 if body == b"refuse" else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    bodies = [wrk.Body(b"right", "right"), wrk.Body(b"wrong", "right"), wrk.Body(b"refuse", "x")]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/"
+            seen, health = wrk.post(url, bodies, 3, 1, health_url=url)
+        finally:
+            server.shutdown()
+    assert health is not None
+    assert min(seen.per_second, seen.wrong, seen.errors, health.per_second) > 0
+    assert health.errors == 0
 
 
 def test_without_wrk_the_command_says_where_to_get_it(
@@ -181,7 +230,7 @@ def test_every_server_serves_all_models() -> None:
         assert settings["name"] == name
         assert f"def {name}(" in (services / "bentoml_service.py").read_text()
     assert tuple(CLASSIFIERS) == MODELS
-    for service in ("modelhost", "rest_model_service"):
+    for service in ("modelhost", "modelhost-observed", "rest_model_service"):
         read = ConfigurationFile(services / f"{service}.yaml")
         assert read.problems == []
         assert read.configuration is not None
@@ -205,7 +254,9 @@ def test_a_server_is_told_its_port_and_workers() -> None:
     assert variables["MLSERVER_PARALLEL_WORKERS"] == "3"
     assert MLSERVER.is_peer
     assert REST_MODEL_SERVICE.is_peer
-    assert not GRANIAN.is_peer
+    assert SERVE.is_own
+    assert not BARE_WSGI.is_own
+    assert not BARE_WSGI.is_peer
 
 
 def test_an_environment_is_made_anew_when_requirements_change_that_its_own_include(
@@ -230,9 +281,15 @@ def test_memory_is_that_of_the_process_and_its_descendants() -> None:
 
 
 def test_rounds_are_summed_up_by_medians_and_troubles_by_sums(results: Results) -> None:
-    (granian,) = [one for one in summaries(results.measurements) if "granian" in one.server]
-    assert (granian.per_second, granian.p99_ms) == (1500.0, 20.0)
-    assert (granian.errors, granian.wrong) == (1, 2)
+    (serve,) = [one for one in summaries(results.measurements) if one.server == SERVE.name]
+    assert (serve.round, serve.per_second, serve.p99_ms) == (3, 1500.0, 20.0)
+    assert (serve.errors, serve.wrong) == (1, 2)
+
+
+def test_the_report_lists_what_of_isolation_does_not_hold(results: Results) -> None:
+    assert "does not hold:\n  nothing" in text_report(results)
+    results.isolations = [replace(ISOLATION, failed=3)]
+    assert "does not hold:\n  modelhost-serve, sleeping: 3 requests" in text_report(results)
 
 
 def test_results_survive_json(results: Results, tmp_path: Path) -> None:
@@ -246,7 +303,7 @@ def test_the_table_has_a_line_for_each_server_and_its_ratio_to_rest_model_servic
     assert """\
 Constant, 64 connections
 server              right/s  ratio  p50 ms  p99 ms  errors  wrong  health p99
-modelhost-granian      1500   1.50    5.00   20.00       1      2        2.00
+modelhost-serve        1500   1.50    5.00   20.00       1      2        2.00
 rest_model_service     1000   1.00    5.00   10.00       0      0        2.00
 """ in text_report(results)
 
@@ -255,6 +312,70 @@ def test_the_report_says_what_is_missing_and_what_was_compared(results: Results)
     report = text_report(results)
     assert "Without all their figures:\n  mlserver: not installed: no network" in report
     assert "this / that  1.010  at most 1.03  1.01 ms / 1.00 ms" in report
+    assert "modelhost-serve / rest_model_service  constant   1.50  at least 5     no" in report
+    assert "modelhost-serve, sleeping" in report
+    assert "modelhost-serve, 2 times its capacity" in report
+
+
+def test_every_bar_is_about_servers_and_models_that_take_part() -> None:
+    for bar in BARS:
+        assert {bar.server.name, bar.reference.name} <= SERVERS.keys()
+        assert bar.model in bar.server.models
+        assert bar.model in bar.reference.models
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({}, []),
+        ({"beside_p99_ms": 29.0}, ["neighbour p99 29 ms, not 28"]),
+        ({"health_p99_ms": 120.0}, ["health p99 120 ms, not 100"]),
+        ({"refusal_p99_ms": 51.0}, ["p99 of 503 51 ms, not 50"]),
+        ({"first_refusal_seconds": 7.9}, ["first 503 after 7.9 s, not 1"]),
+        ({"first_refusal_seconds": None, "refusal_p99_ms": None}, ["the surplus was not refused"]),
+        ({"idle_seconds": None}, ["computes inf s for nobody, not 30"]),
+        ({"failed": 3}, ["3 requests failed"]),
+        ({"scenario": "computing", "beside_p99_ms": 499.0}, []),
+        ({"scenario": "sleeping, clients that hammer", "health_p99_ms": 900.0}, []),
+    ],
+)
+def test_what_isolation_promises_is_compared_with_what_was_seen(
+    changes: dict[str, Any], complaint: list[str]
+) -> None:
+    assert misses(replace(ISOLATION, **changes)) == complaint
+
+
+def test_alone_there_is_no_neighbour_to_promise_anything() -> None:
+    alone = replace(ISOLATION, alone_p99_ms=None, beside_p99_ms=None)
+    assert neighbour_bar_ms(alone) is None
+    assert misses(alone) == []
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_the_models_of_isolation_have_the_names_by_which_they_are_asked(scenario: Any) -> None:
+    classes = [getattr(models, one["class_path"].rpartition(".")[2]) for one in scenario.entries]
+    assert [one.qualified_name for one in classes] == scenario.models
+
+
+def test_what_takes_turns_is_measured_in_the_opposite_order_every_other_time() -> None:
+    order: list[str] = []
+
+    def figure(name: str) -> Callable[[], float]:
+        def measure() -> float:
+            order.append(name)
+            return len(order)
+
+        return measure
+
+    assert by_turns(2, figure("a"), figure("b")) == [[1, 4], [2, 3]]
+    assert "".join(order) == "abba"
+
+
+def test_an_entry_names_the_class_and_its_options() -> None:
+    assert entry("ConstantModel", batching={}) == {
+        "class_path": "benchmarks.models.ConstantModel",
+        "batching": {},
+    }
 
 
 def test_the_report_says_where_a_peer_wins(results: Results) -> None:
@@ -271,21 +392,21 @@ def test_the_charts_are_svg_with_a_bar_for_each_server(results: Results) -> None
         root = ElementTree.fromstring(drawing)  # noqa: S314 (drawn here)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         names = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-        assert {"modelhost-granian", "rest_model_service"} <= set(names)
+        assert {"modelhost-serve", "rest_model_service"} <= set(names)
 
 
 def test_charts_of_nothing_are_svg_all_the_same() -> None:
     empty = Results(machine=MACHINE, options=OPTIONS)
     for drawing in charts(empty).values():
         ElementTree.fromstring(drawing)  # noqa: S314
-    assert "nowhere" in text_report(empty)
+    assert text_report(empty).splitlines()[-1] == "2 workers each"
 
 
 def test_publishing_replaces_only_what_is_between_the_marks(
     results: Results, tmp_path: Path
 ) -> None:
     page = tmp_path / "benchmarks.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\nformer\n{END}\nafter\n")
     results.save(tmp_path / "results.json")
     publish(page, tmp_path)
     once = page.read_text()
@@ -294,41 +415,40 @@ def test_publishing_replaces_only_what_is_between_the_marks(
     assert once.startswith(f"before\n{BEGIN}\n")
     assert once.endswith(f"{END}\nafter\n")
     assert markdown_report(results) in once
-    assert "old" not in once
+    assert "former" not in once
     assert (tmp_path / "benchmarks" / "throughput.svg").exists()
 
 
-def test_comparisons_of_a_later_run_are_published_instead(results: Results, tmp_path: Path) -> None:
+def test_what_a_later_run_has_is_published_instead(results: Results, tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     page.write_text(f"{BEGIN}{END}")
-    results.comparisons = [Comparison(name, 0.8, "", "") for name in ("first", "second")]
-    later = replace(results, measurements=[], comparisons=[Comparison("first", 0.9, "", "")])
+    later = Results(machine=MACHINE, options=OPTIONS, isolations=[replace(ISOLATION, held=7)])
     for name, run in (("earlier", results), ("later", later)):
         (tmp_path / name).mkdir()
         run.save(tmp_path / name / "results.json")
     publish(page, tmp_path / "earlier", tmp_path / "later")
     published = Results.load(tmp_path / "benchmarks" / "results.json")
-    assert [(one.name, one.ratio) for one in published.comparisons] == [
-        ("first", 0.9),
-        ("second", 0.8),
-    ]
+    assert [one.held for one in published.isolations] == [7]
+    assert published.comparisons == results.comparisons != []
     assert published.measurements == results.measurements != []
 
 
-def test_weighings_are_a_table_of_megabytes() -> None:
-    fresh, used = memory.Weight(total=417.4, private=20.1), memory.Weight(total=418, private=20.6)
-    array = memory.Weighing("array", preload=True, workers=4, fresh=fresh, used=used)
-    *_, row = memory.table([array]).splitlines()
-    assert row == "| a numpy array of 200 MB | yes | 4 | 417 | 418 | 20 | 21 |"
-
-
 def test_the_published_weighings_are_those_that_are_measured() -> None:
-    page = (REPOSITORY / "docs" / "memory.md").read_text(encoding="utf-8")
-    header, rule = memory.table([]).splitlines()
-    measured = page.partition(f"{header}\n{rule}\n")[2].partition("\n\n")[0].splitlines()
-    cells = [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in measured]
-    asked = [("yes", str(workers)) for workers in memory.WORKERS] + [("no", "4")]
-    assert cells == [(held, *one) for held in memory.HELD.values() for one in asked]
+    asked = [(workers, True) for workers in memory.WORKERS] + [(memory.WORKERS[-1], False)]
+    weighings = [
+        Weighing(held, preload, workers, 417.4, 418, 20.1, 20.6)
+        for held in memory.HELD.values()
+        for workers, preload in asked
+    ]
+    report = markdown_report(Results(machine=MACHINE, options=OPTIONS, weighings=weighings))
+    _, header, table = report.partition("| Model holds ")
+    assert "| a numpy array of 200 MB | yes | 4 | 417 | 418 | 20 | 21 |" in table
+    page = (REPOSITORY / "docs" / "memory.md").read_text(encoding="utf-8").partition(header)[2]
+    published, measured = (
+        [line.split("|")[1:4] for line in text.partition("\n\n")[0].splitlines()[1:]]
+        for text in (page, table)
+    )
+    assert published == measured
 
 
 @pytest.mark.parametrize("held", memory.HELD)

@@ -34,8 +34,3 @@ class Iris:
     def random_forest(self, rows: np.ndarray) -> list[str]:
         """Predict for the rows of a batch."""
         return self._classify["random_forest"](rows)
-
-    @bentoml.api(batchable=True, max_batch_size=64)
-    def neural_network(self, rows: np.ndarray) -> list[str]:
-        """Predict for the rows of a batch."""
-        return self._classify["neural_network"](rows)

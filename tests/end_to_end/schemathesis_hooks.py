@@ -26,7 +26,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 from examples.diabetes import DiabetesModel
 from examples.digits import DigitsModel
 from examples.iris import IrisModel
-from models_api.prediction.predictor import batch_schemas
+from models_api.prediction.rows import batch_schemas
 from tests.fakes.awkward import Echo
 from tests.fakes.misdocumented import MisdocumentedModel
 

@@ -6,10 +6,8 @@ import contextlib
 import os
 import re
 import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,18 +16,14 @@ from typing import Any, Self, TypeVar
 import httpx
 import yaml
 
+from benchmarks.kit.processes import ServerProcess, free_port
+
+__all__ = ["REPOSITORY", "Server", "free_port"]
+
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[2]
 _LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Server:
@@ -79,24 +73,20 @@ class Server:
         }
 
     def __enter__(self) -> Self:
-        with self._log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                self._command,
-                cwd=self._folder,
-                env=self._environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self._server = ServerProcess(
+            self._command, self._log_path, folder=self._folder, environment=self._environment
+        )
+        self.process = self._server.start()
         if self._wait_for == "nothing":
             return self
         try:
             if self._wait_for == "exit":
                 self.process.wait(self._timeout)
                 return self
-            self.url = self._wait(self._listening)
+            self.url = self.wait_until(self._listening, "listening")
             self.client = httpx.Client(base_url=self.url, timeout=30)
             if self._wait_for == "ready":
-                self._wait(self._ready)
+                self.wait_until(self._ready, "ready")
         except BaseException:
             self._stop()
             raise
@@ -138,26 +128,12 @@ class Server:
             # On a busy machine a worker may import its models for longer than a request waits.
             return None
 
-    def _wait(self, condition: Callable[[], T | None]) -> T:
-        deadline = time.monotonic() + self._timeout
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise AssertionError(
-                    f"the server ended with {self.process.returncode}:\n{self.log}"
-                )
-            result = condition()
-            if result is not None:
-                return result
-            time.sleep(0.05)
-        raise AssertionError(f"the server did not become {self._wait_for}:\n{self.log}")
+    def wait_until(self, condition: Callable[[], T | None], what: str) -> T:
+        """Return what the condition returns once that is not None, unless the server ends."""
+        return self._server.wait_until(condition, what, self._timeout)
 
     def _stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self._server.stop()
         self._scratch.cleanup()
 
 

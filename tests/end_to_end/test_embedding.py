@@ -387,7 +387,7 @@ def test_the_first_request_to_any_of_our_routes_begins_to_load(database: Databas
         # Even one that is refused.
         assert request(server, "POST", PREDICTION).status_code == 401
         ready = "/ml/api/health/ready"
-        server._wait(lambda: server.client.get(ready).status_code == 200 or None)
+        server.wait_until(lambda: server.client.get(ready).status_code == 200 or None, "ready")
         assert request(server, "POST", PREDICTION, auth=ADA).status_code == 200
 
 

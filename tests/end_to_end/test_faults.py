@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.end_to_end.load import CONNECTING, Ask, Load, Outcome
+from benchmarks.kit.load import CONNECTING, Ask, Load, Outcome
 from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import REPOSITORY, STARTERS, Server
 

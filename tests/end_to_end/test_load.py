@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tests.end_to_end.load import CONNECTING, RECEIVING, WAITING, Ask, Load
+from benchmarks.kit.load import CONNECTING, RECEIVING, WAITING, Ask, Load
 from tests.end_to_end.server import free_port
 
 ASK = Ask("GET", "/", expected=b"ok")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks.overload import Step, Target, capacity, offer
-from benchmarks.processes import memory_of, process_tree
-from tests.end_to_end.load import Ask, Load
+from benchmarks.kit.load import Ask, Load
+from benchmarks.kit.processes import memory_of, process_tree
+from benchmarks.overload import Target, capacity, offer
+from benchmarks.results import Overload
 from tests.end_to_end.server import STARTERS, Server
 
 FAKES = "tests.fakes.overload"
@@ -53,7 +54,7 @@ def repeat_until(holds: Callable[[], list[str]]) -> None:
     assert not complaints[-1], complaints
 
 
-def complaints_of(usual: Step, step: Step) -> list[str]:
+def complaints_of(usual: Overload, step: Overload) -> list[str]:
     """Compare what clients see with what is promised them."""
     slack = 1000 * MACHINE_SECONDS
     promises = {

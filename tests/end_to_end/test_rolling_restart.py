@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.end_to_end.load import Ask, Load
+from benchmarks.kit.load import Ask, Load
 from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import Server, free_port
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.load import Ask, Load
+from benchmarks.kit.load import Ask, Load
 from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.raw_http import RawResponse, ask, exchange, head, in_chunks
 from tests.end_to_end.server import Server

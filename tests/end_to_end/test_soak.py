@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.load import Ask, Load, Outcome
+from benchmarks.kit.load import Ask, Load, Outcome
 from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import STARTERS, Server
 from tests.end_to_end.slow_clients import SlowClients

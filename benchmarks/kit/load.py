@@ -6,7 +6,7 @@
     assert not load.failures()
 
 It keeps connections open as long as the server lets it, honours `Connection: close`, and never asks
-again: a request that failed is recorded as failed. It runs in a thread of its own.
+again for what failed: that is recorded as failed. It runs in a thread of its own.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Outcome:
     body: bytes = b""
     headers: bytes = b""
     error: str = ""
-    """"refused", "reset", "closed" or "timed out"; empty where an answer came."""
+    """"refused", "reset", "closed", "timed out" or "abandoned"; empty where an answer came."""
     moment: str = ""
     """Of the error: CONNECTING, SENDING, WAITING or RECEIVING."""
     connection: int = 0
@@ -88,6 +88,11 @@ class Outcome:
     def is_lost(self) -> bool:
         """Whether the server took the connection away, rather than refuse to make one."""
         return self.error in _IS_LOST
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the answer asks its client to wait before it asks again."""
+        return float(_header(self.headers.lower(), b"retry-after") or 0)
 
     def __str__(self) -> str:
         what = (
@@ -176,8 +181,11 @@ def _name(error: OSError) -> str:
 
 def _content_length(head: bytes) -> int:
     # The service always sends one, but with 204.
-    _, _, rest = head.partition(b"\r\ncontent-length:")
-    return int(rest.partition(b"\r\n")[0] or 0)
+    return int(_header(head, b"content-length") or 0)
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    return head.partition(b"\r\n%s:" % name)[2].partition(b"\r\n")[0]
 
 
 @dataclass
@@ -202,6 +210,10 @@ class Load:
     """Seconds until a request counts as timed out."""
     pause_after_refusal: float = 0.02
     """Seconds, so that a server that is gone is not hammered at."""
+    arrive_within: float = 0.0
+    """Seconds within which the connections begin, each at a moment of its own."""
+    honours_retry_after: bool = False
+    """Whether a connection that got a 503 waits as long as its Retry-After says."""
     record: Callable[[Outcome], None] | None = None
     """Called with each outcome, in the generator's thread, instead of keeping it in `outcomes`."""
     outcomes: list[Outcome] = field(default_factory=list)
@@ -213,6 +225,7 @@ class Load:
         self._begun = 0
         self._due = 0.0
         self._stopped = False
+        self._is_abandoned = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._open: set[_Connection] = set()
         self._failure: BaseException | None = None
@@ -237,6 +250,11 @@ class Load:
         assert not self._thread.is_alive(), "the load generator hangs"
         if self._failure is not None:
             raise self._failure
+
+    def abandon(self) -> None:
+        """Ask no more, and close all connections without waiting for the answers that are due."""
+        self._is_abandoned = True
+        self.stop()
 
     def wait_for(self, count: int, timeout: float = 60) -> None:
         """Wait until that many more requests have ended."""
@@ -269,18 +287,18 @@ class Load:
     async def _run(self) -> None:
         try:
             patience = asyncio.create_task(self._lose_patience())
-            await asyncio.gather(*(self._keep_asking() for _ in range(self.connections)))
+            begins = (self.arrive_within * n / self.connections for n in range(self.connections))
+            await asyncio.gather(*(self._keep_asking(begin) for begin in begins))
             patience.cancel()
             for connection in self._open:
                 connection.close()
         except BaseException as error:  # noqa: BLE001 (handed to whoever waits)
             self._failure = error
 
-    async def _keep_asking(self) -> None:
+    async def _keep_asking(self, begin: float) -> None:
         connection: _Connection | None = None
-        while True:
-            if self._stopped or self._begun == self.requests:
-                return
+        await asyncio.sleep(begin)
+        while not self._stopped and self._begun != self.requests:
             number, self._begun = self._begun, self._begun + 1
             ask, encoded = self._encoded[number % len(self._encoded)]
             outcome = Outcome(ask, await self._turn(number))
@@ -292,6 +310,13 @@ class Load:
             (self.record or self.outcomes.append)(outcome)
             if connection is None:
                 await asyncio.sleep(self.pause_after_refusal)
+            elif self.honours_retry_after and outcome.status == 503:
+                await self._pause(outcome.retry_after)
+
+    async def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._stopped and (rest := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(rest, 0.1))
 
     async def _turn(self, number: int) -> float:
         if self.rate is None:
@@ -320,10 +345,12 @@ class Load:
 
     async def _lose_patience(self) -> None:
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.1)
             now = time.monotonic()
             for connection in self._open:
                 outcome = connection.outcome
-                if outcome is not None and now - outcome.began > self.patience:
-                    connection.fail("timed out")
+                if outcome is None:
+                    continue
+                if self._is_abandoned or now - outcome.began > self.patience:
+                    connection.fail("abandoned" if self._is_abandoned else "timed out")
                     connection.abort()

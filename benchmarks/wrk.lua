@@ -1,0 +1,50 @@
+-- Posts bodies and looks at each answer, or asks for a URL every 50 ms if it is given no bodies.
+--
+-- Thread n posts the n-th body only, so that an answer to another's counts as wrong. Arguments, for
+-- each body: what a right answer has in it, the file of the body, and how many of its bytes are JSON
+-- if the rest is binary, else 0.
+
+local threads = {}
+
+function setup(thread)
+   threads[#threads + 1] = thread
+   thread:set("number", #threads)
+end
+
+function init(arguments)
+   wrong = 0
+   if #arguments == 0 then
+      delay = function() return 50 end
+      return
+   end
+   local first = 3 * number - 2
+   local expected, name, json_length = unpack(arguments, first, first + 2)
+   local file = assert(io.open(name, "rb"))
+   wrk.method = "POST"
+   wrk.body = file:read("*a")
+   file:close()
+   wrk.headers["Content-Type"] = "application/json"
+   if json_length ~= "0" then
+      wrk.headers["Content-Type"] = "application/octet-stream"
+      wrk.headers["Inference-Header-Content-Length"] = json_length
+   end
+   response = function(status, headers, body)
+      if status == 200 and not body:find(expected, 1, true) then
+         wrong = wrong + 1
+      end
+   end
+end
+
+function done(summary, latency, requests)
+   local wrong = 0
+   for _, thread in ipairs(threads) do
+      wrong = wrong + thread:get("wrong")
+   end
+   local errors = summary.errors
+   io.write(string.format(
+      '{"microseconds": %d, "requests": %d, "wrong": %d, "refused": %d, "broken": %d, ' ..
+      '"p50": %.1f, "p99": %.1f}\n',
+      summary.duration, summary.requests, wrong, errors.status,
+      errors.connect + errors.read + errors.write + errors.timeout,
+      latency:percentile(50), latency:percentile(99)))
+end

@@ -1,0 +1,45 @@
+"""A slow model with more clients than it can serve, and what everybody else notices of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.isolation import SCENARIOS, Scenario, Times, measure, misses
+from benchmarks.running import RunningServer, configured
+from benchmarks.servers import GUNICORN, SERVE, Server
+
+MACHINE_MS = 250
+"""What the machine may add to each bound: it was seen to keep processes waiting for so long, and
+the clients need the same processors as the service."""
+ATTEMPTS = 3
+"""Something else that the machine does can spoil a measurement. What fails by itself fails each
+time."""
+TIMES = Times(alone=4, beside=10, hold=8)
+
+
+@pytest.mark.long
+@pytest.mark.alone
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("server", [SERVE, GUNICORN], ids=lambda server: server.name)
+@pytest.mark.parametrize(
+    "scenario", [one for one in SCENARIOS if not one.hammers], ids=lambda scenario: scenario.name
+)
+def test_200_clients_of_a_slow_model_are_nobody_elses_trouble(
+    scenario: Scenario, server: Server, tmp_path: Path
+) -> None:
+    complaints: list[list[str]] = []
+    while len(complaints) < ATTEMPTS and (not complaints or complaints[-1]):
+        found = configured(
+            server, tmp_path, "isolation", scenario.entries, metrics={"enabled": True}
+        )
+        with RunningServer(
+            found, Path(sys.prefix), tmp_path / "log", models=scenario.models, workers=2
+        ) as running:
+            isolation = measure(running, scenario, TIMES)
+        print(isolation)  # noqa: T201
+        assert isolation.held
+        complaints.append(misses(isolation, MACHINE_MS))
+    assert not complaints[-1], complaints
