@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, register
@@ -11,9 +11,7 @@ from django.core.checks import Warning as CheckWarning
 from drf_spectacular.settings import spectacular_settings
 
 from models_api.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from models_api.apps import ModelsAPIConfig
+from models_api.hosting.registry import OwnsRegistry
 
 OLD_OPENAPI_VERSION = "models_api.W001"
 
@@ -23,11 +21,11 @@ def check_configuration(
     app_configs: Sequence[AppConfig] | None, **_kwargs: object
 ) -> list[CheckMessage]:
     """Report what keeps the configured models from being served."""
-    app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
+    app_config = apps.get_app_config("models_api")
     if app_configs is not None and app_config not in app_configs:
         return []
     try:
-        _ = app_config.registry
+        _ = cast(OwnsRegistry, app_config).registry
     except ConfigurationError as error:
         return [
             Error(problem.message, hint=problem.hint, obj=problem.location, id=problem.id)

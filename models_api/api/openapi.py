@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol, Self, cast
+from typing import Protocol, Self, cast
 from weakref import WeakKeyDictionary
 
 from django.apps import apps
@@ -32,12 +32,9 @@ from models_api.conf import maximum_batch_rows
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ModelNotReady
 from models_api.hosting.hosted_model import HostedModel
-from models_api.hosting.registry import ModelRegistry
+from models_api.hosting.registry import ModelRegistry, OwnsRegistry
 from models_api.prediction.rows import batch_schemas
 from models_api.schemas.json_schema import SERVICE, JSONSchema, SchemaUse, components, referenced
-
-if TYPE_CHECKING:
-    from models_api.apps import ModelsAPIConfig
 
 OPENAPI_VERSION = "3.1.0"
 OPEN_INFERENCE_TAG = "open_inference"
@@ -298,8 +295,8 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
         # Without hooks: drf-spectacular's own names an enum after all the other enums.
         paths = normalize_result_object(self.parse(request, public))  # type: ignore[no-untyped-call]
         components = self.registry.build({})
-        app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
-        configuration = app_config.configuration
+        app = cast(OwnsRegistry, apps.get_app_config("models_api"))
+        configuration = app.configuration
         info = {"title": configuration.service_title, "version": configuration.version}
         if configuration.description:
             info["description"] = configuration.description
@@ -308,7 +305,7 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
             "info": info,
             "paths": paths,
             "components": components,
-            "tags": tags(app_config.registry, configuration),
+            "tags": tags(app.registry, configuration),
         }
 
 

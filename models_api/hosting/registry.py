@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
+from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ConfigurationError, ModelNotFound, ModelNotReady
 from models_api.hosting.hosted_model import RETRY_AFTER_SECONDS, HostedModel, LoadState
 from models_api.hosting.loader import ModelLoader
@@ -13,6 +15,26 @@ from models_api.prediction.description import ModelNames
 from models_api.prediction.limiter import WorkerLimiter
 
 logger = logging.getLogger(__name__)
+
+
+class OwnsRegistry(Protocol):
+    """Whoever owns the registry, as code that knows neither the service nor the app sees it."""
+
+    @property
+    def configuration(self) -> ServiceConfiguration:
+        """The validated configuration.
+
+        Raises:
+            ConfigurationError: the file has problems.
+        """
+
+    @property
+    def registry(self) -> ModelRegistry:
+        """The hosted models.
+
+        Raises:
+            ConfigurationError: the configuration has problems.
+        """
 
 
 class ModelRegistry:

@@ -43,7 +43,7 @@ def target(server: Server, path: str) -> Target:
     def memory_bytes() -> int:
         return sum(memory_of(pid)["Pss"] for pid in process_tree(server.process.pid))
 
-    return Target(server.port, Ask("POST", path, b"{}"), memory_bytes)
+    return Target("gunicorn", server.port, Ask("POST", path, b"{}"), memory_bytes)
 
 
 def repeat_until(holds: Callable[[], list[str]]) -> None:
