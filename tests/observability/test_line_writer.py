@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from models_api.observability.line_writer import LineWriter
 
 from models_api.observability import line_writer as module
-from models_api.observability.line_writer import LineWriter
 from models_api.observability.log_records import (
     JSONFormatter,
     RequestFilter,

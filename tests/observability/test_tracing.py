@@ -10,6 +10,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.urls import ResolverMatch
+from models_api.prediction.stages import Stages
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -17,7 +18,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from models_api.observability import tracing
 from models_api.observability.tracing import TracingMiddleware, traced_stages
 from models_api.prediction.request_context import RequestContext, current_request
-from models_api.prediction.stages import Stages
 from tests.fakes.models import Doubled, DoublingModel, Number
 
 factory = RequestFactory()

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 import pytest
+from models_api.prediction.admission import Admission, Admitted
 
 from models_api.exceptions import DeadlineExceeded, Overloaded
-from models_api.prediction.admission import Admission, Admitted
 from models_api.prediction.deadline import WithDeadline
 
 colour: ContextVar[str] = ContextVar("colour", default="none")

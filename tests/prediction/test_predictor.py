@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
+from models_api.hosting.loading import ModelStack
 from pydantic import BaseModel, ValidationError
 
 from models_api.configuration.sections import ModelConfiguration
@@ -15,7 +16,6 @@ from models_api.exceptions import (
     PredictionFailed,
     SchemaRejected,
 )
-from models_api.hosting.loading import ModelStack
 from models_api.hosting.hosted_model import HostedModel
 from models_api.prediction.predictor import Predictor
 
