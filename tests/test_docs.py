@@ -212,7 +212,7 @@ def test_the_reference_has_each_key_with_its_type_default_and_meaning(
 def environment_variables() -> list[str]:
     """Names of the variables that modelhost/ reads."""
     found: set[str] = {"MODELHOST_LOG_LEVEL"}
-    for path in (REPOSITORY / "modelhost").glob("*.py"):
+    for path in (REPOSITORY / "modelhost").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         names = re.findall(r'\b(?:flag|items|number|text)\(\s*"([A-Z_]+)"', text)
         found |= {f"MODELHOST_{name}" for name in names}
