@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy
@@ -533,13 +534,17 @@ def held(model: HostedModel) -> Iterator[Any]:
     outcomes(first)
 
 
+def _has_queued(innermost: Any, rows: int) -> bool:
+    return innermost.batcher.queue_depth == rows
+
+
 def call_together(model: HostedModel, rows: list[dict[str, Any]]) -> list[Any]:
     """Ask for single predictions that share a batch."""
     callers = []
     with held(model) as innermost:
         for count, row in enumerate(rows, start=1):
             callers.append(Caller(model.predictor.predict, json.dumps(row).encode()))
-            wait_until(lambda count=count: innermost.batcher.queue_depth == count)
+            wait_until(partial(_has_queued, innermost, count))
     return outcomes(*callers)
 
 
