@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import CONNECTIONS
-from benchmarks.isolation import misses, neighbour_bar_ms
+from benchmarks.isolation import has_bars, misses, neighbour_bar_ms
 from benchmarks.results import (
     Isolation,
     Measurement,
@@ -175,7 +175,7 @@ def _isolation_row(one: Isolation) -> tuple[str, ...]:
         _known(one.first_refusal_seconds, ".1f"),
         _known(one.refusal_p99_ms, ".0f"),
         _known(one.idle_seconds, ".1f"),
-        "no" if misses(one) else "yes",
+        "no" if misses(one) else "yes" if has_bars(one) else "",
     )
 
 
