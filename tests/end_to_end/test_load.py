@@ -104,9 +104,11 @@ def test_with_a_rate_the_time_counts_from_when_a_request_was_due() -> None:
 
 
 def test_a_client_that_is_refused_waits_as_long_as_it_is_asked_to() -> None:
-    with server(REFUSAL, ANSWER) as port:
-        with Load(port, [ASK], 1, requests=2, honours_retry_after=True) as load:
-            load.join()
+    with (
+        server(REFUSAL, ANSWER) as port,
+        Load(port, [ASK], 1, requests=2, honours_retry_after=True) as load,
+    ):
+        load.join()
     refused, answered = load.outcomes
     assert (refused.status, refused.retry_after, answered.status) == (503, 1, 200)
     assert 1 <= answered.began - refused.ended < 5
