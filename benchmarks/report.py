@@ -84,8 +84,8 @@ def _lists(results: Results) -> Iterator[tuple[str, list[str]]]:
 
 def tables(results: Results) -> Iterator[Table]:
     """Yield a table for each load, and one of each other kind of figures."""
-    if results.measurements:
-        yield Table("Throughput beside others", _BAR_HEADER, _bar_rows(results))
+    if bar_rows := _bar_rows(results):
+        yield Table("Throughput beside others", _BAR_HEADER, bar_rows)
     for (model, connections), group in loads(results).items():
         noun = "connection" if connections == 1 else "connections"
         title = f"{model.replace('_', ' ').capitalize()}, {connections} {noun}"
