@@ -39,7 +39,7 @@ help: ## List the targets
 serve: $(SERVING) ## Serve the example models on http://127.0.0.1:8000/docs
 	@echo "Starting the example models of rest_config.yaml; each is fitted on its data as it loads."
 	@echo "The documentation page is http://$(HOST):$(PORT)/docs. Press Ctrl-C to stop."
-	@$(BIN)/python manage.py runserver $(HOST):$(PORT)
+	@$(BIN)/python manage.py serve --host $(HOST) --port $(PORT)
 
 test: $(DEVELOPMENT) ## Run the tests, but for the long ones (some minutes)
 	@echo "Running the tests in $(TEST_WORKERS) processes (some minutes) ..."

@@ -46,12 +46,13 @@ def _start() -> WSGIApplication:
         service = current_service()
         if service.error is not None:
             raise service.error
-        service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
-        service.registry.start_loading()
         # Late, because it imports what needs Django to be set up.
         from modelhost import fast_lane  # noqa: PLC0415
 
-        return fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
+        answering = fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
+        service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
+        service.registry.start_loading()
+        return answering
     except (ConfigurationError, ImproperlyConfigured) as error:
         _refuse(error)
 

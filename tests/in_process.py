@@ -16,6 +16,7 @@ from models_api.api.openapi import ModelsAPISchemaGenerator
 from models_api.api.views import PredictionView
 from models_api.configuration.file import ConfigurationFile
 from models_api.hosting.assembly import build_registry
+from models_api.hosting.hosted_model import Resources
 from models_api.hosting.registry import ModelRegistry
 from models_api.urls import api_patterns
 
@@ -25,11 +26,15 @@ _REFERENCE = "#/components/schemas/"
 class InProcessService:
     """Hosts what a configuration names, beside the service that Django itself is set up with."""
 
-    def __init__(self, configuration: Mapping[str, object]) -> None:
+    def __init__(
+        self, configuration: Mapping[str, object], resources: Resources | None = None
+    ) -> None:
+        resources = resources or Resources()
+        self.limiter = resources.limiter
         with TemporaryDirectory() as folder:
             path = Path(folder) / "rest_config.yaml"
             path.write_text(yaml.safe_dump(dict(configuration)), encoding="utf-8")
-            self.registry: ModelRegistry = build_registry(ConfigurationFile(path))
+            self.registry: ModelRegistry = build_registry(ConfigurationFile(path), resources)
         self.registry.load()
 
     def make_document(self) -> dict[str, Any]:

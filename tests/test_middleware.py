@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from django.http import HttpRequest, HttpResponse
@@ -12,16 +12,23 @@ from django.test import RequestFactory
 
 from models_api.apps import ModelsAPIConfig
 from models_api.middleware import RequestMiddleware
-from models_api.prediction.request_context import current_request
+from models_api.observability.requests import FinishedRequest, RequestObserver, RequestRecorder
+from models_api.prediction.request_context import RequestContext, current_request
 
 factory = RequestFactory()
+GetResponse = Callable[[HttpRequest], HttpResponse]
+Around = Callable[..., RequestMiddleware]
 
 
 @pytest.fixture
-def observers(app_config: ModelsAPIConfig) -> list[Any]:
-    """The observers of requests; there are none at first."""
-    app_config.request_observers = []
-    return app_config.request_observers
+def around(app_config: ModelsAPIConfig) -> Around:
+    """Makes the middleware around a view, with observers of requests; there are none at first."""
+
+    def around(view: GetResponse, *observers: RequestObserver) -> RequestMiddleware:
+        app_config.service.recorder = RequestRecorder(observers)
+        return RequestMiddleware(view)
+
+    return around
 
 
 def answer(_request: HttpRequest) -> HttpResponse:
@@ -30,59 +37,76 @@ def answer(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(context.id)
 
 
-@pytest.mark.usefixtures("observers")
-def test_the_clients_id_is_that_of_the_request_and_comes_back() -> None:
-    response = RequestMiddleware(answer)(factory.get("/", headers={"x-request-id": "mine-1"}))
+def test_the_clients_id_is_that_of_the_request_and_comes_back(around: Around) -> None:
+    response = around(answer)(factory.get("/", headers={"x-request-id": "mine-1"}))
     assert isinstance(response, HttpResponse)
     assert (response.content, response["X-Request-ID"]) == (b"mine-1", "mine-1")
 
 
-@pytest.mark.usefixtures("observers")
-def test_a_request_without_an_id_gets_one() -> None:
-    middleware = RequestMiddleware(answer)
+def test_a_request_without_an_id_gets_one(around: Around) -> None:
+    middleware = around(answer)
     ids = {middleware(factory.get("/"))["X-Request-ID"] for _ in range(10)}
     assert len(ids) == 10
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
 
 
-@pytest.mark.usefixtures("observers")
-def test_after_the_request_its_context_is_gone() -> None:
-    RequestMiddleware(answer)(factory.get("/"))
+def test_after_the_request_its_context_is_gone(around: Around) -> None:
+    around(answer)(factory.get("/"))
     assert current_request.get() is None
 
 
-@pytest.mark.usefixtures("observers")
-def test_the_context_is_gone_even_if_a_middleware_further_in_raises() -> None:
+def test_the_context_is_gone_even_if_a_middleware_further_in_raises(around: Around) -> None:
     def fail(_request: HttpRequest) -> HttpResponse:
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        RequestMiddleware(fail)(factory.get("/"))
+        around(fail)(factory.get("/"))
     assert current_request.get() is None
 
 
-def test_observers_see_request_response_seconds_and_context(observers: list[Any]) -> None:
-    seen: list[Any] = []
-    observers.append(lambda *given: seen.append((*given, current_request.get())))
-    middleware = RequestMiddleware(answer)
-    request = factory.get("/", headers={"x-request-id": "mine-1"})
-    response = middleware(request)
-    ((seen_request, seen_response, seconds, context),) = seen
-    assert (seen_request, seen_response) == (request, response)
-    assert seconds > 0
-    assert context.id == "mine-1"
+def test_observers_see_request_answer_seconds_and_context(around: Around) -> None:
+    seen: list[tuple[FinishedRequest, RequestContext | None]] = []
+    middleware = around(answer, lambda request: seen.append((request, current_request.get())))
+    middleware(factory.post("/some/path?secret", b"abc", "text/x", headers={"x-request-id": "m"}))
+    ((finished, context),) = seen
+    assert finished._replace(seconds=0) == FinishedRequest(
+        method="POST",
+        route=None,
+        path="/some/path",
+        status=200,
+        seconds=0,
+        request_length="3",
+        response_length=None,
+        is_probe=False,
+        context=finished.context,
+    )
+    assert finished.seconds > 0
+    assert context is finished.context
+    assert context.id == "m"
+
+
+def test_the_seconds_of_a_request_count_from_its_arrival(around: Around) -> None:
+    seen: list[FinishedRequest] = []
+
+    def arrived_before(request: HttpRequest) -> HttpResponse:
+        context = current_request.get()
+        assert context is not None
+        context.arrived -= 10
+        return HttpResponse()
+
+    around(arrived_before, seen.append)(factory.get("/"))
+    assert 10 < seen[0].seconds < 20
 
 
 def test_an_observer_that_fails_breaks_nothing(
-    observers: list[Any], caplog: pytest.LogCaptureFixture
+    around: Around, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_given: Any) -> None:
+    def fail(_request: FinishedRequest) -> None:
         raise ZeroDivisionError
 
-    seen: list[Any] = []
-    observers += [fail, lambda *given: seen.append(given)]
+    seen: list[FinishedRequest] = []
     with caplog.at_level(logging.ERROR):
-        assert RequestMiddleware(answer)(factory.get("/")).status_code == 200
+        assert around(answer, fail, seen.append)(factory.get("/")).status_code == 200
     assert len(seen) == 1
     assert [record.getMessage() for record in caplog.records] == ["An observer of requests failed"]
     assert caplog.records[0].exc_info is not None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.urls import Resolver404, include, path, resolve, reverse
 
-from models_api.api.views import UnknownModelView
+from models_api.api.views import BatchPredictionView, PredictionView
 from models_api.urls import api_patterns, documentation_patterns
 from tests.in_process import InProcessService
 
@@ -75,12 +76,32 @@ def test_an_asset_is_in_a_folder_of_its_own() -> None:
 @pytest.mark.parametrize(
     "name", ["hidden", "nope", "obedient ", "Obedient", "Dotted-model-1_0", "DottedXmodel-1_0"]
 )
-def test_other_names_lead_to_the_view_that_says_what_is_missing(name: str) -> None:
-    for route in ("prediction", "prediction/batch"):
-        match = resolve(f"/ml/api/models/{name}/{route}")
-        assert match.func.cls is UnknownModelView  # type: ignore[attr-defined]
+def test_other_names_lead_to_the_views_of_whatever_model_which_say_what_is_missing(
+    name: str,
+) -> None:
+    for route, view in (("prediction", PredictionView), ("prediction/batch", BatchPredictionView)):
+        url = f"/ml/api/models/{name}/{route}"
+        match = resolve(url)
+        assert match.func.cls is view  # type: ignore[attr-defined]
         assert match.kwargs == {"qualified_name": name}
         assert match.url_name is None
+        answers = [Client().generic(method, url) for method in ("POST", "GET", "PUT", "OPTIONS")]
+        assert {answer.status_code for answer in answers} == {404}
+        assert {json.loads(answer.content)["type"] for answer in answers} == {"NotFound"}
+
+
+def test_the_answer_for_an_unknown_model_says_where_they_are_listed() -> None:
+    answer = Client().post("/ml/api/models/nope/prediction")
+    assert json.loads(answer.content)["messages"] == [
+        'There is no model "nope"; GET api/models lists them.'
+    ]
+
+
+def test_the_answer_for_a_model_without_an_endpoint_says_so() -> None:
+    answer = Client().post("/ml/api/models/hidden/prediction/batch")
+    assert json.loads(answer.content)["messages"] == [
+        'The model "hidden" has no prediction endpoint.'
+    ]
 
 
 @pytest.mark.parametrize(

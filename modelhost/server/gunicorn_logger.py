@@ -23,7 +23,6 @@ class GunicornLogger(Logger):
         for handler in self.error_log.handlers:
             handler.addFilter(RequestFilter())
             handler.addFilter(hide_input)
-            handler.addFilter(name_addresses_once)
             if log_format() == "json":
                 handler.setFormatter(JSONFormatter())
 
@@ -35,12 +34,4 @@ def hide_input(record: logging.LogRecord) -> bool:
         record.msg = found[1]
     elif text.startswith("Error handling request") and isinstance(record.args, tuple):
         record.args = tuple([str(argument).partition("?")[0] for argument in record.args])
-    return True
-
-
-def name_addresses_once(record: logging.LogRecord) -> bool:
-    """Name an address once where several sockets, one for each worker, listen at it."""
-    if str(record.msg).startswith("Listening at: ") and isinstance(record.args, tuple):
-        addresses, *rest = record.args
-        record.args = (",".join(dict.fromkeys(str(addresses).split(","))), *rest)
     return True

@@ -117,10 +117,10 @@ def _read(environ: Environ, stream: Stream) -> bytes:
     if _is_chunked(environ) and not environ.get("wsgi.input_terminated"):
         raise LengthRequired
     limit = maximum_body_bytes()
-    length = content_length(environ)
+    length = 0 if _is_chunked(environ) else _told_length(environ)
     if limit is not None and length > limit:
         raise PayloadTooLarge.of_bytes(limit)
-    body = stream.read(length) if length and not _is_chunked(environ) else b""
+    body = stream.read(length) if length else b""
     if length and len(body) == length:
         return body
     return _read_pieces(environ, stream, body, length, limit)
@@ -134,7 +134,7 @@ def _read_pieces(
         body += chunk
         if limit is not None and len(body) > limit:
             raise PayloadTooLarge.of_bytes(limit)
-    if len(body) < length and not _is_chunked(environ):
+    if len(body) < length:
         # What came of it may well be whole JSON by itself.
         raise EOFError("The client left before it had sent the whole body.")
     return bytes(body)
@@ -169,12 +169,13 @@ def _beginnings_outside_strings(json: bytes) -> int:
     return count
 
 
-def content_length(environ: Environ) -> int:
-    """Return what a request says of the length of its body; 0 if that is nothing, or nonsense."""
-    try:
-        return max(0, int(str(environ.get("CONTENT_LENGTH") or 0)))
-    except ValueError:
-        return 0
+def _told_length(environ: Environ) -> int:
+    """Return what a request says of the length of its body; 0 if it says nothing.
+
+    Raises:
+        ValueError: that is no number.
+    """
+    return max(0, int(str(environ.get("CONTENT_LENGTH") or 0)))
 
 
 def _is_chunked(environ: Environ) -> bool:
@@ -192,7 +193,7 @@ def _chunks(environ: Environ, stream: Stream, left: int | None = None) -> Iterat
     elif "wsgi.input" not in environ:
         left = None
     elif left is None:
-        left = content_length(environ)
+        left = _told_length(environ)
     while left is None or left > 0:
         chunk = stream.read(_READ_BYTES if left is None else min(left, _READ_BYTES))
         if not chunk:

@@ -17,14 +17,20 @@ from rest_framework import exceptions as drf
 from rest_framework.request import Request
 
 from models_api.api.errors import MethodNotAllowed, error_response, exception_handler
-from models_api.api.request_body import LengthRequired, PayloadTooLarge
 from models_api.exceptions import (
+    DeadlineExceeded,
     InputProblem,
     InvalidInput,
+    LengthRequired,
     ModelNotFound,
     ModelNotReady,
+    Overloaded,
+    PayloadTooLarge,
     PredictionFailed,
     SchemaRejected,
+    TensorError,
+    UnreadableBody,
+    UnsupportedMediaType,
 )
 
 factory = RequestFactory()
@@ -42,6 +48,7 @@ def with_headers(exception: drf.APIException, **attributes: Any) -> drf.APIExcep
 
 
 PARSE_DETAIL = {"location": [], "type": "parse_error", "message": "Broken."}
+UNREADABLE = "The body could not be read to its end."
 
 
 @pytest.mark.parametrize(
@@ -85,6 +92,20 @@ PARSE_DETAIL = {"location": [], "type": "parse_error", "message": "Broken."}
             {"type": "ValidationError", "messages": ["Broken."], "details": [PARSE_DETAIL]},
         ),
         (
+            UnreadableBody(),
+            400,
+            {
+                "type": "ValidationError",
+                "messages": [UNREADABLE],
+                "details": [{"location": [], "type": "parse_error", "message": UNREADABLE}],
+            },
+        ),
+        (
+            TensorError('Input "a" is missing.'),
+            400,
+            {"type": "ValidationError", "messages": ['Input "a" is missing.']},
+        ),
+        (
             SuspiciousOperation("secret"),
             400,
             {"type": "BadRequest", "messages": ["Bad Request."]},
@@ -113,6 +134,30 @@ PARSE_DETAIL = {"location": [], "type": "parse_error", "message": "Broken."}
             {
                 "type": "PayloadTooLarge",
                 "messages": ["The body is larger than the limit of 7 bytes."],
+            },
+        ),
+        (
+            UnsupportedMediaType('Unsupported media type "a/b"; send application/json.'),
+            415,
+            {
+                "type": "UnsupportedMediaType",
+                "messages": ['Unsupported media type "a/b"; send application/json.'],
+            },
+        ),
+        (
+            Overloaded.of_model(3),
+            503,
+            {
+                "type": "Overloaded",
+                "messages": ["The model is busy, and 3 requests are waiting for it already."],
+            },
+        ),
+        (
+            DeadlineExceeded(0.5),
+            504,
+            {
+                "type": "DeadlineExceeded",
+                "messages": ["The model was busy for more than 0.5 s."],
             },
         ),
         (
@@ -162,6 +207,7 @@ def test_a_foreseen_exception_has_its_status_and_body(
     [
         (MethodNotAllowed("PUT", ["GET", "HEAD"]), 405, {"Allow": "GET, HEAD"}),
         (ModelNotReady("m", "Loading.", retry_after_seconds=5), 503, {"Retry-After": "5"}),
+        (Overloaded.of_worker(), 503, {"Retry-After": "1"}),
         (with_headers(drf.Throttled(2.5), wait=3), 429, {"Retry-After": "3"}),
         (
             with_headers(drf.NotAuthenticated(), auth_header='Basic realm="api"'),

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
-from django.http import HttpRequest
 from django.test import override_settings
-from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
 
-from models_api.api.request_body import (
+from models_api.api.request_body import Environ, discard_body, read_json_body, read_tensor_body
+from models_api.api.views import RequestStream
+from models_api.error_table import ErrorKind, error_kind
+from models_api.exceptions import (
+    InvalidInput,
     LengthRequired,
     PayloadTooLarge,
-    discard_body,
-    read_json_body,
-    read_tensor_body,
+    UnreadableBody,
+    UnsupportedMediaType,
 )
 
 BODY = b'{"x": 1}'
@@ -49,17 +50,44 @@ class Endless:
         raise AssertionError("nobody reads lines")
 
 
-def request(body: Any = BODY, **environ: Any) -> HttpRequest:
+Request = tuple[Environ, Any]
+"""What WSGI tells of a request, and the stream of its body."""
+
+
+def request(body: Any = BODY, **environ: Any) -> Request:
     stream = Stream(body) if isinstance(body, bytes) else body
     length = {"CONTENT_LENGTH": str(len(body))} if isinstance(body, bytes) else {}
-    return WSGIRequest({"REQUEST_METHOD": "POST", "wsgi.input": stream, **length, **environ})
+    return {"REQUEST_METHOD": "POST", "wsgi.input": stream, **length, **environ}, stream
 
 
-def chunked(body: Any = BODY, **environ: Any) -> HttpRequest:
+def django(body: Any = BODY, **environ: Any) -> Request:
+    """As Django's request offers it."""
+    known, _ = request(body, **environ)
+    return known, RequestStream(WSGIRequest(dict(known)))
+
+
+def chunked(body: Any = BODY, **environ: Any) -> Request:
     """As gunicorn offers a chunked body: decoded, and with an end."""
     stream = Stream(body) if isinstance(body, bytes) else body
     framing = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
     return request(stream, **framing, **environ)
+
+
+WAYS = [request, django, chunked]
+
+
+def asgi(asked: ASGIRequest) -> Request:
+    return asked.META, RequestStream(asked)
+
+
+def kind_of(error: BaseException) -> ErrorKind:
+    kind = error_kind(error)
+    assert kind is not None
+    return kind
+
+
+def texts_of(error: InvalidInput) -> list[str]:
+    return [problem.text for problem in error.problems]
 
 
 def nested(rows: int, columns: int) -> bytes:
@@ -67,7 +95,7 @@ def nested(rows: int, columns: int) -> bytes:
     return b"[%b]" % b",".join([row] * rows)
 
 
-@pytest.mark.parametrize("make", [request, chunked])
+@pytest.mark.parametrize("make", WAYS)
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -81,11 +109,11 @@ def nested(rows: int, columns: int) -> bytes:
     ],
 )
 def test_json_is_read_under_all_its_names(make: Any, content_type: str) -> None:
-    assert read_json_body(make(CONTENT_TYPE=content_type)) == BODY
+    assert read_json_body(*make(CONTENT_TYPE=content_type)) == BODY
 
 
 def test_a_body_without_a_content_type_is_read() -> None:
-    assert read_json_body(request()) == BODY
+    assert read_json_body(*request()) == BODY
 
 
 @pytest.mark.parametrize(
@@ -103,45 +131,45 @@ def test_a_body_without_a_content_type_is_read() -> None:
 )
 def test_other_media_types_are_refused(content_type: str, shown: str) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
-        read_json_body(request(CONTENT_TYPE=content_type))
-    assert caught.value.detail == f'Unsupported media type "{shown}"; send application/json.'
+        read_json_body(*request(CONTENT_TYPE=content_type))
+    assert str(caught.value) == f'Unsupported media type "{shown}"; send application/json.'
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
 def test_a_body_that_says_it_is_not_compressed_is_read(encoding: str) -> None:
-    assert read_json_body(request(HTTP_CONTENT_ENCODING=encoding)) == BODY
+    assert read_json_body(*request(HTTP_CONTENT_ENCODING=encoding)) == BODY
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "nonsense"])
 def test_a_compressed_body_is_refused(encoding: str) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
-        read_json_body(request(HTTP_CONTENT_ENCODING=encoding))
-    assert caught.value.detail == (
+        read_json_body(*request(HTTP_CONTENT_ENCODING=encoding))
+    assert str(caught.value) == (
         f'Unsupported content encoding "{encoding}"; send the body uncompressed.'
     )
 
 
 def test_no_body_is_an_empty_one() -> None:
-    assert read_json_body(request(b"")) == b""
-    assert read_json_body(request(b"", CONTENT_LENGTH="")) == b""
-    assert read_json_body(chunked(b"")) == b""
+    assert read_json_body(*request(b"")) == b""
+    assert read_json_body(*request(b"", CONTENT_LENGTH="")) == b""
+    assert read_json_body(*chunked(b"")) == b""
 
 
-@pytest.mark.parametrize("make", [request, chunked])
+@pytest.mark.parametrize("make", WAYS)
 def test_a_body_may_be_as_large_as_the_limit_and_no_larger(make: Any) -> None:
     with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=len(BODY)):
-        assert read_json_body(make()) == BODY
+        assert read_json_body(*make()) == BODY
         with pytest.raises(PayloadTooLarge) as caught:
-            read_json_body(make(BODY + b" "))
-    assert caught.value.detail == "The body is larger than the limit of 8 bytes."
-    assert caught.value.status_code == 413
+            read_json_body(*make(BODY + b" "))
+    assert str(caught.value) == "The body is larger than the limit of 8 bytes."
+    assert kind_of(caught.value).status == 413
 
 
-@pytest.mark.parametrize("make", [request, chunked])
+@pytest.mark.parametrize("make", WAYS)
 def test_without_a_limit_every_size_is_read(make: Any) -> None:
     body = b" " * 11 * 1024 * 1024
     with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=None):
-        assert read_json_body(make(body)) == body
+        assert read_json_body(*make(body)) == body
 
 
 @pytest.mark.parametrize(
@@ -158,18 +186,18 @@ def test_without_a_limit_every_size_is_read(make: Any) -> None:
 def test_json_may_hold_as_many_values_as_the_limit_and_no_more(body: bytes, values: int) -> None:
     body += b" " * 65536
     with override_settings(MODELS_API_MAX_JSON_VALUES=values):
-        assert read_json_body(request(body)) == body
-        assert read_tensor_body(request(body + b",,,,"), len(body)) == body + b",,,,"
-    for read in (read_json_body, lambda given: read_tensor_body(given, None)):
+        assert read_json_body(*request(body)) == body
+        assert read_tensor_body(*request(body + b",,,,"), len(body)) == body + b",,,,"
+    for read in (read_json_body, lambda *given: read_tensor_body(*given, None)):
         with (
             override_settings(MODELS_API_MAX_JSON_VALUES=values - 1),
             pytest.raises(PayloadTooLarge) as caught,
         ):
-            read(request(body))
-        assert caught.value.detail == (
+            read(*request(body))
+        assert str(caught.value) == (
             f"The body holds more than the limit of {values - 1} JSON values."
         )
-        assert caught.value.status_code == 413
+        assert kind_of(caught.value).status == 413
 
 
 @pytest.mark.parametrize(
@@ -182,36 +210,36 @@ def test_json_may_hold_as_many_values_as_the_limit_and_no_more(body: bytes, valu
     ],
 )
 def test_what_is_large_for_a_reason_passes_by_default(body: bytes) -> None:
-    assert read_json_body(request(body)) == body
+    assert read_json_body(*request(body)) == body
 
 
 def test_short_json_may_hold_any_number_of_values() -> None:
     body = b"[" * 65536
     with override_settings(MODELS_API_MAX_JSON_VALUES=1):
-        assert read_json_body(request(body)) == body
-        assert read_tensor_body(request(body + b","), 65536) == body + b","
+        assert read_json_body(*request(body)) == body
+        assert read_tensor_body(*request(body + b","), 65536) == body + b","
         with pytest.raises(PayloadTooLarge):
-            read_json_body(request(body + b","))
+            read_json_body(*request(body + b","))
 
 
 def test_values_can_be_left_uncounted() -> None:
     body = b"[%b]" % b",".join([b"0"] * 2_000_000)
     with override_settings(MODELS_API_MAX_JSON_VALUES=None):
-        assert read_json_body(request(body)) == body
+        assert read_json_body(*request(body)) == body
 
 
 def test_a_chunked_body_is_not_read_further_than_the_limit() -> None:
     endless = Endless()
     with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=100_000), pytest.raises(PayloadTooLarge):
-        read_json_body(chunked(endless))
+        read_json_body(*chunked(endless))
     assert 100_000 < endless.count <= 2 * 65536
 
 
 def test_a_chunked_body_whose_end_the_server_does_not_tell_wants_a_length() -> None:
     with pytest.raises(LengthRequired) as caught:
-        read_json_body(request(Endless(), HTTP_TRANSFER_ENCODING="chunked"))
-    assert caught.value.status_code == 411
-    assert caught.value.detail == ("Send a Content-Length: this server cannot read chunked bodies.")
+        read_json_body(*request(Endless(), HTTP_TRANSFER_ENCODING="chunked"))
+    assert kind_of(caught.value).status == 411
+    assert str(caught.value) == ("Send a Content-Length: this server cannot read chunked bodies.")
 
 
 def test_a_chunked_body_under_asgi_has_been_read_already() -> None:
@@ -223,50 +251,57 @@ def test_a_chunked_body_under_asgi_has_been_read_already() -> None:
         "headers": [(b"transfer-encoding", b"chunked")],
     }
     with io.BytesIO(BODY) as body:
-        assert read_json_body(ASGIRequest(scope, body)) == BODY
+        assert read_json_body(*asgi(ASGIRequest(scope, body))) == BODY
 
 
-@pytest.mark.parametrize("make", [request, chunked])
+@pytest.mark.parametrize("make", WAYS)
 @pytest.mark.parametrize("error", [OSError("gone"), ValueError("bad chunk"), EOFError()], ids=repr)
 def test_a_body_that_cannot_be_read_is_the_clients_fault(make: Any, error: Exception) -> None:
     stream = Stream(BODY)
     stream.error = error
-    with pytest.raises(ParseError) as caught:
-        read_json_body(make(stream, CONTENT_LENGTH="8"))
-    assert caught.value.detail == "The body could not be read to its end."
+    with pytest.raises(UnreadableBody) as caught:
+        read_json_body(*make(stream, CONTENT_LENGTH="8"))
+    assert texts_of(caught.value) == ["The body could not be read to its end."]
+    assert kind_of(caught.value).status == 400
 
 
+@pytest.mark.parametrize("make", [request, django])
 @pytest.mark.parametrize("length", ["9", "100", "nonsense", "-", "1" * 5000])
-def test_a_body_that_is_shorter_than_its_length_is_refused_though_it_is_json(length: str) -> None:
+def test_a_body_that_is_shorter_than_its_length_is_refused_though_it_is_json(
+    make: Any, length: str
+) -> None:
     with (
         override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=None),
-        pytest.raises(ParseError, match=r"^The body could not be read to its end\.$"),
+        pytest.raises(UnreadableBody) as caught,
     ):
-        read_json_body(request(CONTENT_LENGTH=length))
+        read_json_body(*make(CONTENT_LENGTH=length))
+    assert texts_of(caught.value) == ["The body could not be read to its end."]
 
 
 def test_what_was_read_before_is_read_again() -> None:
-    before = request()
+    environ, _ = request()
+    before = WSGIRequest(dict(environ))
     assert before.body == BODY
-    assert read_json_body(before) == BODY
+    assert read_json_body(environ, RequestStream(before)) == BODY
 
 
-@pytest.mark.parametrize("make", [request, chunked])
+@pytest.mark.parametrize("make", WAYS)
 def test_a_body_that_nobody_wants_is_read_to_its_end(make: Any) -> None:
     stream = Stream(b" " * 200_000)
-    discard_body(make(stream, CONTENT_LENGTH="200000"))
+    discard_body(*make(stream, CONTENT_LENGTH="200000"))
     assert stream.read() == b""
 
 
 def test_only_so_much_of_an_endless_body_is_read() -> None:
     endless = Endless()
-    discard_body(chunked(endless))
+    discard_body(*chunked(endless))
     assert endless.count == DISCARDED
 
 
-def test_a_body_behind_the_length_belongs_to_the_next_request() -> None:
+@pytest.mark.parametrize("make", [request, django])
+def test_a_body_behind_the_length_belongs_to_the_next_request(make: Any) -> None:
     stream = Stream(BODY + b"GET / HTTP/1.1")
-    discard_body(request(stream, CONTENT_LENGTH=str(len(BODY))))
+    discard_body(*make(stream, CONTENT_LENGTH=str(len(BODY))))
     assert stream.read() == b"GET / HTTP/1.1"
 
 
@@ -274,17 +309,18 @@ def test_a_body_behind_the_length_belongs_to_the_next_request() -> None:
 def test_a_body_that_cannot_be_discarded_is_let_be(error: Exception) -> None:
     stream = Stream(BODY)
     stream.error = error
-    discard_body(chunked(stream))
+    discard_body(*chunked(stream))
 
 
-def test_a_body_can_be_discarded_after_it_was_read_or_refused() -> None:
-    read = request()
-    read_json_body(read)
-    discard_body(read)
+@pytest.mark.parametrize("make", [request, django])
+def test_a_body_can_be_discarded_after_it_was_read_or_refused(make: Any) -> None:
+    read = make()
+    read_json_body(*read)
+    discard_body(*read)
 
     too_large = Stream(BODY)
-    refused = request(too_large, CONTENT_LENGTH=str(len(BODY)))
-    with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=1), pytest.raises(APIException):
-        read_json_body(refused)
-    discard_body(refused)
+    refused = make(too_large, CONTENT_LENGTH=str(len(BODY)))
+    with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=1), pytest.raises(PayloadTooLarge):
+        read_json_body(*refused)
+    discard_body(*refused)
     assert too_large.read() == b""

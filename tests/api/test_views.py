@@ -30,7 +30,6 @@ from models_api.api.views import (
 )
 from models_api.configuration.file import ConfigurationFile
 from models_api.hosting.assembly import build_registry
-from models_api.prediction.predictor import Predictor
 from models_api.urls import api_patterns
 from tests.in_process import InProcessService
 
@@ -173,10 +172,7 @@ def test_policies_hold_for_predictions_and_refuse_in_this_apps_form(
     headers: dict[str, str],
 ) -> None:
     restricted: Any = type("RestrictedView", (PredictionView,), policies)
-    model = service.registry["obedient"]
-    view = restricted.as_view(
-        hosted_model=model, predictor=Predictor(model), registry=service.registry
-    )
+    view = restricted.as_view(registry=service.registry, qualified_name="obedient")
     for data in (b'{"x": 1}', b"no JSON"):
         response = view(factory.post("/", data, content_type="application/json"))
         assert response.status_code == status
@@ -198,10 +194,7 @@ def test_policies_that_let_a_request_pass_leave_its_body_to_the_model(
     service: InProcessService, policies: dict[str, Any]
 ) -> None:
     view_class: Any = type("OpenView", (PredictionView,), policies)
-    model = service.registry["obedient"]
-    view = view_class.as_view(
-        hosted_model=model, predictor=Predictor(model), registry=service.registry
-    )
+    view = view_class.as_view(registry=service.registry, qualified_name="obedient")
     response = view(factory.post("/", b'{"x": 1}', content_type="application/json"))
     assert (response.status_code, body(response)["x"]) == (200, 1.0)
     refused = view(factory.post("/", b'{"x": "a"}', content_type="application/json"))
@@ -264,8 +257,7 @@ def test_the_first_request_begins_to_load_the_models_where_no_one_else_did(tmp_p
     file = tmp_path / "rest_config.yaml"
     file.write_text(json.dumps(CONFIGURATION))
     registry = build_registry(ConfigurationFile(file))
-    model = registry["obedient"]
-    view = PredictionView.as_view(hosted_model=model, predictor=Predictor(model), registry=registry)
+    view = PredictionView.as_view(registry=registry, qualified_name="obedient")
     response: HttpResponse = view(factory.post("/", b"{}", content_type="application/json"))
     assert (response.status_code, body(response)["type"]) == (503, "ModelNotReady")
     assert response["Retry-After"] == "5"

@@ -8,9 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +84,13 @@ def test_it_predicts_and_says_on_start_where_with_what_and_where_the_pages_are(
 def test_a_signal_lets_the_prediction_under_way_end_and_then_the_server(
     number: signal.Signals,
 ) -> None:
-    answers: list[httpx.Response] = []
-
-    def ask() -> None:
-        answers.append(server.client.post(PREDICTION, json={"do": "take_a_second"}))
-
-    with serve(CONFIGURATION, environment=TWO_WORKERS) as server:
-        asking = threading.Thread(target=ask)
-        asking.start()
+    with serve(CONFIGURATION, environment=TWO_WORKERS) as server, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.client.post, PREDICTION, json={"do": "take_a_second"})
         time.sleep(0.5)
         server.process.send_signal(number)
         assert server.process.wait(20) == 0
-        asking.join(10)
+        assert answer.result(10).status_code == 200
         assert "Traceback" not in server.log
-    assert [answer.status_code for answer in answers] == [200]
 
 
 def test_a_prediction_that_does_not_end_keeps_the_server_no_longer_than_it_has_grace() -> None:

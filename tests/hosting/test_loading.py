@@ -12,6 +12,7 @@ from models_api.exceptions import ClassPathError, DescriptionError
 from models_api.hosting.class_paths import import_class, one_line
 from models_api.hosting.description import read_names, read_schemas
 from models_api.hosting.model_stack import Layer, ModelStack
+from models_api.prediction.description import ModelNames
 from models_api.prediction.instruments import Instruments
 from tests.fakes import broken, decorators, models
 
@@ -193,12 +194,12 @@ def test_what_a_model_or_a_decorator_raises_comes_out() -> None:
 )
 def test_a_stack_says_what_it_is_without_running_any_init(decorated: tuple[str, ...]) -> None:
     model = stack("FailingModel", *decorated).build_uninitialised()
-    assert read_names(model) == {
-        "display_name": "Doubling",
-        "qualified_name": "failing",
-        "description": "Doubles a number.",
-        "version": "1.0.0",
-    }
+    assert read_names(model) == ModelNames(
+        display_name="Doubling",
+        qualified_name="failing",
+        description="Doubles a number.",
+        version="1.0.0",
+    )
     assert read_schemas(model) == (models.Number, models.Doubled)
 
 
@@ -209,8 +210,8 @@ def test_a_decorator_that_changes_schemas_changes_them_uninitialised_too() -> No
 
 def test_properties_speak_for_an_uninitialised_model() -> None:
     model = stack("PropertiesModel", "Plain").build_uninitialised()
-    assert read_names(model)["qualified_name"] == "propertiesmodel"
-    assert read_names(model)["version"] == "1.2"
+    assert read_names(model).qualified_name == "propertiesmodel"
+    assert read_names(model).version == "1.2"
 
 
 def test_an_uninitialised_decorator_has_its_configuration() -> None:

@@ -63,3 +63,20 @@ def test_the_log_level_is_one_of_loggings(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("MODELHOST_LOG_LEVEL", "loud")
     with pytest.raises(ImproperlyConfigured, match="MODELHOST_LOG_LEVEL is 'LOUD'; write one of"):
         environment.log_level()
+
+
+@pytest.mark.parametrize(
+    ("bind", "address"),
+    [
+        ("127.0.0.1:8000", ("127.0.0.1", 8000)),
+        ("models.example:80", ("models.example", 80)),
+        ("[::1]:8000", ("::1", 8000)),
+        (":8000", ("", 8000)),
+        ("8000", None),
+        ("127.0.0.1", None),
+        ("unix:/run/socket", None),
+        ("a:1,b:2", None),
+    ],
+)
+def test_an_address_is_split_into_host_and_port(bind: str, address: tuple[str, int] | None) -> None:
+    assert environment.split_address(bind) == address

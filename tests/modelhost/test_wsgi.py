@@ -49,7 +49,29 @@ def run(
 )
 def test_importing_it_loads_the_models(tmp_path: Path, model: str, state: str) -> None:
     done = run(tmp_path, MODEL % model)
-    assert (done.returncode, done.stdout) == (0, f"WSGIHandler {state}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"FastLane {state}\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "SECURE_SSL_REDIRECT = True",
+        "SECURE_HSTS_SECONDS = 60",
+        "MIDDLEWARE = ['own_settings.own', *MIDDLEWARE]",
+    ],
+)
+def test_django_answers_predictions_where_its_settings_ask_for_more(
+    tmp_path: Path, settings: str
+) -> None:
+    (tmp_path / "own_settings.py").write_text(
+        "from modelhost.settings import *\n"
+        "def own(get_response):\n    return get_response\n"
+        f"{settings}\n"
+    )
+    variables = {"DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": str(tmp_path)}
+    program = "from modelhost.wsgi import application; print(type(application).__name__)"
+    done = run(tmp_path, MODEL % "ObedientModel", program, **variables)
+    assert (done.returncode, done.stdout) == (0, "WSGIHandler\n"), done.stderr
 
 
 def test_what_is_loaded_is_left_out_of_garbage_collection(tmp_path: Path) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from django.apps import apps
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models_api.exceptions import TensorError
 from models_api.open_inference.columns import columns
-from models_api.open_inference.inference import InferencePredictor, Payload
-from models_api.open_inference.statistics import Statistics
+from models_api.open_inference.inference import Payload
+from models_api.open_inference.inference import infer as infer_tensors
 from tests.api.test_documented_schemas import MANY, MODELS, service
 from tests.documented_inputs import documented_inputs
 
@@ -46,9 +45,7 @@ def a_tensor(name: str, value: Any) -> dict[str, Any]:
 
 def infer(name: str, inputs: list[dict[str, Any]]) -> Any:
     model = service().registry[name]
-    app_config: Any = apps.get_app_config("models_api")
-    predictor = InferencePredictor(model, 10, Statistics(model, app_config.shared_values))
-    answer = predictor(Payload(json.dumps({"inputs": inputs}).encode()))
+    answer, _ = infer_tensors(model, Payload(json.dumps({"inputs": inputs}).encode()))
     return {output["name"]: value_of(output) for output in json.loads(answer.body)["outputs"]}
 
 

@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy
 import pytest
-from django.apps import apps
 
 from models_api.exceptions import ModelsAPIError, TensorError
-from models_api.open_inference.inference import InferencePredictor, Payload
-from models_api.open_inference.statistics import Statistics
+from models_api.open_inference.inference import Payload
+from models_api.open_inference.inference import infer as infer_tensors
 from tests.fakes.columns import SPOILERS, ColumnsModel
 from tests.in_process import InProcessService
 
-MAXIMUM_ROWS = 50
 BATCHING = {"max_batch_size": 4}
 
 
@@ -43,13 +41,10 @@ Pair = tuple[InProcessService, InProcessService]
 def infer(service: InProcessService, body: bytes, header_length: int | None = None) -> Any:
     """Ask the only model; how it was asked comes too."""
     (hosted_model,) = service.registry
-    app_config: Any = apps.get_app_config("models_api")
-    statistics = Statistics(hosted_model, app_config.shared_values)
-    predictor = InferencePredictor(hosted_model, MAXIMUM_ROWS, statistics)
     calls = hosted_model.ready_model().calls
     calls.clear()
     try:
-        answer: Any = predictor(Payload(body, header_length))
+        answer: Any = infer_tensors(hosted_model, Payload(body, header_length))[0]
     except ModelsAPIError as error:
         answer = type(error), str(error).replace("columns", "rows")
     else:

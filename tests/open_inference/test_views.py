@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.test import Client, override_settings
 from django.urls import include, path
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -20,9 +19,9 @@ from models_api.api.openapi import ModelsAPISchemaGenerator
 from models_api.api.views import StatusView
 from models_api.configuration.sections import OpenInferenceConfiguration, ServiceConfiguration
 from models_api.hosting.registry import ModelRegistry
-from models_api.observability.shared_memory import SharedValues
+from models_api.observability.shared_memory import SharedMemoryMetrics
 from models_api.open_inference import views
-from models_api.open_inference.statistics import Statistics
+from models_api.open_inference.statistics import InferenceStatistics
 from models_api.urls import open_inference_patterns
 from tests.in_process import InProcessService
 from tests.open_inference import specification
@@ -49,9 +48,9 @@ INPUTS = [
 ]
 
 
-def urlconf_of(registry: ModelRegistry, configuration: ServiceConfiguration = SERVICE) -> Any:
+def urlconf_of(registry: ModelRegistry, shared: SharedMemoryMetrics | None = None) -> Any:
     urlconf = ModuleType("urlconf")
-    patterns = open_inference_patterns(registry, configuration)
+    patterns = open_inference_patterns(registry, SERVICE, shared)
     urlconf.urlpatterns = [path("", include((patterns, "models_api")))]  # type: ignore[attr-defined]
     return urlconf
 
@@ -113,7 +112,7 @@ def test_a_server_whose_prediction_hangs_is_neither() -> None:
     service = InProcessService({"models": []})
     with override_settings(ROOT_URLCONF=urlconf_of(service.registry)):
         assert body(Client().get("/v2/health/ready")) == {"live": True, "ready": True}
-        service.registry.admission.is_hung = True
+        service.limiter.is_hung = True
         live, ready = Client().get("/v2/health/live"), Client().get("/v2/health/ready")
     assert (live.status_code, body(live)) == (503, {"live": False})
     assert (ready.status_code, body(ready)) == (503, {"live": False, "ready": False})
@@ -374,17 +373,16 @@ def test_a_request_with_too_many_values_is_refused_unless_they_are_binary(client
 
 
 @pytest.fixture
-def shared_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedValues]:
+def shared(tmp_path: Path) -> Iterator[SharedMemoryMetrics]:
     """What this process and its neighbours count, with nothing counted yet."""
-    shared = SharedValues(lambda: tmp_path)
-    monkeypatch.setattr(apps.get_app_config("models_api"), "shared_values", shared)
+    shared = SharedMemoryMetrics(lambda: tmp_path)
     yield shared
     shared.close()
 
 
-def test_what_becomes_of_requests_is_counted_by_model(shared_values: SharedValues) -> None:
+def test_what_becomes_of_requests_is_counted_by_model(shared: SharedMemoryMetrics) -> None:
     service = InProcessService(CONFIGURATION)
-    with override_settings(ROOT_URLCONF=urlconf_of(service.registry)):
+    with override_settings(ROOT_URLCONF=urlconf_of(service.registry, shared)):
         client = Client()
         before = body(client.get("/v2/models/echo/stats"))["model_stats"][0]
         for model in ("echo", "echo/versions/2.1.0"):
@@ -416,15 +414,15 @@ def test_what_becomes_of_requests_is_counted_by_model(shared_values: SharedValue
     assert everything[0] == after
 
 
-def test_what_other_processes_counted_is_added(shared_values: SharedValues, tmp_path: Path) -> None:
+def test_what_other_processes_counted_is_added(shared: SharedMemoryMetrics, tmp_path: Path) -> None:
     service = InProcessService(CONFIGURATION)
-    other = SharedValues(lambda: tmp_path)
-    theirs = Statistics(service.registry["echo"], other)
-    with theirs.inference() as inference:
+    other = SharedMemoryMetrics(lambda: tmp_path)
+    theirs, echo = InferenceStatistics(other), service.registry["echo"]
+    with theirs.inference(echo) as inference:
         inference.rows = 5
-    with suppress(ValueError), theirs.inference():
+    with suppress(ValueError), theirs.inference(echo):
         raise ValueError
-    with override_settings(ROOT_URLCONF=urlconf_of(service.registry)):
+    with override_settings(ROOT_URLCONF=urlconf_of(service.registry, shared)):
         assert infer(Client(), {"inputs": INPUTS}).status_code == 200
         (alive,) = body(Client().get("/v2/models/echo/stats"))["model_stats"]
         other.close()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 
-from modelhost.server.gunicorn_logger import GunicornLogger, hide_input, name_addresses_once
+from modelhost.server.gunicorn_logger import GunicornLogger, hide_input
 
 
 @pytest.fixture
@@ -74,24 +74,3 @@ def test_it_does_not_tell_what_clients_sent(message: str, arguments: Any, shown:
     record = logging.makeLogRecord({"msg": message, "args": arguments})
     assert hide_input(record)
     assert record.getMessage() == shown
-
-
-@pytest.mark.parametrize(
-    ("sockets", "shown"),
-    [
-        ("http://127.0.0.1:8000,http://127.0.0.1:8000", "http://127.0.0.1:8000"),
-        ("http://[::1]:80,http://0.0.0.0:80,http://[::1]:80", "http://[::1]:80,http://0.0.0.0:80"),
-        ("unix:/run/models.sock", "unix:/run/models.sock"),
-    ],
-)
-def test_it_names_each_address_once(sockets: str, shown: str) -> None:
-    arguments: dict[str, tuple[Any, ...]] = {
-        "Listening at: %s (%s)": (sockets, 7),
-        "Listening at: %s": (sockets,),
-    }
-    records = [logging.makeLogRecord({"msg": msg, "args": each}) for msg, each in arguments.items()]
-    assert all(map(name_addresses_once, records))
-    assert [record.getMessage() for record in records] == [
-        f"Listening at: {shown} (7)",
-        f"Listening at: {shown}",
-    ]

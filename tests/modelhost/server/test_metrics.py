@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from modelhost.server.metrics import begin_server, forget_worker
+from modelhost.server.metrics import begin_server, forget_ended_workers, forget_worker
 from models_api.observability.server_directory import MULTIPROCESS_VARIABLE, SERVER_PID_VARIABLE
 
 
@@ -65,3 +66,14 @@ def test_a_worker_that_has_ended_is_no_longer_live_but_what_it_counted_stays(giv
     assert names(given) == ["counter_1.db", "gauge_liveall_2.db", "notes"]
     forget_worker(3)
     assert names(given) == ["counter_1.db", "gauge_liveall_2.db", "notes"]
+
+
+def test_workers_that_have_ended_are_found_by_those_that_come_after_them(given: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for pid in (os.getpid(), ended.pid):
+        (given / f"gauge_livesum_{pid}.db").touch()
+    forget_ended_workers()
+    assert f"gauge_livesum_{os.getpid()}.db" in names(given)
+    assert f"gauge_livesum_{ended.pid}.db" not in names(given)
+    assert {"counter_1.db", "notes"} <= set(names(given))
