@@ -1,7 +1,7 @@
 """Settings of the service, driven by environment variables that begin with MODELHOST_.
 
 All of them are optional, and without any the service is safe to run: no debug pages, local host
-names only, no database. docs/operations.md lists them.
+names only, no database. docs/running.md lists them.
 """
 
 from __future__ import annotations
