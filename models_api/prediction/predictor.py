@@ -136,8 +136,6 @@ class Predictor:
 
     def failure(self, error: BaseException, where: str = "") -> ModelsAPIError:
         """Return the error of a request whose prediction ended with another one."""
-        if isinstance(error, NotPredicted):
-            return error
         if isinstance(error, MLModelSchemaValidationException):
             return SchemaRejected(self._name, f"{where}{error}")
         message = f"{where}The model {self._name} failed to make a prediction."
@@ -165,6 +163,8 @@ class Predictor:
                 )
             with stage("serialise"):
                 return codec.serialise(prediction, schemas.output)
+        except NotPredicted:
+            raise
         except BaseException as error:
             raise self.failure(error) from error
 
@@ -188,26 +188,32 @@ class Predictor:
 
     def _predict_chunk(self, rows: Rows, chunk: slice) -> Sequence[object]:
         """Predict for rows in one call, or one by one if the model cannot, or failed to."""
-        if chunk.stop - chunk.start > 1:
-            together = self._predict_together(rows.take(chunk))
-            if together is not None:
-                return together
+        together = self._predict_together(rows, chunk)
+        if together is not None:
+            return together
         predictions = []
         for index, row in enumerate(rows.take(chunk), chunk.start):
             try:
                 with self.instruments.stage("predict"):
                     predictions.append(self._predict_row(row, rows, index))
+            except NotPredicted:
+                raise
             except BaseException as error:
                 raise self.failure(error, rows.where.format(index)) from error
         return predictions
 
-    def _predict_together(self, rows: Sequence[object]) -> list[object] | None:
-        self.instruments.batch(len(rows))
+    def _predict_together(self, rows: Rows, chunk: slice) -> list[object] | None:
+        """Predict in one call; None if the model cannot, or failed to, or if it is one row."""
+        count = chunk.stop - chunk.start
+        if count <= 1:
+            return None
+        self.instruments.batch(count)
         if not self._takes_rows:
             return None
+        taken = rows.take(chunk)
         with self.instruments.stage("predict"):
-            predictions = self._in_one_call(self._predict_list, rows, len(rows))
-        return predictions if predictions is not None and len(predictions) == len(rows) else None
+            predictions = self._in_one_call(self._predict_list, taken, count)
+        return predictions if predictions is not None and len(predictions) == count else None
 
     def _predict_columns(self, rows: Rows, chunk: slice) -> Predictions | None:
         """Predict by columns; None if the rows have none, or only rows can tell what is wrong."""

@@ -61,9 +61,11 @@ class Rows(ABC):
 
     def take(self, chunk: slice) -> Sequence[object]:
         """Return some of the rows; they are made anew if they were taken before."""
-        if len(self._left) != len(self) or None in self._left[chunk]:
-            self._left = self.make()
         taken = self._left[chunk]
+        # Not `in`, which asks each row whether it equals None.
+        if len(self._left) != len(self) or any(row is None for row in taken):
+            self._left = self.make()
+            taken = self._left[chunk]
         self._left[chunk] = [None] * len(taken)
         return taken
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import random
 import threading
@@ -14,8 +15,16 @@ from ml_base import MLModel, MLModelDecorator
 from pydantic import BaseModel
 
 from models_api.configuration.sections import BatchingConfiguration
-from models_api.exceptions import DeadlineExceeded, Overloaded
-from models_api.prediction.batcher import BatchingDecorator, GroupCommit
+from models_api.exceptions import DeadlineExceeded
+from models_api.prediction.batcher import (
+    Batcher,
+    BatchFailed,
+    BatchingDecorator,
+    Sharing,
+    batching_decorator,
+    sharing,
+)
+from models_api.prediction.instruments import Instruments
 from models_api.prediction.request_context import RequestContext, current_request
 
 
@@ -48,11 +57,10 @@ class Doubling:
         return [2 * row for row in rows]
 
 
-def group_commit(
-    model: Any, *, timeout_seconds: float | None = None, **options: Any
-) -> GroupCommit:
+def batcher_of(model: Any, instruments: Instruments | None = None, **options: Any) -> Batcher:
     configuration = BatchingConfiguration(**options)
-    return GroupCommit(model.predict, model.predict_batch, configuration, timeout_seconds)
+    predict, predict_batch = model.predict, model.predict_batch
+    return Batcher(predict, predict_batch, configuration, instruments or Instruments())
 
 
 class Caller(threading.Thread):
@@ -71,26 +79,25 @@ class Caller(threading.Thread):
 
 
 def call_while_busy(
-    commit: GroupCommit, model: Doubling, rows: Sequence[int]
+    batcher: Batcher, model: Doubling, rows: Sequence[int]
 ) -> tuple[Caller, list[Caller]]:
     """Hold the model up with row 1000, then let the rows queue up behind it, in order."""
     model.gate.clear()
     model.entered.clear()
-    first = Caller(commit.predict, 1000)
+    first = Caller(batcher.predict, 1000)
     first.start()
     assert model.entered.wait(10)
     callers = []
     for count, row in enumerate(rows, start=1):
-        caller = Caller(commit.predict, row)
+        caller = Caller(batcher.predict, row)
         caller.start()
         callers.append(caller)
-        waiting = min(count, commit._max_queue_size)
-        wait_until(partial(_is_waiting, commit, waiting))
+        wait_until(partial(_is_waiting, batcher, count))
     return first, callers
 
 
-def _is_waiting(commit: GroupCommit, rows: int) -> bool:
-    return commit.queue_depth >= rows
+def _is_waiting(batcher: Batcher, rows: int) -> bool:
+    return batcher.queue_depth >= rows
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -115,26 +122,26 @@ def test_a_row_that_finds_the_model_idle_is_predicted_alone_on_its_own_thread() 
         threads.append(threading.get_ident())
         return model.predict(row)
 
-    commit = GroupCommit(predict, model.predict_batch, BatchingConfiguration())
-    assert commit.predict(4) == 8
+    batcher = Batcher(predict, model.predict_batch, BatchingConfiguration(), Instruments())
+    assert batcher.predict(4) == 8
     assert threads == [threading.get_ident()]
     assert model.batches == []
 
 
 def test_rows_that_come_while_the_model_is_busy_are_predicted_in_one_call() -> None:
     model = Doubling()
-    commit = group_commit(model)
-    first, callers = call_while_busy(commit, model, [1, 2, 3, 4])
+    batcher = batcher_of(model)
+    first, callers = call_while_busy(batcher, model, [1, 2, 3, 4])
     model.gate.set()
     assert outcomes([first, *callers]) == [2000, 2, 4, 6, 8]
     assert model.batches == [[1, 2, 3, 4]]
-    assert commit.queue_depth == 0
+    assert batcher.queue_depth == 0
 
 
 def test_no_batch_is_larger_than_max_batch_size() -> None:
     model = Doubling()
-    commit = group_commit(model, max_batch_size=2)
-    first, callers = call_while_busy(commit, model, [1, 2, 3, 4, 5])
+    batcher = batcher_of(model, max_batch_size=2)
+    first, callers = call_while_busy(batcher, model, [1, 2, 3, 4, 5])
     model.gate.set()
     assert outcomes([first, *callers]) == [2000, 2, 4, 6, 8, 10]
     assert model.batches == [[1, 2], [3, 4]]
@@ -143,130 +150,85 @@ def test_no_batch_is_larger_than_max_batch_size() -> None:
 
 def test_a_batch_of_one_is_no_batch() -> None:
     model = Doubling()
-    commit = group_commit(model, max_batch_size=1)
-    first, callers = call_while_busy(commit, model, [1, 2])
+    batcher = batcher_of(model, max_batch_size=1)
+    first, callers = call_while_busy(batcher, model, [1, 2])
     model.gate.set()
     assert outcomes([first, *callers]) == [2000, 2, 4]
     assert model.batches == []
 
 
-def test_a_row_is_refused_when_the_queue_is_full_and_the_others_are_not() -> None:
-    model = Doubling()
-    commit = group_commit(model, max_queue_size=2)
-    first, callers = call_while_busy(commit, model, [1, 2])
-    with pytest.raises(Overloaded, match="busy, and 2 requests are waiting for it already"):
-        commit.predict(3)
-    model.gate.set()
-    assert outcomes([first, *callers]) == [2000, 2, 4]
-    assert commit.predict(3) == 6
-
-
 def test_only_the_bad_row_of_a_batch_fails() -> None:
     model = Doubling()
-    commit = group_commit(model)
-    first, callers = call_while_busy(commit, model, [1, -2, 3])
+    batcher = batcher_of(model)
+    first, callers = call_while_busy(batcher, model, [1, -2, 3])
     model.gate.set()
     one, bad, three = outcomes([first, *callers])[1:]
     assert (one, three) == (2, 6)
     assert isinstance(bad, Refused)
     assert bad.args == (-2,)
-    assert commit.predict(5) == 10
+    assert batcher.predict(5) == 10
 
 
 @pytest.mark.parametrize("returned", [[], [0], [0] * 4, None, 7])
 def test_a_wrong_number_of_results_is_mended_row_by_row(returned: Any) -> None:
     model = Doubling()
-    commit = GroupCommit(model.predict, lambda _rows: returned, BatchingConfiguration())
-    first, callers = call_while_busy(commit, model, [1, 2, 3])
+    batcher = Batcher(model.predict, lambda _rows: returned, BatchingConfiguration(), Instruments())
+    first, callers = call_while_busy(batcher, model, [1, 2, 3])
     model.gate.set()
     assert outcomes([first, *callers]) == [2000, 2, 4, 6]
 
 
-def test_a_row_that_waits_too_long_gives_up_and_is_never_predicted() -> None:
-    model = Doubling()
-    commit = group_commit(model, timeout_seconds=0.05)
-    first, (caller,) = call_while_busy(commit, model, [1])
-    (late,) = outcomes([caller])
-    assert isinstance(late, DeadlineExceeded)
-    assert str(late) == "The model was busy for more than 0.05 s."
-    assert commit.queue_depth == 0
-    model.gate.set()
-    assert outcomes([first]) == [2000]
-    assert model.singles == [1000]
-    assert commit.predict(2) == 4
-
-
-def calling(commit: GroupCommit, model: Doubling) -> Callable[[int], Any]:
+def calling(batcher: Batcher, model: Doubling) -> Callable[[int], Any]:
     """Make whole calls for two rows."""
-    return lambda row: commit.call(lambda: model.predict_batch([row, row]))
+    return lambda row: batcher.call(lambda: model.predict_batch([row, row]))
 
 
-def queue_up(commit: GroupCommit, predict: Callable[[int], Any], row: int) -> Caller:
-    before = commit.queue_depth
+def queue_up(batcher: Batcher, predict: Callable[[int], Any], row: int) -> Caller:
+    before = batcher.queue_depth
     caller = Caller(predict, row)
     caller.start()
-    wait_until(partial(_is_waiting, commit, before + 1))
+    wait_until(partial(_is_waiting, batcher, before + 1))
     return caller
 
 
 def test_a_whole_call_waits_until_the_model_is_idle_and_shares_with_no_row() -> None:
     model = Doubling()
-    commit = group_commit(model)
-    first, callers = call_while_busy(commit, model, [1, 2])
-    callers.append(queue_up(commit, calling(commit, model), 3))
-    callers += [queue_up(commit, commit.predict, row) for row in (4, 5)]
+    batcher = batcher_of(model)
+    first, callers = call_while_busy(batcher, model, [1, 2])
+    callers.append(queue_up(batcher, calling(batcher, model), 3))
+    callers += [queue_up(batcher, batcher.predict, row) for row in (4, 5)]
     model.gate.set()
     assert outcomes([first, *callers]) == [2000, 2, 4, [6, 6], 8, 10]
     assert model.batches == [[1, 2], [3, 3], [4, 5]]
-    assert (commit.queue_depth, commit._busy) == (0, False)
+    assert (batcher.queue_depth, batcher._busy) == (0, False)
 
 
 def test_an_idle_model_makes_a_whole_call_at_once() -> None:
     model = Doubling()
-    commit = group_commit(model)
-    assert calling(commit, model)(3) == [6, 6]
-    assert commit.predict(4) == 8
+    batcher = batcher_of(model)
+    assert calling(batcher, model)(3) == [6, 6]
+    assert batcher.predict(4) == 8
 
 
 def test_a_whole_call_that_raises_does_not_take_the_queue_with_it() -> None:
     model = Doubling()
-    commit = group_commit(model)
-    first, callers = call_while_busy(commit, model, [])
-    callers = [queue_up(commit, calling(commit, model), -1), queue_up(commit, commit.predict, 2)]
+    batcher = batcher_of(model)
+    first, callers = call_while_busy(batcher, model, [])
+    callers = [
+        queue_up(batcher, calling(batcher, model), -1),
+        queue_up(batcher, batcher.predict, 2),
+    ]
     model.gate.set()
     _, refused, other = outcomes([first, *callers])
     assert isinstance(refused, Refused)
     assert other == 4
-    assert commit.predict(5) == 10
-
-
-def test_a_whole_call_is_refused_when_the_queue_is_full() -> None:
-    model = Doubling()
-    commit = group_commit(model, max_queue_size=1)
-    first, callers = call_while_busy(commit, model, [1])
-    with pytest.raises(Overloaded):
-        calling(commit, model)(2)
-    model.gate.set()
-    assert outcomes([first, *callers]) == [2000, 2]
-    assert model.batches == []
-
-
-def test_a_whole_call_that_waits_too_long_gives_up_and_is_never_made() -> None:
-    model = Doubling()
-    commit = group_commit(model, timeout_seconds=0.05)
-    first, _ = call_while_busy(commit, model, [])
-    with pytest.raises(DeadlineExceeded):
-        calling(commit, model)(2)
-    assert commit.queue_depth == 0
-    model.gate.set()
-    assert outcomes([first]) == [2000]
-    assert model.batches == []
+    assert batcher.predict(5) == 10
 
 
 def test_a_leader_waits_for_more_rows_only_if_it_is_told_to() -> None:
     model = Doubling()
-    commit = group_commit(model, max_wait_seconds=5, max_batch_size=2)
-    callers = [Caller(commit.predict, row) for row in (1, 2)]
+    batcher = batcher_of(model, max_wait_seconds=5, max_batch_size=2)
+    callers = [Caller(batcher.predict, row) for row in (1, 2)]
     for caller in callers:
         caller.start()
     assert outcomes(callers) == [2, 4]
@@ -275,38 +237,22 @@ def test_a_leader_waits_for_more_rows_only_if_it_is_told_to() -> None:
 
 def test_a_lonely_leader_stops_waiting_after_max_wait_seconds() -> None:
     model = Doubling()
-    assert group_commit(model, max_wait_seconds=0.01).predict(3) == 6
+    assert batcher_of(model, max_wait_seconds=0.01).predict(3) == 6
     assert model.singles == [3]
-
-
-def test_a_thread_that_is_stopped_in_a_batch_does_not_take_the_queue_with_it() -> None:
-    model = Doubling()
-
-    def stop(_rows: Sequence[int]) -> list[int]:
-        raise SystemExit
-
-    commit = GroupCommit(model.predict, stop, BatchingConfiguration(max_batch_size=2))
-    first, callers = call_while_busy(commit, model, [1, 2, 3])
-    model.gate.set()
-    _, leader, follower, other = outcomes([first, *callers])
-    assert isinstance(leader, SystemExit)
-    assert isinstance(follower, RuntimeError)
-    assert other == 6
-    assert commit.predict(4) == 8
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_begins_with_an_idle_model() -> None:
     model = Doubling()
-    commit = group_commit(model)
-    first, callers = call_while_busy(commit, model, [1])
+    batcher = batcher_of(model)
+    first, callers = call_while_busy(batcher, model, [1])
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
 
     def predict() -> None:
         model.gate = threading.Event()
         model.gate.set()
-        answers.put((commit.queue_depth, commit.predict(21)))
+        answers.put((batcher.queue_depth, batcher.predict(21)))
 
     child = context.Process(target=predict)
     child.start()
@@ -348,7 +294,7 @@ class AddingOne(MLModelDecorator):
 
 
 def test_the_decorator_is_invisible_to_those_around_it() -> None:
-    batching = BatchingDecorator(DoublingModel(), BatchingConfiguration())
+    batching = BatchingDecorator(DoublingModel(), BatchingConfiguration(), Instruments())
     decorated = AddingOne(batching)
     assert decorated.predict(Number(value=3)) == Number(value=7)
     assert batching.predict(data=Number(value=3)) == Number(value=6)
@@ -399,16 +345,16 @@ class Moody:
 def test_under_stress_each_caller_gets_its_own_result_once(total: int) -> None:
     callers = 32
     model = Moody()
-    commit = group_commit(model, max_batch_size=16)
+    batcher = batcher_of(model, max_batch_size=16)
     results: Counter[int] = Counter()
     wrong: list[tuple[int, Any]] = []
 
     def whole(row: int) -> int:
-        return commit.call(partial(model.predict, row))
+        return batcher.call(partial(model.predict, row))
 
     def call(first: int) -> None:
         for row in range(first, total, callers):
-            outcome = Caller(whole if row % 10 == 0 and row % 97 else commit.predict, row)
+            outcome = Caller(whole if row % 10 == 0 and row % 97 else batcher.predict, row)
             outcome.run()
             answer = outcome.outcome
             refused = isinstance(answer, Refused) and answer.args == (row,)
@@ -426,7 +372,7 @@ def test_under_stress_each_caller_gets_its_own_result_once(total: int) -> None:
     assert wrong == []
     assert sum(results.values()) == len(results) == total
     assert max(model.sizes) > 1
-    assert (commit.queue_depth, commit._busy) == (0, False)
+    assert (batcher.queue_depth, batcher._busy) == (0, False)
 
 
 class Listening(Doubling):
@@ -450,27 +396,27 @@ class Listening(Doubling):
         self.requests.append((context.id, *context.others))
 
 
-def predict_for(commit: GroupCommit, contexts: dict[int, RequestContext], row: int) -> int:
+def predict_for(batcher: Batcher, contexts: dict[int, RequestContext], row: int) -> int:
     """Predict a row for the request of that number."""
     current_request.set(contexts.setdefault(row, RequestContext(str(row))))
-    result: int = commit.predict(row)
+    result: int = batcher.predict(row)
     return result
 
 
 def requests_of(rows: Sequence[int]) -> tuple[Listening, dict[int, RequestContext]]:
     """Let rows be predicted together, behind row 1000."""
     model = Listening()
-    commit = group_commit(model)
+    batcher = batcher_of(model)
     contexts: dict[int, RequestContext] = {}
     model.gate.clear()
     callers = []
     for number, row in enumerate([1000, *rows]):
-        caller = Caller(partial(predict_for, commit, contexts), row)
+        caller = Caller(partial(predict_for, batcher, contexts), row)
         caller.start()
         callers.append(caller)
         if number == 0:
             assert model.entered.wait(10)
-        while commit.queue_depth < number:
+        while batcher.queue_depth < number:
             time.sleep(0.001)
     model.gate.set()
     for caller in callers:
@@ -492,22 +438,262 @@ def test_rows_that_are_predicted_alone_after_a_batch_failed_work_for_their_own_r
 
 def test_a_request_knows_how_long_its_row_waited() -> None:
     _, contexts = requests_of([1, 2])
-    assert contexts[1000].queue_seconds is None
+    assert contexts[1000].queue_seconds == 0
     waited = [contexts[row].queue_seconds for row in (1, 2)]
-    assert all(seconds is not None and seconds > 0 for seconds in waited)
+    assert all(seconds > 0 for seconds in waited)
 
 
 def test_a_request_knows_how_long_its_whole_call_waited() -> None:
     model, context = Doubling(), RequestContext("mine")
-    commit = group_commit(model)
+    batcher = batcher_of(model)
 
     def call(row: int) -> Any:
         current_request.set(context)
-        return calling(commit, model)(row)
+        return calling(batcher, model)(row)
 
-    first, _ = call_while_busy(commit, model, [])
-    caller = queue_up(commit, call, 1)
+    first, _ = call_while_busy(batcher, model, [])
+    caller = queue_up(batcher, call, 1)
     model.gate.set()
     assert outcomes([first, caller]) == [2000, [2, 2]]
-    assert context.queue_seconds is not None
     assert context.queue_seconds > 0
+
+
+# Rows for which nobody waits any more
+
+
+def due(seconds: float) -> RequestContext:
+    """Make the context of a request whose deadline is in so many seconds, 2 s after it came."""
+    context = RequestContext("due")
+    context.received = time.monotonic() + seconds - 2
+    context.deadline = context.received + 2
+    return context
+
+
+def for_request(context: RequestContext, predict: Callable[[int], Any]) -> Callable[[int], Any]:
+    def call(row: int) -> Any:
+        current_request.set(context)
+        return predict(row)
+
+    return call
+
+
+def test_a_row_for_which_nobody_waits_any_more_is_not_predicted() -> None:
+    model = Doubling()
+    batcher = batcher_of(model)
+    first, callers = call_while_busy(batcher, model, [])
+    for row, seconds in ((1, -1), (2, 60), (3, -1), (4, 60)):
+        callers.append(queue_up(batcher, for_request(due(seconds), batcher.predict), row))
+    model.gate.set()
+    _, one, two, three, four = outcomes([first, *callers])
+    assert (two, four) == (4, 8)
+    for late in (one, three):
+        assert isinstance(late, DeadlineExceeded)
+        assert str(late) == "The model was busy for more than 2 s."
+    assert model.batches == [[2, 4]]
+    assert (batcher.queue_depth, batcher._busy) == (0, False)
+
+
+def test_a_whole_call_for_which_nobody_waits_any_more_is_not_made() -> None:
+    model = Doubling()
+    batcher = batcher_of(model)
+    first, _ = call_while_busy(batcher, model, [])
+    late = queue_up(batcher, for_request(due(-1), calling(batcher, model)), 2)
+    other = queue_up(batcher, batcher.predict, 3)
+    model.gate.set()
+    _, refused, answer = outcomes([first, late, other])
+    assert isinstance(refused, DeadlineExceeded)
+    assert answer == 6
+    assert model.batches == []
+    assert batcher.predict(4) == 8
+
+
+def test_a_batch_of_none_but_late_rows_calls_no_model() -> None:
+    model, heard = Doubling(), Heard()
+    batcher = batcher_of(model, heard)
+    first, callers = call_while_busy(batcher, model, [])
+    for row in (1, 2):
+        callers.append(queue_up(batcher, for_request(due(-1), batcher.predict), row))
+    model.gate.set()
+    assert [type(each) for each in outcomes(callers)] == [DeadlineExceeded] * 2
+    assert outcomes([first]) == [2000]
+    assert heard.batches == [1]
+    assert model.singles == [1000]
+
+
+# Rows that a failed call has touched
+
+
+class Spoiling:
+    """Changes rows in place while it predicts batches, and then fails in some way."""
+
+    def __init__(self, fail: Callable[[], list[int]]) -> None:
+        self._fail = fail
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def predict(self, row: list[int]) -> int:
+        self.entered.set()
+        self.gate.wait(10)
+        return 2 * row[0]
+
+    def predict_batch(self, rows: Sequence[list[int]]) -> list[int]:
+        for row in rows:
+            row[0] = -7
+        return self._fail()
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise error
+
+    return fail
+
+
+class Own(BaseException):
+    """As a library may derive its errors."""
+
+
+ERRORS = [
+    ValueError("bad"),
+    SystemExit(1),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    asyncio.CancelledError(),
+    Own(),
+]
+
+
+@pytest.mark.parametrize(
+    "fail", [*map(raising, ERRORS), list, lambda: [1], lambda: [1, 2, 3], lambda: None]
+)
+def test_who_can_make_a_row_anew_is_told_that_its_batch_failed(fail: Callable[[], Any]) -> None:
+    model = Spoiling(fail)
+    batcher = batcher_of(model)
+
+    def with_retry(row: int) -> Any:
+        sharing.set(Sharing.WITH_RETRY)
+        try:
+            return batcher.predict([row])
+        except BatchFailed:
+            sharing.set(Sharing.ALONE)
+            return batcher.predict([row])
+
+    first = Caller(with_retry, 1000)
+    first.start()
+    assert model.entered.wait(10)
+    callers = [queue_up(batcher, with_retry, row) for row in (1, 2)]
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, 2, 4]
+    assert (batcher.queue_depth, batcher._busy) == (0, False)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_a_row_raises_is_its_own_and_the_others_of_its_batch_are_answered(
+    error: BaseException,
+) -> None:
+    model = Doubling()
+
+    def predict(row: int) -> int:
+        if row == 2:
+            raise error
+        return model.predict(row)
+
+    batcher = Batcher(predict, raising(error), BatchingConfiguration(), Instruments())
+    first, callers = call_while_busy(batcher, model, [1, 2, 3])
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, 2, error, 6]
+    assert batcher.predict(4) == 8
+
+
+def test_a_row_that_is_to_be_alone_shares_no_call() -> None:
+    model = Doubling()
+    batcher = batcher_of(model)
+
+    def alone(row: int) -> Any:
+        sharing.set(Sharing.ALONE)
+        return batcher.predict(row)
+
+    first, callers = call_while_busy(batcher, model, [1, 2])
+    callers.append(queue_up(batcher, alone, 3))
+    callers += [queue_up(batcher, batcher.predict, row) for row in (4, 5)]
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, 2, 4, 6, 8, 10]
+    assert model.batches == [[1, 2], [4, 5]]
+    assert model.singles == [1000, 3]
+
+
+def test_any_number_of_rows_may_wait() -> None:
+    model = Doubling()
+    batcher = batcher_of(model, max_batch_size=8, max_queue_size=1)
+    first, callers = call_while_busy(batcher, model, range(50))
+    assert batcher.queue_depth == 50
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, *(2 * row for row in range(50))]
+    assert max(map(len, model.batches)) == 8
+
+
+# What instruments hear
+
+
+class Heard(Instruments):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.depths: list[int] = [0]
+        self.waits: list[tuple[int, float]] = []
+        self._lock = threading.Lock()
+
+    def batch(self, rows: int) -> None:
+        self.batches.append(rows)
+
+    def queue(self, change: int) -> None:
+        with self._lock:
+            self.depths.append(self.depths[-1] + change)
+
+    def waited(self, began: float, seconds: float) -> None:
+        assert began <= time.monotonic()
+        self.waits.append((threading.get_ident(), seconds))
+
+
+def test_instruments_hear_of_calls_and_of_waiting_on_the_thread_that_waited() -> None:
+    model, heard = Doubling(), Heard()
+    batcher = batcher_of(model, heard)
+    first, callers = call_while_busy(batcher, model, [1, 2, 3])
+    callers.append(queue_up(batcher, calling(batcher, model), 4))
+    time.sleep(0.02)
+    assert heard.depths[-1] == 4
+    threads = {caller.ident for caller in callers}
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, 2, 4, 6, [8, 8]]
+    assert heard.batches == [1, 3]
+    assert (max(heard.depths), heard.depths[-1]) == (4, 0)
+    assert {thread for thread, _ in heard.waits} == threads
+    assert len(heard.waits) == 4
+    assert all(0.02 <= seconds < 10 for _, seconds in heard.waits)
+
+
+def test_who_finds_the_model_idle_does_not_wait() -> None:
+    heard = Heard()
+    assert batcher_of(Doubling(), heard).predict(4) == 8
+    assert (heard.batches, heard.depths, heard.waits) == ([1], [0], [])
+
+
+class RowsOnly(DoublingModel):
+    """Predicts by rows alone."""
+
+
+class WithColumns(DoublingModel):
+    """Predicts columns too."""
+
+    def predict_columns(self, columns: dict[str, list[int]]) -> dict[str, list[int]]:
+        return {"value": [2 * value for value in columns["value"]]}
+
+
+@pytest.mark.parametrize(("model", "can"), [(RowsOnly(), False), (WithColumns(), True)])
+def test_the_class_of_the_decorator_says_whether_the_model_takes_columns(
+    model: MLModel, can: bool
+) -> None:
+    decorated = batching_decorator(model)(model, BatchingConfiguration(), Instruments())
+    assert hasattr(type(decorated), "predict_columns") is can
+    if can:
+        assert decorated.predict_columns({"value": [1, 2]}) == {"value": [2, 4]}

@@ -9,13 +9,37 @@ from dataclasses import dataclass
 PRELUDE = """
 import logging, signal, sys, threading, time
 from models_api.prediction import watchdog
-from models_api.prediction.admission import Admission, Admitted
-from models_api.prediction.deadline import WithDeadline
+from models_api.prediction.deadline import DeadlineThreads
+from models_api.prediction.instruments import Instruments
+from models_api.prediction.limiter import Bounds, WorkerLimiter
 from models_api.exceptions import DeadlineExceeded
 
 logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
 watchdog._LINGER_SECONDS = 0.05
-admission = Admission()
+worker = WorkerLimiter()
+watched = []
+
+def watch(patience_seconds):
+    watched.append(watchdog.Watchdog(worker, patience_seconds))
+
+class Admitted:
+    # Predicts as Predictor.admit does.
+
+    def __init__(self, predict, model, timeout_seconds=None, has_thread=False):
+        bounds = Bounds(timeout_seconds=timeout_seconds)
+        self.limiter = worker.add_model(model, bounds, Instruments())
+        self.predict = predict
+        self.threads = DeadlineThreads(timeout_seconds) if has_thread else None
+
+    def __call__(self, *arguments, **named):
+        for each in watched:
+            each.start()
+        slot = self.limiter.acquire()
+        if self.threads is not None:
+            return self.threads.call(self.threads.timeout_seconds, slot, self.predict, *arguments)
+        with slot:
+            return self.predict(*arguments, **named)
+
 signal.signal(signal.SIGTERM, lambda *_: print("told to stop", flush=True))
 
 def begin(predict, *arguments):
@@ -55,8 +79,8 @@ def run(script: str) -> Ended:
 
 def test_a_prediction_that_never_ends_is_shown_and_ends_its_process() -> None:
     ended = run("""
-admission.watch(watchdog.Watchdog(admission, 0.2).start)
-begin(Admitted(never_end, admission, "iris"), b"")
+watch(0.2)
+begin(Admitted(never_end, "iris"), b"")
 wait_for_the_end()
 """)
     first, *rest = ended.output.splitlines()
@@ -70,16 +94,16 @@ wait_for_the_end()
 
 def test_other_predictions_end_first() -> None:
     ended = run("""
-admission.watch(watchdog.Watchdog(admission, 0.2).start)
+watch(0.2)
 
 def take_time(body):
-    while not admission.is_hung:
+    while not worker.is_hung:
         time.sleep(0.01)
     time.sleep(0.15)
     print("ended well", flush=True)
 
-begin(Admitted(take_time, admission, "other", 60), b"")
-begin(Admitted(never_end, admission, "iris"), b"")
+begin(Admitted(take_time, "other", 60), b"")
+begin(Admitted(never_end, "iris"), b"")
 wait_for_the_end()
 """)
     assert ended.status == 1, ended.output
@@ -89,14 +113,15 @@ wait_for_the_end()
 def test_the_process_ends_even_if_the_others_do_not() -> None:
     ended = run("""
 watchdog._DRAIN_SECONDS = 0.3
-admission.watch(watchdog.Watchdog(admission, 0.2).start)
+watch(0.2)
 
 def go_on():
+    other = Admitted(time.sleep, "other")
     while True:
-        begin(Admitted(time.sleep, admission, "other"), 0.15)
+        begin(other, 0.15)
         time.sleep(0.05)
 
-begin(Admitted(never_end, admission, "iris"), b"")
+begin(Admitted(never_end, "iris"), b"")
 go_on()
 """)
     assert ended.status == 1, ended.output
@@ -110,8 +135,8 @@ def hold_the_log(body):
     logging.root.handlers[0].acquire()
     threading.Event().wait()
 
-admission.watch(watchdog.Watchdog(admission, 0.2).start)
-begin(Admitted(hold_the_log, admission, "iris"), b"")
+watch(0.2)
+begin(Admitted(hold_the_log, "iris"), b"")
 wait_for_the_end()
 """)
     assert (ended.status, ended.output) == (1, "")
@@ -119,19 +144,19 @@ wait_for_the_end()
 
 def test_a_prediction_may_go_on_for_some_time_after_its_timeout() -> None:
     ended = run("""
-admission.watch(watchdog.Watchdog(admission, 0.2).start)
-begin(Admitted(never_end, admission, "iris", 60), b"")
+watch(0.2)
+begin(Admitted(never_end, "iris", 60), b"")
 time.sleep(0.6)
-print("healthy" if not admission.is_hung else "hung")
+print("healthy" if not worker.is_hung else "hung")
 """)
     assert (ended.status, ended.output) == (0, "healthy\n")
 
 
 def test_a_prediction_that_nobody_waits_for_is_found_on_its_own_thread() -> None:
     ended = run("""
-admission.watch(watchdog.Watchdog(admission, 0.2).start)
+watch(0.2)
 try:
-    WithDeadline(Admitted(never_end, admission, "iris", 0.1), 0.1)(b"")
+    Admitted(never_end, "iris", 0.1, has_thread=True)(b"")
 except DeadlineExceeded as error:
     print(error, flush=True)
 wait_for_the_end()
@@ -143,11 +168,11 @@ wait_for_the_end()
 
 def test_predictions_that_end_are_left_in_peace() -> None:
     ended = run("""
-admission.watch(watchdog.Watchdog(admission, 2).start)
-predict = Admitted(lambda body: time.sleep(0.1), admission, "iris")
+watch(2)
+predict = Admitted(lambda body: time.sleep(0.1), "iris")
 for _ in range(25):
     predict(b"")
-print("healthy" if not admission.is_hung else "hung")
+print("healthy" if not worker.is_hung else "hung")
 """)
     assert (ended.status, ended.output) == (0, "healthy\n")
 
@@ -156,11 +181,11 @@ def test_a_forked_child_has_a_watchdog_of_its_own() -> None:
     ended = run("""
 import os
 
-admission.watch(watchdog.Watchdog(admission, 0.2).start)
-Admitted(print, admission, "parent")("parent", flush=True)
+watch(0.2)
+Admitted(print, "parent")("parent", flush=True)
 child = os.fork()
 if child == 0:
-    begin(Admitted(never_end, admission, "child"), b"")
+    begin(Admitted(never_end, "child"), b"")
     wait_for_the_end()
 print("child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """)
@@ -171,9 +196,9 @@ print("child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_nothing_is_watched_before_the_first_prediction() -> None:
     ended = run("""
-admission.watch(watchdog.Watchdog(admission, 0.2).start)
+watch(0.2)
 print(threading.active_count())
-Admitted(len, admission, "model")(b"")
+Admitted(len, "model")(b"")
 print(threading.active_count())
 """)
     assert ended.output == "1\n2\n"
