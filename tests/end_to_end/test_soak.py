@@ -35,7 +35,7 @@ REQUESTS = 20_000
 ROUNDS = 10
 LOOKS = 5
 MORE_LOOKS = 10
-THREADS = 16
+THREADS = 32
 # Of two workers, which start them as they are needed, with a few for the server itself.
 MOST_THREADS = 2 * (THREADS + 8) + 1 + 2
 
