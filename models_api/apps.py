@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.utils.autoreload import BaseReloader, autoreload_started
 
 from models_api.conf import (
@@ -28,18 +25,19 @@ from models_api.configuration.sections import (
 )
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.assembly import build_registry
-from models_api.hosting.registry import ModelRegistry
-from models_api.observability.access_log import log_access
+from models_api.hosting.registry import HostedModel, ModelRegistry
+from models_api.observability.access_log import AccessLog
+from models_api.observability.old_hooks import observe_by_instruments
+from models_api.observability.requests import RequestObserver, RequestRecorder
 from models_api.observability.server_directory import server_directory
-from models_api.observability.shared_memory import SharedValues
+from models_api.observability.shared_memory import SharedMemoryMetrics
+from models_api.prediction.instruments import Instruments
 from models_api.prediction.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from models_api.observability.exposition import Metrics
 
 logger = logging.getLogger(__name__)
-
-RequestObserver = Callable[[HttpRequest, HttpResponseBase, float], None]
 
 
 class ModelsAPIConfig(AppConfig):
@@ -52,8 +50,8 @@ class ModelsAPIConfig(AppConfig):
         """Read the configuration: cheap, imports no model, leaves a broken file to the checks."""
         from models_api import checks  # noqa: F401, PLC0415 (registers itself)
 
-        self.request_observers: list[RequestObserver] = [log_access] if writes_access_log() else []
-        """Called by RequestMiddleware with the request, its response and the seconds it took."""
+        self.request_observers: list[RequestObserver] = [AccessLog()] if writes_access_log() else []
+        """Called with each request that has been answered."""
         self.configuration_file = ConfigurationFile(configuration_path())
         self.configuration_file.apply_logging()
         if asks_for_traces() and not makes_traces():
@@ -80,11 +78,11 @@ class ModelsAPIConfig(AppConfig):
         return self.configuration_file.configuration
 
     @cached_property
-    def shared_values(self) -> SharedValues:
+    def shared_values(self) -> SharedMemoryMetrics:
         """What this process counts, and all others of the same server."""
         directory = server_directory()
         atexit.register(directory.remove)
-        return SharedValues(directory.join)
+        return SharedMemoryMetrics(directory.join)
 
     @cached_property
     def metrics(self) -> Metrics | None:
@@ -105,10 +103,10 @@ class ModelsAPIConfig(AppConfig):
         return section if section is not None and section.is_wanted else None
 
     @property
-    def all_request_observers(self) -> list[RequestObserver]:
-        """Those of the project and, last, the metrics."""
+    def request_recorder(self) -> RequestRecorder:
+        """What hands requests to the observers of the project and, last, to the metrics."""
         metrics = [self.metrics.http.observe] if self.metrics is not None else []
-        return [*self.request_observers, *metrics]
+        return RequestRecorder([*self.request_observers, *metrics])
 
     @cached_property
     def registry(self) -> ModelRegistry:
@@ -123,11 +121,16 @@ class ModelsAPIConfig(AppConfig):
         if patience_seconds is not None:
             registry.admission.watch(Watchdog(registry.admission, patience_seconds).start)
         if self.metrics is not None:
-            self.metrics.watch(registry)
+            self.metrics.worker = registry.admission
+        for model in registry:
+            observe_by_instruments(model, self._instruments(model))
+        return registry
+
+    def _instruments(self, model: HostedModel) -> Instruments:
+        instruments = Instruments() if self.metrics is None else self.metrics.models.meter(model)
         if makes_traces():
             # Late, because not every service has OpenTelemetry.
-            from models_api.observability.tracing import traced_stages  # noqa: PLC0415
+            from models_api.observability.tracing import TracedInstruments  # noqa: PLC0415
 
-            for model in registry:
-                model.stages = traced_stages(model.stages)
-        return registry
+            return TracedInstruments(instruments)
+        return instruments

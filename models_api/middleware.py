@@ -1,28 +1,26 @@
-"""What is done around every request: it gets an id, and those who want to know hear of its end."""
+"""What is done around every request that Django answers: thin layers on the observability."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
 from django.apps import apps
 from django.core.exceptions import MiddlewareNotUsed
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import Resolver404, ResolverMatch, resolve
 
-from models_api.api.header_store import header_store
-from models_api.prediction.request_context import RequestContext, current_request, request_id
+from models_api.observability.requests import FinishedRequest
+from models_api.prediction.request_context import RequestContext
 
 if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig
 
-logger = logging.getLogger(__name__)
-
 
 class RequestMiddleware:
-    """Gives each request an id, and hands it with its response and the seconds to the observers.
+    """Gives each request an id, and hands it to the observers once it has its response.
 
     The id is that of the header X-Request-ID if it is well-formed, else a new one, and every
     response brings it back. Outermost among the middlewares, so that it sees all that clients see.
@@ -31,26 +29,28 @@ class RequestMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
         app_config = cast("ModelsAPIConfig", apps.get_app_config("models_api"))
-        self._observers = app_config.all_request_observers
+        self._recorder = app_config.request_recorder
+        self._metrics = app_config.metrics
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, with its context set for this thread."""
-        begun = time.perf_counter()
-        context = RequestContext(request_id(request.META.get("HTTP_X_REQUEST_ID")))
-        token = current_request.set(context)
+        context = self._recorder.begin(request.META.get("HTTP_X_REQUEST_ID"))
         try:
             response = self._get_response(request)
-            header_store(response)["x-request-id"] = ("X-Request-ID", context.id)
-            seconds = time.perf_counter() - begun
-            for observe in self._observers:
-                try:
-                    observe(request, response, seconds)
-                except Exception:
-                    # What watches the service must not break it.
-                    logger.exception("An observer of requests failed")
-        finally:
-            current_request.reset(token)
+        except BaseException:
+            self._recorder.abandon()
+            raise
+        response.headers["X-Request-ID"] = context.id
+        finished = finished_request(request, response, context)
+        self._recorder.end(finished)
+        if isinstance(response, StreamingHttpResponse) and not response.is_async:
+            self._count_stream(finished, response)
         return response
+
+    def _count_stream(self, finished: FinishedRequest, response: StreamingHttpResponse) -> None:
+        if self._metrics is not None:
+            parts = cast("Iterable[bytes]", response.streaming_content)
+            response.streaming_content = self._metrics.http.count_stream(finished, parts)
 
 
 class RequestsInProgressMiddleware:
@@ -65,8 +65,31 @@ class RequestsInProgressMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on."""
-        self._metrics.add_in_progress(request, 1)
         try:
+            route: str | None = resolve(request.path_info).route
+        except Resolver404:
+            route = None
+        with self._metrics.in_progress(request.method or "", route, request.path):
             return self._get_response(request)
-        finally:
-            self._metrics.add_in_progress(request, -1)
+
+
+def finished_request(
+    request: HttpRequest, response: HttpResponseBase, context: RequestContext
+) -> FinishedRequest:
+    """Describe a request that has its response."""
+    match = request.resolver_match
+    return FinishedRequest(
+        method=request.method or "",
+        route=match.route if match is not None else None,
+        path=request.path,
+        status=response.status_code,
+        seconds=time.monotonic() - context.arrived,
+        request_length=request.META.get("CONTENT_LENGTH"),
+        response_length=response.headers.get("Content-Length"),
+        is_probe=match is not None and _is_probe(match),
+        context=context,
+    )
+
+
+def _is_probe(match: ResolverMatch) -> bool:
+    return getattr(getattr(match.func, "cls", None), "is_probe", False)

@@ -1,5 +1,33 @@
-"""The documented import path of the middleware for traces; imports OpenTelemetry."""
+"""Django's way to the traces of requests; imports OpenTelemetry.
 
-from models_api.observability.tracing import TracingMiddleware
+The path of TracingMiddleware is documented.
+"""
 
-__all__ = ["TracingMiddleware"]
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from models_api.middleware import finished_request
+from models_api.observability.tracing import describe, request_span
+from models_api.prediction.request_context import RequestContext, current_request
+
+
+class TracingMiddleware:
+    """Makes a span of each request, in the trace that its headers name.
+
+    Next to RequestMiddleware, within it.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Pass the request on within its span."""
+        with request_span(request.META) as span:
+            response = self._get_response(request)
+            context = current_request.get() or RequestContext("-")
+            describe(span, finished_request(request, response, context))
+        return response

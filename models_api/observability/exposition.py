@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from multiprocessing import util
+from typing import Protocol
 
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,49 +14,48 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from models_api.configuration.sections import MetricsConfiguration
-from models_api.hosting.registry import ModelRegistry
 from models_api.observability.http_metrics import HTTPMetrics
 from models_api.observability.prediction_metrics import ModelMetrics
 from models_api.observability.server_directory import MULTIPROCESS_VARIABLE
-from models_api.observability.shared_memory import Key, SharedValues, Totals
-from models_api.prediction.admission import Admission
+from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 
 logger = logging.getLogger(__name__)
 
-_WORKER = Key("worker", ())
-_STARTED, _ENDED = range(2)
+_STARTED, _ENDED = "worker started", "worker ended"
+
+
+class Worker(Protocol):
+    """What is known of the predictions of this process."""
+
+    is_hung: bool
+    """Whether one of them is taken for one that never ends."""
 
 
 class Metrics(Collector):
     """Measures requests and models in this process, and tells what all processes have measured."""
 
-    def __init__(self, configuration: MetricsConfiguration, shared: SharedValues) -> None:
+    def __init__(
+        self,
+        configuration: MetricsConfiguration,
+        shared: SharedMemoryMetrics,
+        worker: Worker | None = None,
+    ) -> None:
         self.shared = shared
-        self.http = HTTPMetrics(self.shared, configuration)
-        self.models = ModelMetrics(self.shared)
-        self.shared.on_open = self.models.publish
-        self.http.on_first_request = self.start_worker
-        self._admission: Admission | None = None
-
-    def watch(self, registry: ModelRegistry) -> None:
-        """Measure the models of the service."""
-        self.models.watch(registry)
-        self._admission = registry.admission
+        self.worker = worker
+        self.http = HTTPMetrics(shared, configuration, on_first_request=self.start_worker)
+        self.models = ModelMetrics(shared)
 
     def start_worker(self) -> None:
         """Count this process among the workers; it counts as lost if it ends in the midst."""
-        first = self.shared.place(*_WORKER, 2)
-        with self.shared.lock:
-            self.shared.values[first + _STARTED] = 1
+        self.shared.gauge(_STARTED).set(1)
         # Runs at the end of processes of multiprocessing too, where atexit does not.
-        util.Finalize(None, self._end_worker, args=(first, os.getpid()), exitpriority=0)
+        util.Finalize(None, self._end_worker, args=(os.getpid(),), exitpriority=0)
 
-    def _end_worker(self, first: int, pid: int) -> None:
+    def _end_worker(self, pid: int) -> None:
         # One that stops because a prediction hangs has come to no good end.
-        is_hung = self._admission is not None and self._admission.is_hung
+        is_hung = self.worker is not None and self.worker.is_hung
         if pid == os.getpid() and not is_hung:
-            with self.shared.lock:
-                self.shared.values[first + _ENDED] = 1
+            self.shared.gauge(_ENDED).set(1)
 
     def text(self) -> bytes:
         """Write all metrics, those that the models' own code keeps with prometheus_client too."""
@@ -76,8 +76,9 @@ class Metrics(Collector):
 
 
 def _worker_families(totals: Totals) -> Iterator[Metric]:
-    started, ended = totals.sums.get(_WORKER, [0.0, 0.0])
-    alive = sum(records[_WORKER][_STARTED] for records in totals.live if _WORKER in records)
+    (started,) = totals.of_kind(_STARTED).get((), [0.0])
+    (ended,) = totals.of_kind(_ENDED).get((), [0.0])
+    alive = sum(number for (number,) in totals.live_of_kind(_STARTED).get((), []))
     yield GaugeMetricFamily("modelhost_workers", "Worker processes that are alive.", alive)
     yield CounterMetricFamily(
         "modelhost_worker_starts", "Worker processes that were started.", started

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from time import perf_counter
-from typing import Any
+from dataclasses import replace
+from types import TracebackType
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -23,9 +24,11 @@ from models_api.exceptions import (
     SchemaRejected,
     TensorError,
 )
-from models_api.hosting.registry import HostedModel, LoadState, ModelRegistry
-from models_api.observability.histogram import cumulative
-from models_api.observability.shared_memory import Places, Records, SharedValues, Totals
+from models_api.hosting.registry import HostedModel, LoadState
+from models_api.observability.metric_types import Gauge, Histogram, HistogramValues
+from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
+from models_api.prediction.instruments import Instruments
+from models_api.prediction.request_context import current_request
 
 SUCCESS, FAILURE = "success", "failure"
 OUTCOMES: dict[type[BaseException], str] = {
@@ -43,78 +46,95 @@ DURATION_BUCKETS = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 """In seconds."""
-_QUICK = DURATION_BUCKETS[0]  # up to which no search for the bucket is needed
 BATCH_BUCKETS = tuple(2.0**power for power in range(11))
 
-# Kinds of records, and where the numbers are in them.
-_PREDICTION, _IN_FLIGHT, _BATCH, _STATE = "prediction", "in flight", "batch", "state"
-_SECONDS = len(DURATION_BUCKETS) + 1
-_ROWS = len(BATCH_BUCKETS) + 1
-_QUEUE_DEPTH, _READY, _LOAD_SECONDS = range(3)
+# Kinds of records.
+_PREDICTION, _QUEUE, _BATCH = "prediction", "queue", "batch"
+_IN_FLIGHT, _QUEUE_DEPTH = "in flight", "queue depth"
+_READY, _LOAD_SECONDS = "ready", "load seconds"
 
 
 class ModelSeries:
-    """The records of one model in this process. Safe to use from many threads."""
+    """The metrics of one model in this process. Safe to use from many threads."""
 
-    def __init__(self, shared: SharedValues, labels: tuple[str, str]) -> None:
+    def __init__(self, shared: SharedMemoryMetrics, labels: tuple[str, str]) -> None:
         self._shared = shared
         self._labels = labels
-        self._state = shared.place(_STATE, labels, 3)
-        self._batch: int | None = None
-        self.in_flight = shared.places(_IN_FLIGHT, labels, 1)
-        """Where it says 1 while a prediction has not ended."""
-        self.outcomes: dict[str, Places] = {}
-        """Where the records of predictions begin, as far as there are any."""
+        self.in_flight = shared.gauge(_IN_FLIGHT, labels)
+        self.queue_depth = shared.gauge(_QUEUE_DEPTH, labels)
+        self.queue_seconds = shared.histogram(_QUEUE, labels, DURATION_BUCKETS)
+        """Of those that waited; the others are counted when the metrics are shown."""
+        self.batch_size = shared.histogram(_BATCH, labels, BATCH_BUCKETS)
+        self.durations: dict[str, Histogram] = {}
+        """Those of predictions by their outcome, as far as there are any."""
+
+    def add_outcome(self, outcome: str) -> Histogram:
+        """Return the durations of predictions with an outcome that is new."""
+        labels = (*self._labels, outcome)
+        durations = self._shared.histogram(_PREDICTION, labels, DURATION_BUCKETS)
+        self.durations[outcome] = durations
+        return durations
 
     def publish(self, hosted_model: HostedModel) -> None:
         """Write how the model is."""
-        self.outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
-        seconds, state = hosted_model.load_seconds, self._state
-        with self._shared.lock:
-            values = self._shared.values
-            values[state + _READY] = hosted_model.state is LoadState.READY
-            values[state + _LOAD_SECONDS] = math.nan if seconds is None else seconds
-
-    def observe_batch(self, rows: int) -> None:
-        """Count a call of the model for so many rows."""
-        if self._batch is None:
-            self._batch = self._shared.place(_BATCH, self._labels, _ROWS + 1)
-        with self._shared.lock:
-            values = self._shared.values
-            values[self._batch + bisect_left(BATCH_BUCKETS, rows)] += 1
-            values[self._batch + _ROWS] += rows
-
-    def observe_queue(self, depth: int) -> None:
-        """Note how many rows wait for the model."""
-        with self._shared.lock:
-            self._shared.values[self._state + _QUEUE_DEPTH] = depth
-
-    def outcome(self, outcome: str) -> Places:
-        """Return where the records of predictions with this outcome begin, made if it is new."""
-        places = self._shared.places(_PREDICTION, (*self._labels, outcome), _SECONDS + 1)
-        self.outcomes[outcome] = places
-        return places
+        self.add_outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
+        seconds, labels = hosted_model.load_seconds, self._labels
+        self._shared.gauge(_READY, labels).set(hosted_model.state is LoadState.READY)
+        load_seconds = self._shared.gauge(_LOAD_SECONDS, labels)
+        load_seconds.set(math.nan if seconds is None else seconds)
 
 
-class ModelMeter:
+class MeasuredPrediction:
+    """Counts and times one request for predictions, by the way that it ends.
+
+    Its time begins with the arrival of the request in this process.
+    """
+
+    __slots__ = ("_began", "_context", "_series")
+
+    def __init__(self, series: ModelSeries) -> None:
+        self._series = series
+
+    def __enter__(self) -> None:
+        self._series.in_flight.inc()
+        self._context = context = current_request.get()
+        self._began = time.monotonic() if context is None else context.arrived
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        series, context = self._series, self._context
+        outcome = SUCCESS if kind is None else OUTCOMES.get(kind, FAILURE)
+        durations = series.durations.get(outcome) or series.add_outcome(outcome)
+        durations.observe(time.monotonic() - self._began)
+        if context is not None and context.queue_seconds:
+            series.queue_seconds.observe(context.queue_seconds)
+        series.in_flight.inc(-1)
+
+
+class ModelMeter(Instruments):
     """Measures one hosted model, under its name and version as far as they are known."""
 
-    def __init__(self, hosted_model: HostedModel, shared: SharedValues) -> None:
+    def __init__(self, hosted_model: HostedModel, shared: SharedMemoryMetrics) -> None:
         self._hosted_model = hosted_model
         self._shared = shared
-        self.known: ModelSeries | None = None
+        self._known: ModelSeries | None = None
         """Where to count for good; None as long as the model has not said what it is."""
+        self._queue_depth: Gauge | None = None
 
     @property
     def series(self) -> ModelSeries:
         """Where to count now."""
-        if self.known is not None:
-            return self.known
+        if self._known is not None:
+            return self._known
         model = self._hosted_model
         version = model.version
         series = ModelSeries(self._shared, (model.label, version or ""))
         if version is not None:
-            self.known = series
+            self._known = series
         return series
 
     def publish(self) -> None:
@@ -123,60 +143,35 @@ class ModelMeter:
         if model.version is not None or model.state is LoadState.FAILED:
             self.series.publish(model)
 
-    def measured(self, predict: Callable[..., Any]) -> Callable[..., Any]:
-        """Count and time what a predictor predicts, by the way that it ends.
+    def prediction(self) -> MeasuredPrediction:
+        """Count and time one request for predictions."""
+        return MeasuredPrediction(self._known or self.series)
 
-        To be outermost around the predictor, so that it sees those that are refused.
-        """
-        meter, shared = self, self._shared
+    def batch(self, rows: int) -> None:
+        """Count one call of the model for so many rows."""
+        self.series.batch_size.observe(rows)
 
-        # In one piece, because each prediction pays for it.
-        def measured(*arguments: Any) -> Any:
-            series = meter.known or meter.series
-            place = series.in_flight.take()
-            shared.values[place] = 1
-            outcome, begun = FAILURE, perf_counter()
-            try:
-                prediction = predict(*arguments)
-                outcome = SUCCESS
-            except BaseException as error:
-                outcome = OUTCOMES.get(type(error), FAILURE)
-                raise
-            finally:
-                seconds = perf_counter() - begun
-                bucket = 0 if seconds <= _QUICK else bisect_left(DURATION_BUCKETS, seconds)
-                places = series.outcomes.get(outcome) or series.outcome(outcome)
-                first, values = places.take(), shared.values
-                values[first + bucket] += 1
-                values[first + _SECONDS] += seconds
-                places.give_back(first)
-                values[place] = 0
-                series.in_flight.give_back(place)
-            return prediction
-
-        return measured
-
-    def observe_batch(self, rows: int) -> None:
-        """Count a call of the model for so many rows."""
-        self.series.observe_batch(rows)
-
-    def observe_queue(self, depth: int) -> None:
-        """Note how many rows wait for the model."""
-        self.series.observe_queue(depth)
+    def queue(self, change: int) -> None:
+        """Add to the number of requests that wait for the model."""
+        if self._queue_depth is None:
+            # For good: what began to wait under one version has to end there.
+            self._queue_depth = self.series.queue_depth
+        self._queue_depth.inc(change)
 
 
 class ModelMetrics:
     """Measures the models of a service, and tells what its worker processes have measured."""
 
-    def __init__(self, shared: SharedValues) -> None:
+    def __init__(self, shared: SharedMemoryMetrics) -> None:
         self._shared = shared
         self._meters: list[ModelMeter] = []
+        shared.call_on_open(self.publish)
 
-    def watch(self, registry: ModelRegistry) -> None:
-        """Hear of what becomes of the models, and of each call for several rows."""
-        for model in registry:
-            model.observer = meter = ModelMeter(model, self._shared)
-            self._meters.append(meter)
+    def meter(self, hosted_model: HostedModel) -> ModelMeter:
+        """Make the instruments of one model."""
+        meter = ModelMeter(hosted_model, self._shared)
+        self._meters.append(meter)
+        return meter
 
     def publish(self) -> None:
         """Write how the models are."""
@@ -185,60 +180,74 @@ class ModelMetrics:
 
     def families(self, totals: Totals) -> Iterator[Metric]:
         """Yield what all worker processes have measured."""
-        yield from _prediction_families(totals.sums)
-        yield _batch_family(totals.sums)
-        yield from _state_families(totals.live)
+        yield from _prediction_families(totals)
+        yield _queue_family(totals)
+        yield _batch_family(totals)
+        yield from _gauge_families(totals)
 
 
-def _prediction_families(sums: Records) -> Iterator[Metric]:
+def _prediction_families(totals: Totals) -> Iterator[Metric]:
     labels = ("model", "version", "outcome")
     total = CounterMetricFamily(
         "model_predictions", "Requests for predictions, by the way that they ended.", labels=labels
     )
     duration = HistogramMetricFamily(
         "model_prediction_duration_seconds",
-        "Time that requests for predictions took, without reading and writing the HTTP.",
+        "Time from the arrival of requests for predictions until they had their result.",
         labels=labels,
     )
-    for key, numbers in sums.items():
-        if key.kind == _PREDICTION:
-            total.add_metric(key.labels, sum(numbers[:_SECONDS]))
-            buckets = cumulative(DURATION_BUCKETS, numbers)
-            duration.add_metric(key.labels, buckets, numbers[_SECONDS])
+    for found, record in totals.of_kind(_PREDICTION).items():
+        seconds = HistogramValues.read(DURATION_BUCKETS, record)
+        total.add_metric(found, seconds.count)
+        duration.add_metric(found, seconds.buckets(), seconds.sum)
     yield total
     yield duration
 
 
-def _batch_family(sums: Records) -> Metric:
+def _queue_family(totals: Totals) -> Metric:
+    family = HistogramMetricFamily(
+        "model_queue_seconds",
+        "Time that requests for predictions waited for their turn, 0 for those that did not.",
+        labels=("model", "version"),
+    )
+    predictions: Counter[tuple[str, ...]] = Counter()
+    for (model, version, _), record in totals.of_kind(_PREDICTION).items():
+        predictions[model, version] += int(HistogramValues.read(DURATION_BUCKETS, record).count)
+    for labels, record in totals.of_kind(_QUEUE).items():
+        waits = HistogramValues.read(DURATION_BUCKETS, record)
+        first, *others = waits.counts
+        # One that ends at this moment may be among the waits alone.
+        first += max(0, predictions[labels] - waits.count)
+        values = replace(waits, counts=[first, *others])
+        family.add_metric(labels, values.buckets(), values.sum)
+    return family
+
+
+def _batch_family(totals: Totals) -> Metric:
     family = HistogramMetricFamily(
         "model_batch_size",
         "Rows in each call of a model with batching, or of one that was asked for many rows.",
         labels=("model", "version"),
     )
-    for key, numbers in sums.items():
-        if key.kind == _BATCH:
-            family.add_metric(key.labels, cumulative(BATCH_BUCKETS, numbers), numbers[_ROWS])
+    for labels, record in totals.of_kind(_BATCH).items():
+        values = HistogramValues.read(BATCH_BUCKETS, record)
+        family.add_metric(labels, values.buckets(), values.sum)
     return family
 
 
-def _state_families(live: list[Records]) -> Iterator[Metric]:
-    states: dict[str, dict[tuple[str, ...], list[list[float]]]] = {_IN_FLIGHT: {}, _STATE: {}}
-    for records in live:
-        for key, numbers in records.items():
-            if key.kind in states:
-                states[key.kind].setdefault(key.labels, []).append(numbers)
-    for name, documentation, (kind, place), combine in _GAUGES:
+def _gauge_families(totals: Totals) -> Iterator[Metric]:
+    for name, documentation, kind, combine in _GAUGES:
         family = GaugeMetricFamily(name, documentation, labels=("model", "version"))
-        for labels, processes in states[kind].items():
-            known = [one[place] for one in processes if not math.isnan(one[place])]
+        for labels, processes in totals.live_of_kind(kind).items():
+            known = [number for (number,) in processes if not math.isnan(number)]
             if known:
                 family.add_metric(labels, combine(known))
         yield family
 
 
-_GAUGES: tuple[tuple[str, str, tuple[str, int], Callable[[list[float]], float]], ...] = (
-    ("model_in_flight", "Requests for predictions that have not ended.", (_IN_FLIGHT, 0), sum),
-    ("model_queue_depth", "Rows that wait for a batch.", (_STATE, _QUEUE_DEPTH), sum),
-    ("model_ready", "1 if the model is loaded in every worker process.", (_STATE, _READY), min),
-    ("model_load_seconds", "Seconds that the slowest loading took.", (_STATE, _LOAD_SECONDS), max),
+_GAUGES: tuple[tuple[str, str, str, Callable[[list[float]], float]], ...] = (
+    ("model_in_flight", "Requests for predictions that have not ended.", _IN_FLIGHT, sum),
+    ("model_queue_depth", "Requests for predictions that wait for their turn.", _QUEUE_DEPTH, sum),
+    ("model_ready", "1 if the model is loaded in every worker process.", _READY, min),
+    ("model_load_seconds", "Seconds that the slowest loading took.", _LOAD_SECONDS, max),
 )

@@ -10,23 +10,21 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import Any
 
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from opentelemetry import propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from models_api.prediction.request_context import RequestContext, current_request
-from models_api.prediction.stages import Stages
-
-T = TypeVar("T")
+from models_api.observability.requests import FinishedRequest
+from models_api.prediction.instruments import Instruments, Stage
+from models_api.prediction.request_context import current_request
 
 logger = logging.getLogger(__name__)
 
@@ -79,53 +77,46 @@ class _Headers(Getter[Mapping[str, Any]]):
 _headers = _Headers()
 
 
-class TracingMiddleware:
-    """Makes a span of each request, in the trace that its headers name.
+@contextmanager
+def request_span(environ: Mapping[str, Any]) -> Iterator[Span]:
+    """Surround a request with its span, in the trace that its headers name; see `describe`.
 
-    Next to RequestMiddleware, within it.
+    Within RequestRecorder's `begin` and `end`, so that the access log has the trace too.
+
+    Args:
+        environ: That of WSGI.
     """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-        self._has_started = False
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Pass the request on within its span."""
-        if not self._has_started:
-            start_exporting()
-            self._has_started = True
-        method = request.method or ""
-        parent = propagate.extract(request.META, getter=_headers)
-        with _span(method, parent, SpanKind.SERVER) as span:
-            span.set_attribute("http.request.method", method)
-            context = current_request.get()
-            if context is not None:
-                context.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
-            response = self._get_response(request)
-            _describe(span, request, response, context)
-        return response
+    start_exporting()
+    method = environ["REQUEST_METHOD"]
+    parent = propagate.extract(environ, getter=_headers)
+    with _span(method, parent, SpanKind.SERVER) as span:
+        span.set_attribute("http.request.method", method)
+        context = current_request.get()
+        if context is not None:
+            context.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+        yield span
 
 
-def _describe(
-    span: Span, request: HttpRequest, response: HttpResponseBase, context: RequestContext | None
-) -> None:
-    match = request.resolver_match
-    if match is not None:
-        span.update_name(f"{request.method} /{match.route}")
-        span.set_attribute("http.route", f"/{match.route}")
-    span.set_attribute("http.response.status_code", response.status_code)
-    if response.status_code >= 500:
+def describe(span: Span, request: FinishedRequest) -> None:
+    """Write into the span of a request how it was answered."""
+    if request.route is not None:
+        span.update_name(f"{request.method} /{request.route}")
+        span.set_attribute("http.route", f"/{request.route}")
+    span.set_attribute("http.response.status_code", request.status)
+    if request.status >= 500:
         span.set_status(StatusCode.ERROR)
-    if context is not None:
-        span.set_attribute("modelhost.request_id", context.id)
-        for name in ("model", "version", "rows", "batch_size"):
-            value = getattr(context, name)
-            if value is not None:
-                span.set_attribute(f"modelhost.{name}", value)
+    context = request.context
+    span.set_attribute("modelhost.request_id", context.id)
+    for name in ("model", "version", "rows", "batch_size"):
+        value = getattr(context, name)
+        if value is not None:
+            span.set_attribute(f"modelhost.{name}", value)
 
 
 @contextmanager
-def _span(name: str, parent: Any = None, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span]:
+def _span(
+    name: str, parent: Context | None = None, kind: SpanKind = SpanKind.INTERNAL
+) -> Iterator[Span]:
     with _tracer.start_as_current_span(
         name, parent, kind, record_exception=False, set_status_on_exception=False
     ) as span:
@@ -137,46 +128,40 @@ def _span(name: str, parent: Any = None, kind: SpanKind = SpanKind.INTERNAL) -> 
             raise
 
 
-def traced_stages(stages: Stages) -> Stages:
-    """Make a span of each stage of a prediction, and of the time that it waits in a queue."""
-    return Stages(
-        parse=_traced("parse", stages.parse),
-        validate_rows=_traced("parse", stages.validate_rows),
-        validate_columns=_traced("parse", stages.validate_columns),
-        predict=_traced("predict", _with_queue(stages.predict)),
-        predict_together=_traced("predict", _with_queue(stages.predict_together)),
-        predict_columns=_traced("predict", _with_queue(stages.predict_columns)),
-        serialise=_traced("serialise", stages.serialise),
-        serialise_together=_traced("serialise", stages.serialise_together),
-        gather_columns=_traced("serialise", stages.gather_columns),
-        written_columns=_traced("serialise", stages.written_columns),
-    )
+class TracedInstruments(Instruments):
+    """Makes a span of each stage of a prediction, and of each time that it waits.
 
+    What other instruments record of the prediction, they still do.
+    """
 
-def _traced(name: str, stage: Callable[..., T]) -> Callable[..., T]:
-    def run(*arguments: Any) -> T:
-        with _span(name):
-            return stage(*arguments)
+    def __init__(self, others: Instruments) -> None:
+        self._others = others
 
-    return run
+    def prediction(self) -> AbstractContextManager[None]:
+        """Surround one request for predictions, which has its span already."""
+        return self._others.prediction()
 
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Make a span of one stage of a prediction."""
+        with _span(name), self._others.stage(name):
+            yield
 
-def _with_queue(predict: Callable[..., T]) -> Callable[..., T]:
-    def run(*arguments: Any) -> T:
-        context = current_request.get()
-        if context is None:
-            return predict(*arguments)
-        begun = time.time_ns()
-        context.queue_seconds = None
-        try:
-            return predict(*arguments)
-        finally:
-            _trace_queue(begun, context.queue_seconds)
+    def batch(self, rows: int) -> None:
+        """Pass it on."""
+        self._others.batch(rows)
 
-    return run
+    def queue(self, change: int) -> None:
+        """Pass it on."""
+        self._others.queue(change)
 
+    def waited(self, began: float, seconds: float) -> None:
+        """Make a span of the time that the current request has waited."""
+        self._others.waited(began, seconds)
+        # The clocks of spans are those of the calendar.
+        start = time.time_ns() - round((time.monotonic() - began) * 1e9)
+        _tracer.start_span("queue", start_time=start).end(start + round(seconds * 1e9))
 
-def _trace_queue(begun: int, seconds: float | None) -> None:
-    # Afterwards: only whoever predicted the batch knew how long the row had waited.
-    if seconds is not None:
-        _tracer.start_span("queue", start_time=begun).end(begun + round(seconds * 1e9))
+    def publish(self) -> None:
+        """Pass it on."""
+        self._others.publish()

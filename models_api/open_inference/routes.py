@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, path
 from models_api.api.literal_routes import LiteralRoutes
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.hosting.registry import HostedModel, ModelRegistry
-from models_api.observability.shared_memory import SharedValues
+from models_api.observability.shared_memory import SharedMemoryMetrics
 from models_api.open_inference.inference import InferencePredictor
 from models_api.open_inference.statistics import Statistics
 from models_api.open_inference.views import (
@@ -43,7 +43,7 @@ def open_inference_patterns(
     configuration: ServiceConfiguration,
     maximum_rows: int,
     guard: Guard,
-    shared: SharedValues,
+    shared: SharedMemoryMetrics,
 ) -> list[URLPattern | URLResolver]:
     """Make the routes under v2."""
     given: dict[str, Any] = {"registry": registry}

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from models_api.hosting.registry import HostedModel
-from models_api.observability.shared_memory import Key, Records, SharedValues, Totals
+from models_api.observability.metric_types import HistogramValues
+from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 
-# Kinds of records, and where the numbers are in them.
-_INFERENCE, _LAST = "inference", "last_inference"
-_SUCCESSES, _SUCCESS_NANOSECONDS, _FAILURES, _FAILURE_NANOSECONDS, _ROWS, _SIZE = range(6)
+# Kinds of records. The first two have a count, nanoseconds and rows.
+_SUCCESS, _FAILURE, _LAST = "inference success", "inference failure", "last inference"
 
 
 @dataclass(slots=True)
@@ -44,11 +44,9 @@ class Counts(NamedTuple):
 class Statistics:
     """Counts the requests of one hosted model. Safe to use from many threads."""
 
-    def __init__(self, hosted_model: HostedModel, shared: SharedValues) -> None:
+    def __init__(self, hosted_model: HostedModel, shared: SharedMemoryMetrics) -> None:
         self._hosted_model = hosted_model
         self._shared = shared
-        self._labels: tuple[str, str] | None = None
-        self._places = 0, 0
 
     @contextmanager
     def inference(self) -> Iterator[Inference]:
@@ -57,43 +55,32 @@ class Statistics:
         try:
             yield inference
         except BaseException:
-            self._count(_FAILURES, time.perf_counter_ns() - started, 0)
+            self._count(_FAILURE, time.perf_counter_ns() - started, 0)
             raise
-        self._count(_SUCCESSES, time.perf_counter_ns() - started, inference.rows)
+        self._count(_SUCCESS, time.perf_counter_ns() - started, inference.rows)
 
     def counts(self, totals: Totals) -> Counts:
         """Find this model's among what all processes have counted."""
         labels = self._known_labels()
-        numbers = totals.sums.get(Key(_INFERENCE, labels), [0.0] * _SIZE)
-        successes, success_nanoseconds, failures, failure_nanoseconds, rows = map(int, numbers)
+        success = _values(totals, _SUCCESS, labels)
+        failure = _values(totals, _FAILURE, labels)
+        last = totals.live_of_kind(_LAST).get(labels, [])
         return Counts(
-            Tally(successes, success_nanoseconds),
-            Tally(failures, failure_nanoseconds),
-            rows,
-            max((_last(records, labels) for records in totals.live), default=0),
+            Tally(int(success.count), int(success.sum)),
+            Tally(int(failure.count), int(failure.sum)),
+            int(success.more[0]),
+            max((int(milliseconds) for (milliseconds,) in last), default=0),
         )
 
-    def _count(self, outcome: int, nanoseconds: int, rows: int) -> None:
-        shared = self._shared
-        labels = self._known_labels()
-        if labels != self._labels:
-            self._places = (
-                shared.place(_INFERENCE, labels, _SIZE),
-                shared.place(_LAST, labels, 1),
-            )
-            self._labels = labels
-        first, last = self._places
-        with shared.lock:
-            values = shared.values
-            values[first + outcome] += 1
-            values[first + outcome + 1] += nanoseconds
-            values[first + _ROWS] += rows
-            values[last] = time.time_ns() // 1_000_000
+    def _count(self, outcome: str, nanoseconds: int, rows: int) -> None:
+        shared, labels = self._shared, self._known_labels()
+        shared.histogram(outcome, labels, (), more=1).observe(nanoseconds, rows)
+        shared.gauge(_LAST, labels).set(time.time_ns() // 1_000_000)
 
     def _known_labels(self) -> tuple[str, str]:
         model = self._hosted_model
         return model.label, model.version or ""
 
 
-def _last(records: Records, labels: tuple[str, str]) -> int:
-    return int(records.get(Key(_LAST, labels), [0.0])[0])
+def _values(totals: Totals, kind: str, labels: tuple[str, str]) -> HistogramValues:
+    return HistogramValues.read((), totals.of_kind(kind).get(labels, [0.0] * 3))

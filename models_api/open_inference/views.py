@@ -44,7 +44,7 @@ from models_api.api.views import (
 )
 from models_api.exceptions import ModelNotFound, TensorError
 from models_api.hosting.registry import HostedModel, LoadState
-from models_api.observability.shared_memory import SharedValues, Totals
+from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 from models_api.open_inference.columns import columns
 from models_api.open_inference.descriptions import describe_config, describe_model, list_tensors
 from models_api.open_inference.errors import respond_to_error
@@ -244,7 +244,7 @@ class StatisticsView(OpenInferenceView):
     """Says what has become of inference requests."""
 
     statistics_of: Callable[[HostedModel], Statistics] = None  # type: ignore[assignment] # given
-    shared: SharedValues = None  # type: ignore[assignment] # likewise
+    shared: SharedMemoryMetrics = None  # type: ignore[assignment] # likewise
     is_of_all = False
     """Whether the path names no model."""
 

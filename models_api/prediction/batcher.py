@@ -48,7 +48,7 @@ class _Row:
     def end_waiting(self) -> None:
         """Tell the caller's request how long the row waited."""
         if self.context is not None and self.turn is not None:
-            self.context.queue_seconds = time.monotonic() - self.queued_at
+            self.context.queue_seconds += time.monotonic() - self.queued_at
 
     def outcome(self) -> Any:
         if self.error is not None:

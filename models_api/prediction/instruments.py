@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
+from models_api.prediction.request_context import current_request
+
 Stage = Literal["parse", "predict", "serialise"]
 
 _NOTHING = nullcontext()
 
 
 class Instruments:
-    """Hears of the predictions of one model, and by itself does nothing about them.
+    """Hears of the predictions of one model, and by itself only adds up how long requests wait.
 
     Derive from it, and override what is of interest. Every method is called from many threads at
     once, those of a batch's followers among them, on the way of each prediction: it has to be
@@ -39,3 +41,9 @@ class Instruments:
             began: On the monotonic clock.
             seconds: How long it waited; it may have ended some time ago.
         """
+        context = current_request.get()
+        if context is not None:
+            context.queue_seconds += seconds
+
+    def publish(self) -> None:
+        """Hear that the loading of the model has begun, or ended well or not."""

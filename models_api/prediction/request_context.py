@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 
@@ -14,7 +15,9 @@ class RequestContext:
     """One request: its id, and what is found out about it on its way."""
 
     __slots__ = (
+        "arrived",
         "batch_size",
+        "deadline",
         "id",
         "model",
         "others",
@@ -24,6 +27,10 @@ class RequestContext:
         "version",
     )
 
+    arrived: float
+    """When it came to this process, on the monotonic clock."""
+    deadline: float | None
+    """When nobody waits for its prediction any more, on the same clock; None if somebody does."""
     id: str
     model: str | None
     """Qualified name of the model that it asks; None if it asks none."""
@@ -32,19 +39,21 @@ class RequestContext:
     """Rows that it asks predictions for; None until its body has been read."""
     batch_size: int | None
     """Rows of the largest call to the model that any of its rows was in."""
-    queue_seconds: float | None
-    """Seconds that it waited in the model's queue; None if it did not."""
+    queue_seconds: float
+    """Seconds that it waited for its turn: in the model's queue, and for its batch."""
     others: tuple[str, ...]
     """Ids of the other requests that are worked for in the same call of the model."""
     trace_id: str | None
 
     def __init__(self, id_: str) -> None:
+        self.arrived = time.monotonic()
+        self.deadline = None
         self.id = id_
         self.model = None
         self.version = None
         self.rows = None
         self.batch_size = None
-        self.queue_seconds = None
+        self.queue_seconds = 0.0
         self.others = ()
         self.trace_id = None
 
@@ -74,21 +83,21 @@ def shared_context(contexts: Sequence[RequestContext]) -> RequestContext | None:
 
 
 def note_model(name: str | None, version: str | None) -> None:
-    """Remember which model the current request asks."""
+    """Record which model the current request asks."""
     context = current_request.get()
     if context is not None:
         context.model, context.version = name, version
 
 
 def note_rows(rows: int) -> None:
-    """Remember for how many rows the current request asks; nobody has shared a call yet."""
+    """Record for how many rows the current request asks; nobody has shared a call yet."""
     context = current_request.get()
     if context is not None:
         context.rows, context.batch_size = rows, 1
 
 
 def note_batch(size: int) -> None:
-    """Remember that so many rows of the current request were predicted in one call."""
+    """Record that so many rows of the current request were predicted in one call."""
     context = current_request.get()
     if context is not None:
         context.batch_size = max(size, context.batch_size or 0)
