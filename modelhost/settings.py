@@ -32,7 +32,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
 ]
 if makes_traces():
-    MIDDLEWARE.insert(1, "models_api.observability.tracing.TracingMiddleware")
+    MIDDLEWARE.insert(1, "models_api.tracing.TracingMiddleware")
 # Commands such as migrate want a database; this one is empty, and never opened while serving.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
@@ -94,7 +94,8 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {
         "console": {
-            "class": "logging.StreamHandler",
+            "class": "models_api.observability.log_handler.BatchingStreamHandler",
+            "held_logger": "models_api.access",
             "formatter": log_format(),
             "filters": ["request"],
         },

@@ -98,7 +98,7 @@ class MeasuredPrediction:
     def __enter__(self) -> None:
         self._series.in_flight.inc()
         self._context = context = current_request.get()
-        self._began = time.monotonic() if context is None else context.arrived
+        self._began = time.monotonic() if context is None else context.received
 
     def __exit__(
         self,
