@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_django.fixtures import SettingsWrapper
 
 from modelhost.server.workers import bound_predictions, prepare_worker
 from models_api.apps import ModelsAPIConfig
-from models_api.configuration.sections import ConfigurationFile
+from models_api.configuration.file import ConfigurationFile
 
 
 @pytest.fixture
@@ -27,21 +28,20 @@ def switch_interval() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@pytest.mark.parametrize(("threads", "maximum"), [(64, 60), (5, 1), (4, None), (1, None)])
+@pytest.mark.parametrize(("threads", "maximum"), [(64, 60), (16, 12), (4, 3), (2, 2), (1, None)])
 def test_predictions_leave_some_threads_to_others(
     service: ModelsAPIConfig, threads: int, maximum: int | None
 ) -> None:
     bound_predictions(threads)
-    assert service.registry.admission.maximum == maximum
+    assert service.service.limiter.places == maximum
 
 
 def test_a_maximum_that_was_set_stays(
-    service: ModelsAPIConfig, monkeypatch: pytest.MonkeyPatch
+    service: ModelsAPIConfig, settings: SettingsWrapper
 ) -> None:
-    monkeypatch.setenv("MODELHOST_MAX_CONCURRENT_PREDICTIONS", "7")
-    service.registry.admission.limit(7)
+    settings.MODELS_API_MAX_CONCURRENT_PREDICTIONS = 7
     bound_predictions(64)
-    assert service.registry.admission.maximum == 7
+    assert service.service.limiter.places == 7
 
 
 def test_a_configuration_with_problems_bounds_nothing(
@@ -55,5 +55,5 @@ def test_a_configuration_with_problems_bounds_nothing(
 
 def test_a_worker_is_prepared(service: ModelsAPIConfig, switch_interval: None) -> None:
     prepare_worker(64, 0)
-    assert service.registry.admission.maximum == 60
+    assert service.service.limiter.places == 60
     assert sys.getswitchinterval() == pytest.approx(0.001)
