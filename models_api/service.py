@@ -12,7 +12,7 @@ from models_api.exceptions import ConfigurationError
 from models_api.hosting.assembly import build_registry
 from models_api.hosting.hosted_model import HostedModel, Resources
 from models_api.hosting.registry import ModelRegistry
-from models_api.observability.access_log import AccessLog
+from models_api.observability.access_log import log_access
 from models_api.observability.requests import RequestObserver, RequestRecorder
 from models_api.observability.server_directory import server_directory
 from models_api.observability.shared_memory import SharedMemoryMetrics
@@ -77,7 +77,7 @@ class ModelService:
         )
 
     def _observers(self) -> list[RequestObserver]:
-        observers: list[RequestObserver] = [AccessLog()] if self.settings.writes_access_log else []
+        observers: list[RequestObserver] = [log_access] if self.settings.writes_access_log else []
         return observers if self.metrics is None else [*observers, self.metrics.http.observe]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings as SettingsWrapper
 
 from modelhost.server.workers import bound_predictions, prepare_worker
 from models_api.apps import ModelsAPIConfig
@@ -36,9 +36,7 @@ def test_predictions_leave_some_threads_to_others(
     assert service.service.limiter.places == maximum
 
 
-def test_a_maximum_that_was_set_stays(
-    service: ModelsAPIConfig, settings: SettingsWrapper
-) -> None:
+def test_a_maximum_that_was_set_stays(service: ModelsAPIConfig, settings: SettingsWrapper) -> None:
     settings.MODELS_API_MAX_CONCURRENT_PREDICTIONS = 7
     bound_predictions(64)
     assert service.service.limiter.places == 7
