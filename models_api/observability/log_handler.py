@@ -32,6 +32,12 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
         self._begin()
         call_after_fork(self._begin)
 
+    def _begin(self) -> None:
+        self._writing = threading.RLock()
+        self._held: list[str] = []
+        self._size = 0
+        self._timer: threading.Timer | None = None
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or let its line wait."""
         try:
@@ -50,7 +56,8 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
         """Write the lines that wait."""
         with self._writing:
             if self._held:
-                piece, self._held, self._size = "".join(self._held), [], 0
+                piece = "".join(self._held)
+                self._held, self._size = [], 0
                 self.stream.write(piece)
             super().flush()
 
@@ -58,12 +65,6 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
         """Print what went wrong, where that is possible."""
         with suppress(Exception):  # standard error may be what fails
             super().handleError(record)
-
-    def _begin(self) -> None:
-        self._writing = threading.RLock()
-        self._held: list[str] = []
-        self._size = 0
-        self._timer: threading.Timer | None = None
 
     def _will_flush(self) -> bool:
         """Whether what waits is written soon, by a thread that this starts if there is none."""

@@ -84,7 +84,7 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
     }
     assert without_times(error) == {
         "level": "ERROR",
-        "logger": "models_api.api.errors",
+        "logger": "models_api.api.answers",
         "message": f"POST {PREDICTION} failed (request failed-{turn})",
         "request_id": f"failed-{turn}",
     }
