@@ -21,7 +21,7 @@ from models_api.api.documentation import OpenAPIDocument
 from models_api.api.openapi import ModelsAPISchemaGenerator, tags
 from models_api.api.views import HealthView, ModelsView, PredictionView
 from models_api.configuration.sections import ServiceConfiguration
-from models_api.prediction.predictor import Predictor
+from models_api.prediction.description import ModelSchemas
 from models_api.urls import api_patterns
 from tests.fakes.awkward import Echo, configuration
 from tests.fakes.models import DoublingModel
@@ -206,12 +206,8 @@ OPEN: dict[str, Any] = {
 def test_the_policies_of_the_project_are_documented(
     policies: dict[str, Any], statuses: set[str], headers: dict[str, list[str]]
 ) -> None:
-    model = service().registry["numbers"]
     view = PredictionView.as_view(
-        hosted_model=model,
-        predictor=Predictor(model),
-        registry=service().registry,
-        **{**OPEN, **policies},
+        registry=service().registry, qualified_name="numbers", **{**OPEN, **policies}
     )
     patterns = [path("prediction", view)]
     document = ModelsAPISchemaGenerator(patterns=patterns).get_schema(public=True)
@@ -369,7 +365,8 @@ def test_the_text_is_written_again_once_a_model_says_something_else(
     before = document.text("", "json")
     model = own.registry["same_names"]
     schema: type[BaseModel] = create_model("Changed", x=(int, ...))
-    monkeypatch.setattr(model, "_schemas", (schema, schema))
+    changed = model._description._replace(schemas=ModelSchemas(schema, schema))
+    monkeypatch.setattr(model, "_description", changed)
     after = json.loads(document.text("", "json"))
     assert "Changed" not in json.loads(before)["components"]["schemas"]
     assert "Changed" in after["components"]["schemas"]

@@ -188,7 +188,7 @@ def test_json_may_hold_as_many_values_as_the_limit_and_no_more(body: bytes, valu
     with override_settings(MODELS_API_MAX_JSON_VALUES=values):
         assert read_json_body(*request(body)) == body
         assert read_tensor_body(*request(body + b",,,,"), len(body)) == body + b",,,,"
-    for read in (read_json_body, lambda *given: read_tensor_body(*given, None)):
+    for read in (read_json_body, lambda environ, stream: read_tensor_body(environ, stream, None)):
         with (
             override_settings(MODELS_API_MAX_JSON_VALUES=values - 1),
             pytest.raises(PayloadTooLarge) as caught,

@@ -13,6 +13,7 @@ import pytest
 from models_api.exceptions import ModelsAPIError, TensorError
 from models_api.open_inference.inference import Payload
 from models_api.open_inference.inference import infer as infer_tensors
+from tests.fakes.changing import ERRORS, WRONG_RESULTS
 from tests.fakes.columns import SPOILERS, ColumnsModel
 from tests.in_process import InProcessService
 
@@ -247,3 +248,43 @@ def test_the_arrays_are_the_models_own_and_of_one_type_for_each_field(
         }
         assert {type(value).__name__ for value in seen["species"]} == {"Species"}
         assert all(values.flags.writeable for values in seen.values())
+
+
+# Rows and columns that a failed call has changed
+
+
+@pytest.mark.parametrize("failure", ["", *ERRORS, *WRONG_RESULTS])
+@pytest.mark.parametrize("batching", [None, {"max_batch_size": 2}])
+def test_rows_of_a_call_that_failed_are_made_anew_from_the_tensors(
+    failure: str, batching: Any
+) -> None:
+    service = InProcessService(
+        {"models": [{"class_path": "tests.fakes.changing.ScalingModel", "batching": batching}]}
+    )
+    values = [255.0, 51.0, 102.0, 0.0, 25.5]
+    inputs = [
+        {"name": "values", "datatype": "FP64", "shape": [5, 2], "data": [[x, x] for x in values]},
+        tensor("failure", "BYTES", [failure] * 5),
+    ]
+    (model,) = service.registry
+    answer, rows = infer_tensors(model, Payload(as_json(inputs)))
+    assert json.loads(answer.body)["outputs"][0]["data"] == [1.0, 0.2, 0.4, 0.0, 0.1]
+    assert rows == 5
+
+
+@pytest.mark.parametrize("failure", ["", *ERRORS])
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_columns_of_a_call_that_failed_are_left_as_they_came(failure: str, is_binary: bool) -> None:
+    service = InProcessService(
+        {"models": [{"class_path": "tests.fakes.changing.ColumnsInPlaceModel"}]}
+    )
+    data = struct.pack("<3d", 2.0, 4.0, 6.0)
+    value = tensor("value", "FP64", [2.0, 4.0, 6.0])
+    if is_binary:
+        value = {**value, "parameters": {"binary_data_size": len(data)}}
+        del value["data"]
+    body = as_json([value, tensor("failure", "BYTES", [failure] * 3)])
+    payload = Payload(body + data, len(body)) if is_binary else Payload(body)
+    (model,) = service.registry
+    outputs = json.loads(infer_tensors(model, payload)[0].body)["outputs"]
+    assert [output["data"] for output in outputs] == [[1.0, 2.0, 3.0], [failure] * 3]

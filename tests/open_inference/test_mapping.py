@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -11,10 +12,11 @@ import pytest
 from pydantic import BaseModel, RootModel, create_model
 
 from models_api.exceptions import InputProblem, InvalidInput, TensorError
-from models_api.open_inference.columns import columns
+from models_api.open_inference.columns import Columns, columns
 from models_api.open_inference.mapping import (
+    checked_fields,
     columns_from_predictions,
-    rows_from_tensors,
+    rows_from_fields,
     tensor_error,
     tensor_from_values,
 )
@@ -31,7 +33,14 @@ def rows(
     fields: dict[str, Any], *tensors: Tensor, content_type: str | None = None, maximum: int = 10
 ) -> Any:
     found = columns(create_model("Schema", **fields), "validation")
-    return rows_from_tensors(tensors, found, content_type, maximum).values
+    return rows_of(tensors, found, content_type, maximum)
+
+
+def rows_of(
+    tensors: Sequence[Tensor], found: Columns, content_type: str | None = None, maximum: int = 10
+) -> Any:
+    fields = checked_fields(tensors, found, maximum)
+    return rows_from_fields(fields, tensors, found, content_type).values
 
 
 def refusal(fields: dict[str, Any], *tensors: Tensor, maximum: int = 10) -> str:
@@ -100,7 +109,7 @@ def test_a_schema_without_fields_takes_one_tensor_of_any_name() -> None:
     found = columns(RootModel[list[float]], "validation")
     for name in ("input", "x"):
         given = tensor(name, "FP64", [[1, 2], [3, 4]])
-        assert rows_from_tensors([given], found, None, 10).values == [[1.0, 2.0], [3.0, 4.0]]
+        assert rows_of([given], found) == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_no_rows_are_no_rows() -> None:

@@ -42,7 +42,7 @@ class Doubling:
         self.gate = threading.Event()
         self.gate.set()
 
-    def predict(self, row: int) -> int:
+    def predict(self, row: Any) -> Any:
         self.entered.set()
         self.gate.wait(10)
         self.singles.append(row)
@@ -50,7 +50,7 @@ class Doubling:
             raise Refused(row)
         return 2 * row
 
-    def predict_batch(self, rows: Sequence[int]) -> list[int]:
+    def predict_batch(self, rows: Sequence[Any]) -> list[Any]:
         self.batches.append(list(rows))
         if min(rows) < 0:
             raise Refused("some row")
@@ -66,7 +66,7 @@ def batcher_of(model: Any, instruments: Instruments | None = None, **options: An
 class Caller(threading.Thread):
     """Predicts one row in a thread of its own, and keeps what came of it."""
 
-    def __init__(self, predict: Callable[[int], int], row: int) -> None:
+    def __init__(self, predict: Callable[[Any], Any], row: Any) -> None:
         super().__init__(daemon=True)
         self._predict, self._row = predict, row
         self.outcome: Any = None
@@ -118,7 +118,7 @@ def test_a_row_that_finds_the_model_idle_is_predicted_alone_on_its_own_thread() 
     model = Doubling()
     threads: list[int] = []
 
-    def predict(row: int) -> int:
+    def predict(row: Any) -> Any:
         threads.append(threading.get_ident())
         return model.predict(row)
 
@@ -312,7 +312,7 @@ class Moody:
         self.sizes: Counter[int] = Counter()
         self.running = 0
 
-    def predict(self, row: int) -> int:
+    def predict(self, row: Any) -> Any:
         self._enter()
         self.predicted[row] += 1
         if self._random.random() < 0.0005:
@@ -322,7 +322,7 @@ class Moody:
             raise Refused(row)
         return 2 * row
 
-    def predict_batch(self, rows: Sequence[int]) -> list[int]:
+    def predict_batch(self, rows: Sequence[Any]) -> list[Any]:
         self._enter()
         self.sizes[len(rows)] += 1
         mood = self._random.random()
@@ -349,7 +349,7 @@ def test_under_stress_each_caller_gets_its_own_result_once(total: int) -> None:
     results: Counter[int] = Counter()
     wrong: list[tuple[int, Any]] = []
 
-    def whole(row: int) -> int:
+    def whole(row: Any) -> Any:
         return batcher.call(partial(model.predict, row))
 
     def call(first: int) -> None:
@@ -382,11 +382,11 @@ class Listening(Doubling):
         super().__init__()
         self.requests: list[tuple[str, ...]] = []
 
-    def predict(self, row: int) -> int:
+    def predict(self, row: Any) -> Any:
         self._note()
         return super().predict(row)
 
-    def predict_batch(self, rows: Sequence[int]) -> list[int]:
+    def predict_batch(self, rows: Sequence[Any]) -> list[Any]:
         self._note()
         return super().predict_batch(rows)
 
@@ -399,7 +399,7 @@ class Listening(Doubling):
 def predict_for(batcher: Batcher, contexts: dict[int, RequestContext], row: int) -> int:
     """Predict a row for the request of that number."""
     current_request.set(contexts.setdefault(row, RequestContext(str(row))))
-    result: int = batcher.predict(row)
+    result: Any = batcher.predict(row)
     return result
 
 
@@ -592,12 +592,15 @@ def test_whatever_a_row_raises_is_its_own_and_the_others_of_its_batch_are_answer
 ) -> None:
     model = Doubling()
 
-    def predict(row: int) -> int:
+    def predict(row: Any) -> Any:
         if row == 2:
             raise error
         return model.predict(row)
 
-    batcher = Batcher(predict, raising(error), BatchingConfiguration(), Instruments())
+    def predict_batch(_rows: Sequence[object]) -> list[object]:
+        raise error
+
+    batcher = Batcher(predict, predict_batch, BatchingConfiguration(), Instruments())
     first, callers = call_while_busy(batcher, model, [1, 2, 3])
     model.gate.set()
     assert outcomes([first, *callers]) == [2000, 2, error, 6]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pytest_django.fixtures import Settings as SettingsWrapper
+from pytest_django import Settings
 
 from modelhost.server.workers import bound_predictions, prepare_worker
 from models_api.apps import ModelsAPIConfig
@@ -28,7 +28,7 @@ def switch_interval() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@pytest.mark.parametrize(("threads", "maximum"), [(64, 60), (16, 12), (4, 3), (2, 2), (1, None)])
+@pytest.mark.parametrize(("threads", "maximum"), [(64, 60), (5, 4), (4, 3), (1, None)])
 def test_predictions_leave_some_threads_to_others(
     service: ModelsAPIConfig, threads: int, maximum: int | None
 ) -> None:
@@ -36,7 +36,7 @@ def test_predictions_leave_some_threads_to_others(
     assert service.service.limiter.places == maximum
 
 
-def test_a_maximum_that_was_set_stays(service: ModelsAPIConfig, settings: SettingsWrapper) -> None:
+def test_a_maximum_that_was_set_stays(service: ModelsAPIConfig, settings: Settings) -> None:
     settings.MODELS_API_MAX_CONCURRENT_PREDICTIONS = 7
     bound_predictions(64)
     assert service.service.limiter.places == 7
