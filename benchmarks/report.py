@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import CONNECTIONS
-from benchmarks.isolation import misses, neighbour_bar_ms
+from benchmarks.isolation import has_bars, misses, neighbour_bar_ms
 from benchmarks.results import (
     Isolation,
     Measurement,
@@ -84,8 +84,8 @@ def _lists(results: Results) -> Iterator[tuple[str, list[str]]]:
 
 def tables(results: Results) -> Iterator[Table]:
     """Yield a table for each load, and one of each other kind of figures."""
-    if results.measurements:
-        yield Table("Throughput beside others", _BAR_HEADER, _bar_rows(results))
+    if bar_rows := _bar_rows(results):
+        yield Table("Throughput beside others", _BAR_HEADER, bar_rows)
     for (model, connections), group in loads(results).items():
         noun = "connection" if connections == 1 else "connections"
         title = f"{model.replace('_', ' ').capitalize()}, {connections} {noun}"
@@ -175,7 +175,7 @@ def _isolation_row(one: Isolation) -> tuple[str, ...]:
         _known(one.first_refusal_seconds, ".1f"),
         _known(one.refusal_p99_ms, ".0f"),
         _known(one.idle_seconds, ".1f"),
-        "no" if misses(one) else "yes",
+        "no" if misses(one) else "yes" if has_bars(one) else "",
     )
 
 

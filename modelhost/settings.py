@@ -1,7 +1,7 @@
 """Settings of the service, driven by environment variables that begin with MODELHOST_.
 
 All of them are optional, and without any the service is safe to run: no debug pages, local host
-names only, no database. docs/operations.md lists them.
+names only, no database. docs/running.md lists them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
 ]
 if makes_traces():
-    MIDDLEWARE.insert(1, "models_api.observability.tracing.TracingMiddleware")
+    MIDDLEWARE.insert(1, "models_api.tracing.TracingMiddleware")
 # Commands such as migrate want a database; this one is empty, and never opened while serving.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
@@ -94,7 +94,8 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {
         "console": {
-            "class": "logging.StreamHandler",
+            "class": "models_api.observability.log_handler.BatchingStreamHandler",
+            "held_logger": "models_api.access",
             "formatter": log_format(),
             "filters": ["request"],
         },

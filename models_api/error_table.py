@@ -88,7 +88,7 @@ def error_kind(exception: BaseException) -> ErrorKind | None:
     return _BY_EXCEPTION.get(type(exception))
 
 
-def outcome(exception: BaseException) -> str:
-    """Return what a prediction that ends with this error counts as."""
-    kind = error_kind(exception)
+def outcome_of(exception: type[BaseException]) -> str:
+    """Return what a prediction that ends with such an error counts as."""
+    kind = _BY_EXCEPTION.get(exception)
     return FAILURE if kind is None else kind.outcome

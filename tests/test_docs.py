@@ -39,7 +39,7 @@ from models_api.configuration.sections import (
     OpenInferenceConfiguration,
     ServiceConfiguration,
 )
-from tests.end_to_end.server import REPOSITORY, Server
+from tests.end_to_end.server import REPOSITORY, Server, serve
 
 PAGES = [
     *(
@@ -50,6 +50,7 @@ PAGES = [
 ]
 CONFIGURATION = REPOSITORY / "docs" / "configuration.md"
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
+RUNNING = REPOSITORY / "docs" / "running.md"
 _FENCE = re.compile(
     r"^```(?P<language>\w*)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -221,22 +222,67 @@ def environment_variables() -> list[str]:
 
 def test_each_environment_variable_is_documented_and_no_other() -> None:
     assert len(environment_variables()) > 10
-    rows = re.findall(r"^\| `(MODELHOST_\w+)` \|", OPERATIONS.read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `(MODELHOST_\w+)` \|", RUNNING.read_text("utf-8"), re.MULTILINE)
     assert sorted(rows) == environment_variables()
 
 
 def test_no_page_speaks_of_a_variable_that_nothing_reads() -> None:
     for page in PAGES:
         named = set(re.findall(r"MODELHOST_[A-Z_]*[A-Z]", page.read_text("utf-8")))
+        if page.name == "CHANGELOG.md":  # which also says what is no more
+            named -= {"MODELHOST_CLIENT_TIMEOUT_SECONDS"}
         assert named <= set(environment_variables()), page.name
 
 
 def test_the_floors_shown_are_those_of_the_contract() -> None:
     setup = ConfigParser()
     setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
-    floors = setup["importlinter:contract:floors"]["layers"].strip()
+    floors = setup["importlinter:contract:packages"]["layers"].strip()
     shown = [block.text.strip() for block in blocks(REPOSITORY / "CONTRIBUTING.md", "text")]
     assert floors in shown
+
+
+_STEP = re.compile(r"^ *(\S+\.py) +(\w+(?:\.\w+)?)")
+"""File, and class with method, or function."""
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_way_of_a_prediction_leads_through_what_is_there(name: str) -> None:
+    blocks_ = [block for block in blocks(REPOSITORY / name) if "PredictionEndpoint" in block.text]
+    steps = [
+        found.groups()
+        for block in blocks_
+        for line in block.text.splitlines()
+        if (found := _STEP.match(line))
+    ]
+    files = {file.removeprefix("models_api/") for file, _ in steps}
+    assert len(files) > 12
+    for file, names in steps:
+        if file == "your_models.py":
+            continue
+        [path] = {REPOSITORY / part / file for part in ("", "models_api") if _is_file(part, file)}
+        text = path.read_text(encoding="utf-8")
+        for word in names.split("."):
+            assert re.search(rf"^ *(?:class|def) {word}\b", text, re.MULTILINE), f"{file}: {names}"
+
+
+def _is_file(folder: str, name: str) -> bool:
+    return (REPOSITORY / folder / name).is_file()
+
+
+def test_each_alert_and_each_metric_is_documented_and_no_other() -> None:
+    rules = (REPOSITORY / "deploy/prometheus/alerts.yaml").read_text(encoding="utf-8")
+    alerts = re.findall(r"- alert: (\w+)", rules)
+    table_ = section_text(OPERATIONS, "Alerts")
+    rows = re.findall(r"^\| (`.+`) \|", table_, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(alerts)
+
+    folder = REPOSITORY / "models_api" / "observability"
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    kept = set(re.findall(r'"((?:model|modelhost)_[a-z_]+)"', code))
+    text = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\| `((?:model|modelhost)_[a-z_]+)`", text, re.MULTILINE))
+    assert {name.removesuffix("_total") for name in shown} == kept
 
 
 # Walking through a page as its reader does
@@ -294,14 +340,16 @@ class Walkthrough:
         if command.startswith("export "):
             self._exports.append(command)
             return ""
-        if command.startswith("gunicorn "):
+        if command.startswith("modelhost serve"):
             self._serve(shlex.split(command)[2:])
             return None
         return self._ask(command) if command.startswith("curl ") else self._bash(command)
 
     def _serve(self, arguments: list[str]) -> None:
         path = self.folder / "rest_config.yaml"
-        self._server = self._servers.enter_context(Server(path, *arguments, folder=self.folder))
+        program = str(Path(sys.executable).with_name("modelhost"))
+        server = serve(path, *arguments, folder=self.folder, command=(program, "serve"))
+        self._server = self._servers.enter_context(server)
 
     def _ask(self, command: str) -> str:
         """Do what curl would do, which is not everywhere."""
@@ -455,7 +503,7 @@ def test_the_mistakes_shown_are_what_check_says_of_the_file_shown(tmp_path: Path
 def test_the_production_settings_shown_pass_the_deployment_checks(tmp_path: Path) -> None:
     (tmp_path / "rest_config.yaml").write_text("models: []", encoding="utf-8")
     with ExitStack() as servers:
-        Walkthrough(tmp_path, servers).run(*blocks(OPERATIONS, "console"))
+        Walkthrough(tmp_path, servers).run(*blocks(RUNNING, "console"))
 
 
 def test_the_decorator_shown_rounds_what_a_model_predicts(tmp_path: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
-import time
 from functools import lru_cache
 
 from models_api.observability.requests import FinishedRequest
@@ -13,71 +10,55 @@ from models_api.observability.requests import FinishedRequest
 LOGGER = "models_api.access"
 logger = logging.getLogger(LOGGER)
 
-Fields = dict[str, str | int | float | None]
-_About = tuple[str, str | None, int, str | None, str | None]
-"""Method, route, status, and the model with its version."""
-_FORMATS = {
-    "milliseconds": " %(milliseconds).1f ms",
-    "rows": " rows=%(rows)d",
-    "batch_size": " batch_size=%(batch_size)d",
-    "queue_ms": " queue_ms=%(queue_ms).1f",
-}
-
 
 def log_access(request: FinishedRequest) -> None:
-    """Write the line of a request: an observer for RequestRecorder.
+    """Log one request: an observer for RequestRecorder.
 
-    Of what the client sent it has the method alone: the route is the URLconf's, and `-` where none
-    matched. A probe that finds all well is for DEBUG, everything else for INFO.
+    A probe that finds all well is for DEBUG, everything else for INFO. Of what the client sent the
+    line has the method alone: the route is the URLconf's, and `-` where none matched.
     """
     level = logging.DEBUG if request.is_probe and request.status < 400 else logging.INFO
-    if not logger.isEnabledFor(level):
-        return
+    if logger.isEnabledFor(level):
+        message, fields = _describe(request)
+        # As logger.log does, but for the search for its caller.
+        record = logger.makeRecord(
+            LOGGER, level, __file__, 0, message, (), None, log_access.__name__, fields
+        )
+        logger.handle(record)
+
+
+def _describe(request: FinishedRequest) -> tuple[str, dict[str, object]]:
+    """Return the message, and the fields that programs read."""
     context = request.context
-    numbers: Fields = {"milliseconds": _milliseconds(request.seconds)}
-    if context.rows is not None:
-        numbers["rows"], numbers["batch_size"] = context.rows, context.batch_size or 0
-    if context.rows is not None or context.queue_seconds:
-        numbers["queue_ms"] = _milliseconds(context.queue_seconds)
-    about = request.method, request.route, request.status, context.model, context.version
-    if logging.getLogRecordFactory() is logging.LogRecord:
-        logger.handle(_record(_alike(os.getpid(), level, about, *numbers), numbers))
-    else:
-        message, fields = _message(about, *numbers)
-        logger.log(level, message, numbers, extra={**fields, **numbers})
+    begin, end, known = _known(
+        (request.method, request.route, request.status), (context.model, context.version)
+    )
+    milliseconds, rows = _milliseconds(request.seconds), context.rows
+    fields: dict[str, object] = {**known, "milliseconds": milliseconds}
+    message = f"{begin} {milliseconds:.1f} ms{end}"
+    if rows is not None:
+        size = context.batch_size or 0
+        fields["rows"], fields["batch_size"] = rows, size
+        message = f"{message} rows={rows} batch_size={size}"
+    if rows is not None or context.queue_seconds:
+        fields["queue_ms"] = queue_ms = _milliseconds(context.queue_seconds)
+        message = f"{message} queue_ms={queue_ms:.1f}"
+    return message, fields
 
 
 def _milliseconds(seconds: float) -> float:
     return int(seconds * 1e6 + 0.5) / 1000
 
 
-def _message(about: _About, *numbers: str) -> tuple[str, Fields]:
-    """Return the text of a line, a %-format for these numbers, and what else is told in it."""
-    method, route, status, model, version = about
-    shown = f"/{route}" if route is not None else "-"
-    of_model = {"model": model, "version": version}
-    known: Fields = {name: value for name, value in of_model.items() if value is not None}
-    begin = f"{method} {shown} {status}".replace("%", "%%")
-    end = "".join([f" {name}={value}" for name, value in known.items()]).replace("%", "%%")
-    time_, *counts = [_FORMATS[name] for name in numbers]
-    message = "".join([begin, time_, end, *counts])
-    return message, {"method": method, "route": shown, "status": status, **known}
-
-
 @lru_cache(maxsize=1024)
-def _alike(_pid: int, level: int, about: _About, *numbers: str) -> dict[str, object]:
-    """Return the attributes that the records of most requests before had too."""
-    message, fields = _message(about, *numbers)
-    name = log_access.__name__
-    return vars(logger.makeRecord(LOGGER, level, __file__, 0, message, (), None, name, fields))
-
-
-def _record(alike: dict[str, object], numbers: Fields) -> logging.LogRecord:
-    """Make the record that the logger would, in a tenth of the time."""
-    record = logging.LogRecord.__new__(logging.LogRecord)
-    record.__dict__ = values = alike | numbers
-    now, thread = time.time(), threading.current_thread()
-    values["args"] = numbers
-    values["created"], values["msecs"] = now, now % 1 * 1000 // 1
-    values["thread"], values["threadName"] = thread.ident, thread.name
-    return record
+def _known(
+    about: tuple[str, str | None, int], model: tuple[str | None, str | None]
+) -> tuple[str, str, dict[str, object]]:
+    """Return how a message begins and ends, and the fields that many requests have in common."""
+    method, route, status = about
+    shown = f"/{route}" if route is not None else "-"
+    of_model = zip(("model", "version"), model, strict=True)
+    known: dict[str, object] = {name: value for name, value in of_model if value is not None}
+    end = "".join([f" {name}={value}" for name, value in known.items()])
+    fields = {"method": method, "route": shown, "status": status, **known}
+    return f"{method} {shown} {status}", end, fields

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
-from prometheus_client.utils import floatToGoString
-
 
 class Key(NamedTuple):
     """What a record counts."""
@@ -151,5 +149,8 @@ class HistogramValues:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Return the buckets as Prometheus has them: each with all that is in those before."""
+        # Late, because prometheus_client looks, once, whether it is to share with other processes.
+        from prometheus_client.utils import floatToGoString  # noqa: PLC0415
+
         names = [*map(floatToGoString, self.limits), "+Inf"]
         return list(zip(names, accumulate(self.counts), strict=True))

@@ -16,30 +16,14 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from models_api.exceptions import (
-    DeadlineExceeded,
-    InvalidInput,
-    ModelNotReady,
-    Overloaded,
-    SchemaRejected,
-    TensorError,
-)
+from models_api.error_table import outcome_of
 from models_api.hosting.hosted_model import HostedModel, LoadState
 from models_api.observability.metric_types import Gauge, Histogram, HistogramValues
 from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.request_context import current_request
 
-SUCCESS, FAILURE = "success", "failure"
-OUTCOMES: dict[type[BaseException], str] = {
-    InvalidInput: "invalid_input",
-    TensorError: "invalid_input",
-    SchemaRejected: "invalid_input",
-    ModelNotReady: "not_ready",
-    Overloaded: "overloaded",
-    DeadlineExceeded: "deadline_exceeded",
-}
-"""What predictions end with besides success; every other error is a failure."""
+SUCCESS = "success"
 
 DURATION_BUCKETS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -98,7 +82,7 @@ class MeasuredPrediction:
     def __enter__(self) -> None:
         self._series.in_flight.inc()
         self._context = context = current_request.get()
-        self._began = time.monotonic() if context is None else context.arrived
+        self._began = time.monotonic() if context is None else context.received
 
     def __exit__(
         self,
@@ -107,7 +91,7 @@ class MeasuredPrediction:
         traceback: TracebackType | None,
     ) -> None:
         series, context = self._series, self._context
-        outcome = SUCCESS if kind is None else OUTCOMES.get(kind, FAILURE)
+        outcome = SUCCESS if kind is None else outcome_of(kind)
         durations = series.durations.get(outcome) or series.add_outcome(outcome)
         durations.observe(time.monotonic() - self._began)
         if context is not None and context.queue_seconds:

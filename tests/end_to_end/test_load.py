@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+import pytest
 
 from benchmarks.kit.load import CONNECTING, RECEIVING, WAITING, Ask, Load
 from tests.end_to_end.server import free_port
@@ -13,6 +16,7 @@ from tests.end_to_end.server import free_port
 ASK = Ask("GET", "/", expected=b"ok")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LAST_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+REFUSAL = b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\nRetry-After: 1\r\n\r\nno"
 WRONG_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"
 
 
@@ -37,6 +41,13 @@ def server(*answers: bytes, resets: bool = False) -> Iterator[int]:
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """Accept connections, and answer nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
 
 
 def run(port: int, requests: int) -> Load:
@@ -90,3 +101,31 @@ def test_with_a_rate_the_time_counts_from_when_a_request_was_due() -> None:
     begun = [outcome.began for outcome in load.outcomes]
     assert [round(began - begun[0], 3) for began in begun] == [number / 50 for number in range(20)]
     assert load.percentile(50) <= load.percentile(99)
+
+
+def test_a_client_that_is_refused_waits_as_long_as_it_is_asked_to() -> None:
+    with (
+        server(REFUSAL, ANSWER) as port,
+        Load(port, [ASK], 1, requests=2, honours_retry_after=True) as load,
+    ):
+        load.join()
+    refused, answered = load.outcomes
+    assert (refused.status, refused.retry_after, answered.status) == (503, 1, 200)
+    assert 1 <= answered.began - refused.ended < 5
+
+
+def test_clients_that_are_given_up_go_at_once_without_their_answers() -> None:
+    with silent_server() as port, Load(port, [ASK], connections=3) as load:
+        time.sleep(0.3)
+        begun = time.monotonic()
+        load.abandon()
+    assert time.monotonic() - begun < 5
+    assert [outcome.error for outcome in load.outcomes] == ["abandoned"] * 3
+
+
+def test_clients_arrive_one_after_the_other() -> None:
+    with silent_server() as port, Load(port, [ASK], 3, arrive_within=0.6) as load:
+        time.sleep(0.8)
+        load.abandon()
+    first, *others = sorted(outcome.began for outcome in load.outcomes)
+    assert [round(began - first, 1) for began in others] == pytest.approx([0.2, 0.4], abs=0.11)

@@ -84,7 +84,7 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
     }
     assert without_times(error) == {
         "level": "ERROR",
-        "logger": "models_api.api.errors",
+        "logger": "models_api.api.answers",
         "message": f"POST {PREDICTION} failed (request failed-{turn})",
         "request_id": f"failed-{turn}",
     }
@@ -97,7 +97,7 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
         "logger": "models_api.access",
         "message": (
             f"POST {PREDICTION} 500 {milliseconds:.1f} ms"
-            " model=talkative version=1.0.0 rows=1 batch_size=1"
+            " model=talkative version=1.0.0 rows=1 batch_size=1 queue_ms=0.0"
         ),
         "request_id": f"failed-{turn}",
         "method": "POST",
@@ -107,6 +107,7 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
         "version": "1.0.0",
         "rows": 1,
         "batch_size": 1,
+        "queue_ms": 0.0,
     }
 
 

@@ -18,7 +18,11 @@ DASHBOARD = REPOSITORY / "deploy" / "grafana" / "dashboard.json"
 ALERTS = REPOSITORY / "deploy" / "prometheus" / "alerts.yaml"
 CONFIGURATION: dict[str, Any] = {
     "models": [
-        {"class_path": "tests.fakes.batching.BatchingModel", "batching": {"max_queue_size": 1}},
+        {
+            "class_path": "tests.fakes.batching.BatchingModel",
+            "batching": {"max_queue_size": 1},
+            "concurrency": {"max_concurrency": 1},
+        },
         {"class_path": "tests.fakes.measured.LateModel", "timeout_seconds": 0.001},
     ],
     "metrics": {"enabled": True},
