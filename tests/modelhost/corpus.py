@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tests.open_inference.hostile_requests import HOSTILE_REQUESTS, strings
@@ -55,7 +55,7 @@ class Asked(NamedTuple):
     path: str
     body: bytes
     method: str
-    more: dict[str, Any]
+    more: Mapping[str, object]
     """What else the environ holds; what is None is left out."""
     breaks: bool
     """Whether the connection does, behind the body."""
@@ -104,11 +104,11 @@ def asked(
     body: bytes = b"{}",
     method: str = "POST",
     *,
+    more: Mapping[str, object] | None = None,
     breaks: bool = False,
-    **more: Any,
 ) -> Asked:
     """Make a request."""
-    return Asked(name, path, body, method, more, breaks)
+    return Asked(name, path, body, method, more or {}, breaks)
 
 
 def rows(*given: object) -> bytes:
@@ -122,6 +122,7 @@ def tensors(**changed: dict[str, Any]) -> bytes:
     return json.dumps({"inputs": inputs}).encode()
 
 
+_HEADER_LENGTH = "HTTP_INFERENCE_HEADER_CONTENT_LENGTH"
 GOOD = {
     SINGLE: b'{"x": 1, "text": "\xc3\xa9"}',
     BATCH: rows({"x": 1}, {"x": 2}),
@@ -199,7 +200,7 @@ BROKEN = (
     *("/api/models/broken/prediction", "/api/models/broken/prediction/batch"),
     "/v2/models/broken/infer",
 )
-HEADERS: dict[str, dict[str, Any]] = {
+HEADERS: dict[str, dict[str, object]] = {
     "a query": {"QUERY_STRING": "format=html&secret=1&_method=DELETE"},
     "another accepted type": {"HTTP_ACCEPT": "text/html"},
     "cookies": {"HTTP_COOKIE": "sessionid=x; csrftoken=y"},
@@ -236,19 +237,21 @@ def of_headers() -> Iterator[Asked]:
     for path in ROUTES:
         body = GOOD[path]
         for media_type in MEDIA_TYPES:
-            yield asked(f"{path} as {media_type!r}", path, body, CONTENT_TYPE=media_type)
+            yield asked(f"{path} as {media_type!r}", path, body, more={"CONTENT_TYPE": media_type})
         for encoding in ENCODINGS:
-            yield asked(f"{path} in {encoding!r}", path, body, HTTP_CONTENT_ENCODING=encoding)
+            yield asked(
+                f"{path} in {encoding!r}", path, body, more={"HTTP_CONTENT_ENCODING": encoding}
+            )
         for host in HOSTS:
-            yield asked(f"{path} at {host!r}", path, body, HTTP_HOST=host)
+            yield asked(f"{path} at {host!r}", path, body, more={"HTTP_HOST": host})
         for id_ in IDS:
-            yield asked(f"{path} with id {id_!r}", path, body, HTTP_X_REQUEST_ID=id_)
-            yield asked(f"{path} wrong with id {id_!r}", path, b"", HTTP_X_REQUEST_ID=id_)
+            yield asked(f"{path} with id {id_!r}", path, body, more={"HTTP_X_REQUEST_ID": id_})
+            yield asked(f"{path} wrong with id {id_!r}", path, b"", more={"HTTP_X_REQUEST_ID": id_})
         for name, more in HEADERS.items():
-            yield asked(f"{path} with {name}", path, body, **more)
+            yield asked(f"{path} with {name}", path, body, more=more)
     failing = b'{"do": "raise"}'
     for id_ in IDS:
-        yield asked(f"failing with id {id_!r}", SINGLE, failing, HTTP_X_REQUEST_ID=id_)
+        yield asked(f"failing with id {id_!r}", SINGLE, failing, more={"HTTP_X_REQUEST_ID": id_})
 
 
 def of_framing() -> Iterator[Asked]:
@@ -258,18 +261,25 @@ def of_framing() -> Iterator[Asked]:
     for path in ROUTES:
         body = GOOD[path]
         for length in LENGTHS:
-            yield asked(f"{path} of length {length!r}", path, body, CONTENT_LENGTH=length)
+            yield asked(f"{path} of length {length!r}", path, body, more={"CONTENT_LENGTH": length})
         yield asked(
-            f"{path} behind which more comes", path, body + b"GET /", CONTENT_LENGTH=str(len(body))
+            f"{path} behind which more comes",
+            path,
+            body + b"GET /",
+            more={"CONTENT_LENGTH": str(len(body))},
         )
-        yield asked(f"{path} chunked", path, body, **ended)
-        yield asked(f"{path} chunked without an end", path, body, **chunked)
-        yield asked(f"{path} chunked and too large", path, b" " * 300_000, **ended)
-        yield asked(f"{path} chunked and broken", path, body, breaks=True, **ended)
-        yield asked(f"{path} broken", path, body, breaks=True, CONTENT_LENGTH="5000")
-        yield asked(f"{path} larger than allowed", path, body, CONTENT_LENGTH="200001")
+        yield asked(f"{path} chunked", path, body, more=ended)
+        yield asked(f"{path} chunked without an end", path, body, more=chunked)
+        yield asked(f"{path} chunked and too large", path, b" " * 300_000, more=ended)
+        yield asked(f"{path} chunked and broken", path, body, breaks=True, more=ended)
+        yield asked(f"{path} broken", path, body, breaks=True, more={"CONTENT_LENGTH": "5000"})
+        yield asked(f"{path} larger than allowed", path, body, more={"CONTENT_LENGTH": "200001"})
         yield asked(
-            f"{path} of another type and broken", path, b"", breaks=True, CONTENT_TYPE="a/b"
+            f"{path} of another type and broken",
+            path,
+            b"",
+            breaks=True,
+            more={"CONTENT_TYPE": "a/b"},
         )
 
 
@@ -280,19 +290,16 @@ def of_routes() -> Iterator[Asked]:
             yield asked(f"{method} {path}", path, GOOD.get(path, b"{}"), method)
     for path in (*PATHS, *BROKEN):
         yield asked(f"{path!r}", path)
-        yield asked(f"{path!r} of another type", path, CONTENT_TYPE="text/plain")
-    yield asked("no path", "", PATH_INFO=None)
+        yield asked(f"{path!r} of another type", path, more={"CONTENT_TYPE": "text/plain"})
+    yield asked("no path", "", more={"PATH_INFO": None})
 
 
 def of_tensors() -> Iterator[Asked]:
     """Ask for inference in ways that are wrong, and in binary."""
     for hostile in HOSTILE_REQUESTS:
-        length = {} if hostile.header_length is None else {"Content": str(hostile.header_length)}
-        more = {
-            f"HTTP_INFERENCE_HEADER_{name.upper()}_LENGTH": value for name, value in length.items()
-        }
+        told = None if hostile.header_length is None else str(hostile.header_length)
         for path in (INFER, VERSIONED):
-            yield asked(f"{path}: {hostile.name}", path, hostile.body, **more)
+            yield asked(f"{path}: {hostile.name}", path, hostile.body, more={_HEADER_LENGTH: told})
     label = strings(b"ab")
     inputs = [{"name": name, **given} for name, given in TENSORS.items() if name != "label"]
     sized = {"binary_data_size": len(label)}
@@ -300,9 +307,8 @@ def of_tensors() -> Iterator[Asked]:
     request = {"inputs": inputs, "parameters": {"binary_data_output": True}}
     head = json.dumps(request).encode()
     for length in (str(len(head)), "0", "-1", "nonsense", "9" * 19, str(len(head) + 100)):
-        more = {"CONTENT_TYPE": "application/octet-stream"}
-        more["HTTP_INFERENCE_HEADER_CONTENT_LENGTH"] = length
-        yield asked(f"binary with {length[:20]}", INFER, head + label, **more)
+        more = {"CONTENT_TYPE": "application/octet-stream", _HEADER_LENGTH: length}
+        yield asked(f"binary with {length[:20]}", INFER, head + label, more=more)
 
 
 def of_models() -> Iterator[Asked]:
