@@ -20,7 +20,7 @@ from models_api.api.openapi import ModelsAPISchemaGenerator
 from models_api.api.views import StatusView
 from models_api.configuration.sections import OpenInferenceConfiguration, ServiceConfiguration
 from models_api.hosting.registry import ModelRegistry
-from models_api.observability.shared_memory import SharedValues
+from models_api.observability.shared_memory import SharedMemoryMetrics
 from models_api.open_inference import views
 from models_api.open_inference.statistics import Statistics
 from models_api.urls import open_inference_patterns
@@ -374,15 +374,15 @@ def test_a_request_with_too_many_values_is_refused_unless_they_are_binary(client
 
 
 @pytest.fixture
-def shared_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedValues]:
+def shared_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedMemoryMetrics]:
     """What this process and its neighbours count, with nothing counted yet."""
-    shared = SharedValues(lambda: tmp_path)
+    shared = SharedMemoryMetrics(lambda: tmp_path)
     monkeypatch.setattr(apps.get_app_config("models_api"), "shared_values", shared)
     yield shared
     shared.close()
 
 
-def test_what_becomes_of_requests_is_counted_by_model(shared_values: SharedValues) -> None:
+def test_what_becomes_of_requests_is_counted_by_model(shared_values: SharedMemoryMetrics) -> None:
     service = InProcessService(CONFIGURATION)
     with override_settings(ROOT_URLCONF=urlconf_of(service.registry)):
         client = Client()
@@ -416,9 +416,11 @@ def test_what_becomes_of_requests_is_counted_by_model(shared_values: SharedValue
     assert everything[0] == after
 
 
-def test_what_other_processes_counted_is_added(shared_values: SharedValues, tmp_path: Path) -> None:
+def test_what_other_processes_counted_is_added(
+    shared_values: SharedMemoryMetrics, tmp_path: Path
+) -> None:
     service = InProcessService(CONFIGURATION)
-    other = SharedValues(lambda: tmp_path)
+    other = SharedMemoryMetrics(lambda: tmp_path)
     theirs = Statistics(service.registry["echo"], other)
     with theirs.inference() as inference:
         inference.rows = 5
