@@ -60,7 +60,7 @@ def ask(server: Server, id_: str, do: str = "say", text: str = "", **given: Any)
 
 
 def without_times(entry: dict[str, Any]) -> dict[str, Any]:
-    changing = {"time", "milliseconds", "traceback"}
+    changing = {"time", "milliseconds", "queue_ms", "traceback"}
     return {name: value for name, value in entry.items() if name not in changing}
 
 
@@ -87,12 +87,13 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
     assert "RuntimeError: The letters cannot be counted.\n" in error["traceback"]
     milliseconds = access["milliseconds"]
     assert milliseconds > 0
+    assert 0 <= access["queue_ms"] < milliseconds
     assert without_times(access) == {
         "level": "INFO",
         "logger": "models_api.access",
         "message": (
             f"POST {PREDICTION} 500 {milliseconds:.1f} ms"
-            " model=talkative version=1.0.0 rows=1 batch_size=1"
+            f" model=talkative version=1.0.0 rows=1 batch_size=1 queue_ms={access['queue_ms']:.1f}"
         ),
         "request_id": f"failed-{turn}",
         "method": "POST",

@@ -198,7 +198,7 @@ class Output:
 @pytest.fixture
 def output(monkeypatch: pytest.MonkeyPatch) -> Iterator[Output]:
     output, logger = Output(), module.logger
-    handler = BatchingStreamHandler(output)  # type: ignore[arg-type]
+    handler = BatchingStreamHandler(output)  # type: ignore[call-overload]
     handler.addFilter(RequestFilter())
     handler.setFormatter(TextFormatter("%(request_id)s"))
     monkeypatch.setattr(logger, "handlers", [handler])

@@ -150,7 +150,7 @@ def test_each_stage_is_a_span_and_other_instruments_are_told_too(
     traced = TracedInstruments(others)
     with traced.prediction():
         for name in ("parse", "predict", "serialise"):
-            with traced.stage(name):  # type: ignore[arg-type] # it is one of them
+            with traced.stage(name):
                 pass
     traced.batch(3)
     traced.queue(-1)
