@@ -33,7 +33,6 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        self._writing = threading.RLock()
         self._held: list[str] = []
         self._size = 0
         self._timer: threading.Timer | None = None
@@ -54,12 +53,15 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         """Write the lines that wait."""
-        with self._writing:
+        self.acquire()
+        try:
             if self._held:
                 piece = "".join(self._held)
                 self._held, self._size = [], 0
                 self.stream.write(piece)
             super().flush()
+        finally:
+            self.release()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Print what went wrong, where that is possible."""
