@@ -1,4 +1,7 @@
-"""Counter, Gauge and Histogram, whose numbers are in memory that others can read."""
+"""Counter, Gauge and Histogram, whose numbers are in memory that others can read.
+
+Without prometheus_client, which looks, once it is imported, whether it is to share its own.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple, Protocol
-
-from prometheus_client.utils import floatToGoString
 
 
 class Key(NamedTuple):
@@ -151,5 +152,5 @@ class HistogramValues:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Return the buckets as Prometheus has them: each with all that is in those before."""
-        names = [*map(floatToGoString, self.limits), "+Inf"]
+        names = [*map(str, self.limits), "+Inf"]
         return list(zip(names, accumulate(self.counts), strict=True))
