@@ -119,7 +119,8 @@ class AccessLog:
                 continue
             # Before it looks, so that whoever has found it set has appended a request.
             self._is_awaited.clear()
-            self.flush()
+            with suppress(Exception):  # the thread has to go on
+                self.flush()
 
     def _end(self) -> None:
         """Write what waits, and from now on each line at once."""
