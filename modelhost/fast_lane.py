@@ -26,6 +26,7 @@ from modelhost.security import STATUSES_WITHOUT_LENGTH
 from models_api.api.answers import Answer
 from models_api.api.literal_routes import LiteralRoutes
 from models_api.api.predictions import PredictionEndpoint
+from models_api.api.request_body import BoundedStream
 from models_api.api.views import PredictionView
 from models_api.observability.requests import FinishedRequest
 from models_api.prediction.request_context import RequestContext
@@ -62,7 +63,9 @@ class Lane(NamedTuple):
 def applies() -> bool:
     """Whether the settings are such that Django's handler would do no more than a fast lane."""
     needs_tls = settings.SECURE_SSL_REDIRECT or settings.SECURE_HSTS_SECONDS
-    return not needs_tls and _KNOWN_MIDDLEWARE.issuperset(settings.MIDDLEWARE)
+    makes_transactions = any(each.get("ATOMIC_REQUESTS") for each in settings.DATABASES.values())
+    needs_more = needs_tls or makes_transactions or settings.USE_X_FORWARDED_HOST
+    return not needs_more and _KNOWN_MIDDLEWARE.issuperset(settings.MIDDLEWARE)
 
 
 class FastLane:
@@ -115,7 +118,7 @@ class FastLane:
     def _plain_answer(
         self, lane: Lane, environ: Environ, context: RequestContext
     ) -> tuple[Answer, FinishedRequest]:
-        status, headers, body = lane.endpoint.answer(environ, environ["wsgi.input"])
+        status, headers, body = lane.endpoint.answer(environ, BoundedStream(environ))
         headers = {**headers, **self._headers, "X-Request-ID": context.id}
         if status not in STATUSES_WITHOUT_LENGTH:
             headers["Content-Length"] = str(len(body))
@@ -141,7 +144,7 @@ class FastLane:
     def _lane(self, environ: Environ) -> Lane | None:
         if not self._lanes and self._service.registry.has_started:
             self._lanes = _find_lanes()
-        return self._lanes.get(environ["PATH_INFO"])
+        return self._lanes.get(environ.get("PATH_INFO"))
 
     def _is_allowed(self, environ: Environ) -> bool:
         """Whether ALLOWED_HOSTS holds the host; if it does not, Django answers."""

@@ -30,6 +30,7 @@ from rest_framework.views import APIView
 from models_api.api.bodies import RESPONSES, Error, OpenInferenceError, OpenInferenceRequest
 from models_api.conf import maximum_batch_rows
 from models_api.configuration.sections import ServiceConfiguration
+from models_api.error_table import ERROR_KINDS, ErrorKind
 from models_api.exceptions import ModelNotReady
 from models_api.hosting.hosted_model import HostedModel
 from models_api.hosting.registry import ModelRegistry, OwnsRegistry
@@ -61,44 +62,11 @@ Description = tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]
 # One description for each document that is being made, whatever generator makes it.
 _described: WeakKeyDictionary[ComponentRegistry, Description] = WeakKeyDictionary()
 
-# What errors there are
-
-ERRORS = {
-    400: "The body is not JSON, or does not fit the model's input schema.",
-    401: "The request does not say who it is from.",
-    403: "Whoever the request is from may not do this.",
-    404: "There is no such model.",
-    411: "The body is chunked, and the server cannot read that.",
-    413: "The body is larger, or holds more values, than the service reads.",
-    415: "The body says that it is something else than JSON, or is compressed.",
-    429: "Too many requests.",
-    500: "The model or the service failed; the log has the reason under the request's id.",
-    503: "The model is not loaded, or too many requests are waiting for it.",
-    504: "The request waited for the model longer than its configuration allows.",
+_ERROR_HEADERS = {
+    "Retry-After": (OpenApiTypes.INT, "Seconds to wait before the next try."),
+    "X-Request-ID": (OpenApiTypes.STR, "The id under which the log has the reason."),
 }
-# A body that goes with each status; of two kinds where it has two.
-_ERROR_EXAMPLES = {
-    400: {
-        "ValidationError": "Invalid JSON: expected value at line 1 column 1",
-        "SchemaValidationError": "What the model itself says of the data.",
-    },
-    401: {"NotAuthenticated": "Authentication credentials were not provided."},
-    403: {"PermissionDenied": "You do not have permission to perform this action."},
-    404: {"NotFound": 'There is no model "unknown".'},
-    411: {"LengthRequired": "Send a Content-Length: this server cannot read chunked bodies."},
-    413: {"PayloadTooLarge": "The body is larger than the limit of 10485760 bytes."},
-    415: {"UnsupportedMediaType": 'Unsupported media type "text/csv"; send application/json.'},
-    429: {"Throttled": "Request was throttled. Expected available in 10 seconds."},
-    500: {"ServiceError": "The service failed to answer this request."},
-    503: {
-        "ModelNotReady": "The model is not loaded yet.",
-        "Overloaded": "Too many requests are waiting for the model.",
-    },
-    504: {"DeadlineExceeded": "The request waited for the model for too long."},
-}
-_RETRY_AFTER = "Retry-After", OpenApiTypes.INT, "Seconds to wait before the next try."
-_REQUEST_ID = "X-Request-ID", OpenApiTypes.STR, "The id under which the log has the reason."
-_ERROR_HEADERS = {429: _RETRY_AFTER, 500: _REQUEST_ID, 503: _RETRY_AFTER}
+"""Type and description of each header that comes with an error."""
 
 
 def own_body(schema: type[BaseModel]) -> SchemaUse:
@@ -208,12 +176,11 @@ class ModelsAPISchema(AutoSchema):
             OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.PATH, description=text)
             for name, text in self._operation.parameters.items()
         ]
+        statuses = self._errors()
         headers = [
-            OpenApiParameter(
-                name, kind, OpenApiParameter.HEADER, description=text, response=[status]
-            )
-            for status, (name, kind, text) in _ERROR_HEADERS.items()
-            if status in self._errors()
+            _error_header(kind.status, kind.header)
+            for kind in ERROR_KINDS
+            if kind.header is not None and kind.status in statuses
         ]
         return parameters + headers + (_HEADER_LENGTH if self._operation.is_binary else [])
 
@@ -241,8 +208,11 @@ class ModelsAPISchema(AutoSchema):
         for status, description in operation.other_responses.items():
             responses[status] = OpenApiResponse(success, description=description)
         for status in self._errors():
+            kinds = [kind for kind in ERROR_KINDS if kind.status == status]
             responses[status] = OpenApiResponse(
-                error, description=ERRORS[status], examples=_error_examples(status, operation.error)
+                error,
+                description="".join(kind.text for kind in kinds),
+                examples=_error_examples(kinds, operation.error),
             )
         return responses
 
@@ -273,10 +243,18 @@ class ModelsAPISchema(AutoSchema):
         return references[use]
 
 
-def _error_examples(status: int, error: type[BaseModel]) -> list[OpenApiExample]:
+def _error_header(status: int, name: str) -> OpenApiParameter:
+    type_, text = _ERROR_HEADERS[name]
+    return OpenApiParameter(
+        name, type_, OpenApiParameter.HEADER, description=text, response=[status]
+    )
+
+
+def _error_examples(kinds: Sequence[ErrorKind], error: type[BaseModel]) -> list[OpenApiExample]:
     return [
-        OpenApiExample(type_, _error_body(type_, message, error))
-        for type_, message in _ERROR_EXAMPLES[status].items()
+        OpenApiExample(kind.type, _error_body(kind.type, kind.example, error))
+        for kind in kinds
+        if kind.example
     ]
 
 

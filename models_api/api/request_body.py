@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from models_api.conf import maximum_body_bytes, maximum_json_values
 from models_api.exceptions import (
@@ -37,6 +37,27 @@ class Stream(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return at most so many bytes; none at the end."""
+
+
+class BoundedStream:
+    """The body of a request as a server offers it, up to its Content-Length.
+
+    Not every server stops there by itself, and what follows belongs to the next request.
+    """
+
+    __slots__ = ("_left", "_stream")
+
+    def __init__(self, environ: Environ) -> None:
+        self._stream = cast(Stream, environ["wsgi.input"])
+        self._left = 0
+        with contextlib.suppress(ValueError):
+            self._left = _told_length(environ)
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes; none at the end."""
+        found = self._stream.read(min(size, self._left))
+        self._left -= len(found)
+        return found
 
 
 def read_json_body(environ: Environ, stream: Stream) -> bytes:

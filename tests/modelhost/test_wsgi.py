@@ -57,6 +57,8 @@ def test_importing_it_loads_the_models(tmp_path: Path, model: str, state: str) -
     [
         "SECURE_SSL_REDIRECT = True",
         "SECURE_HSTS_SECONDS = 60",
+        "USE_X_FORWARDED_HOST = True",
+        "DATABASES['default']['ATOMIC_REQUESTS'] = True",
         "MIDDLEWARE = ['own_settings.own', *MIDDLEWARE]",
     ],
 )

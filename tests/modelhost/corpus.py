@@ -1,0 +1,358 @@
+"""Requests for predictions of every kind, good and hostile, as WSGI has them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tests.open_inference.hostile_requests import HOSTILE_REQUESTS, strings
+
+CONFIGURATION = {
+    "models": [
+        {"class_path": "tests.fakes.misbehaving.ObedientModel"},
+        {"class_path": "tests.fakes.misbehaving.HiddenModel", "create_endpoint": False},
+        {"class_path": "tests.fakes.misbehaving.BrokenModel"},
+        {"class_path": "tests.fakes.tensors.EchoModel"},
+        {"class_path": "tests.fakes.batching.BatchingModel", "batching": {"max_batch_size": 4}},
+        {"class_path": "tests.fakes.batching.ShortModel"},
+        {
+            "class_path": "tests.fakes.changing.ScalingModel",
+            "decorators": [{"class_path": "tests.fakes.changing.ShiftingDecorator"}],
+        },
+        {"class_path": "tests.fakes.columns.ColumnsModel"},
+        {"class_path": "tests.fakes.overload.HurriedModel", "timeout_seconds": 0.05},
+        {
+            "class_path": "tests.fakes.overload.PatientModel",
+            "concurrency": {"max_concurrency": 1, "max_queue_size": 0},
+        },
+    ],
+    "open_inference": {"enabled": True},
+}
+ENVIRONMENT = {
+    "MODELHOST_ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.org",
+    "MODELHOST_MAX_BODY_BYTES": "200000",
+    "MODELHOST_MAX_JSON_VALUES": "70000",
+    "MODELHOST_MAX_BATCH_ROWS": "6",
+}
+SINGLE, BATCH = "/api/models/obedient/prediction", "/api/models/obedient/prediction/batch"
+INFER = "/v2/models/echo/infer"
+VERSIONED = "/v2/models/echo/versions/2.1.0/infer"
+TENSORS: dict[str, dict[str, Any]] = {
+    "temperature": {"datatype": "FP64", "shape": [1], "data": [21.5]},
+    "count": {"datatype": "INT64", "shape": [1], "data": [3]},
+    "active": {"datatype": "BOOL", "shape": [1], "data": [True]},
+    "label": {"datatype": "BYTES", "shape": [1], "data": ["a"]},
+    "vector": {"datatype": "FP64", "shape": [1, 3], "data": [1.0, 2.0, 3.0]},
+}
+
+
+class Asked(NamedTuple):
+    """One request."""
+
+    name: str
+    path: str
+    body: bytes
+    method: str
+    more: Mapping[str, object]
+    """What else the environ holds; what is None is left out."""
+    breaks: bool
+    """Whether the connection does, behind the body."""
+
+    def environ(self) -> dict[str, Any]:
+        """Make the environ, as a server does."""
+        stream = Breaking(self.body) if self.breaks else io.BytesIO(self.body)
+        found: dict[str, Any] = {
+            "REQUEST_METHOD": self.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": self.path,
+            "QUERY_STRING": "",
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "8000",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "HTTP_HOST": "localhost:8000",
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(self.body)),
+            "REMOTE_ADDR": "192.0.2.1",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": stream,
+            "wsgi.errors": io.StringIO(),
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+            **self.more,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Breaking(io.BytesIO):
+    """A body whose client goes away."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read what came, and then fail."""
+        found = super().read(size)
+        if not found:
+            raise ConnectionResetError("gone")
+        return found
+
+
+def asked(
+    name: str,
+    path: str,
+    body: bytes = b"{}",
+    method: str = "POST",
+    *,
+    more: Mapping[str, object] | None = None,
+    breaks: bool = False,
+) -> Asked:
+    """Make a request."""
+    return Asked(name, path, body, method, more or {}, breaks)
+
+
+def rows(*given: object) -> bytes:
+    """Write the body of a request for many rows."""
+    return json.dumps({"inputs": given}).encode()
+
+
+def tensors(**changed: dict[str, Any]) -> bytes:
+    """Write a request that the echo can answer, but for what is changed."""
+    inputs = [{"name": name, **given, **changed.get(name, {})} for name, given in TENSORS.items()]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+_HEADER_LENGTH = "HTTP_INFERENCE_HEADER_CONTENT_LENGTH"
+GOOD = {
+    SINGLE: b'{"x": 1, "text": "\xc3\xa9"}',
+    BATCH: rows({"x": 1}, {"x": 2}),
+    INFER: tensors(),
+    VERSIONED: tensors(),
+}
+ROUTES = tuple(GOOD)
+DEEDS = (
+    *("echo", "mapping", "numpy", "nan", "raise", "exit", "reject", "surrogate", "nonsense"),
+    *("nothing", "misfit", "unwritable", "endless", "deep", "unknown"),
+)
+BODIES = {
+    "empty": b"",
+    "blank": b" \n",
+    "null": b"null",
+    "a list": b"[]",
+    "cut off": b'{"x": 1',
+    "two values": b"{}{}",
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "no UTF-8": b'{"text": "\xff"}',
+    "a lone surrogate": b'{"text": "\\ud800"}',
+    "NaN": b'{"x": NaN}',
+    "infinity": b'{"x": 1e999}',
+    "infinity in a string": b'{"x": "inf"}',
+    "a wrong type": b'{"x": "secret", "items": [1, "a"]}',
+    "a key twice": b'{"x": 1, "x": "a"}',
+    "deeply nested": b'{"anything": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "no inputs": b'{"inputs": []}',
+    "inputs that are none": b'{"inputs": 3}',
+    "too many rows": rows(*[{"x": 1}] * 7),
+    "a wrong row": rows({"x": 1}, {"x": "a"}),
+    "many values": b'{"items": [%b]}' % b",".join([b"1"] * 80_000),
+    "many problems": b'{"items": [%b]}' % b",".join([b'"a"'] * 20_000),
+    "too large": b'{"text": "%b"}' % (b"a" * 200_000),
+    "an object that is no request": b'{"GET / HTTP/1.1": "\\r\\n\\r\\n"}',
+}
+MEDIA_TYPES = (
+    *("application/json; charset=utf-8", "application/vnd.x+json", "APPLICATION/JSON", ""),
+    *("text/plain", "application/xml", "multipart/form-data; boundary=x", "*/*"),
+    *("application/x-www-form-urlencoded", "application/octet-stream", "application/json, a/b"),
+)
+ENCODINGS = ("gzip", "br", "identity", "", " Identity ", "identity, gzip")
+HOSTS = (
+    *("localhost", "127.0.0.1:80", "[::1]:8000", "api.example.org", "EXAMPLE.ORG", "example.org."),
+    *(
+        "evil.test",
+        "localhost.evil.test",
+        "localhost:x",
+        "a_b.example.org",
+        "",
+        "a b",
+        "local\thost",
+    ),
+    *("localhost/..", "\xe9.example.org", "[::1", "localhost@evil.test", "x" * 300),
+)
+IDS = (
+    *("mine-1", "A.b_c-9", "a" * 128, "a" * 129, "", " ", "a b", "a\r\nSet-Cookie: x", "\xe9"),
+    *("<script>", "a\tb", "\x00", "a,b", "../x"),
+)
+LENGTHS = (None, "", "0", "5", "9", "1000", "-1", "nonsense", "1e3", " 8 ", "+8", "9" * 30)
+METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "BREW", "post", "Post")
+PATHS = (
+    *("/api/models/nope/prediction", "/api/models/hidden/prediction", "/v2/models/nope/infer"),
+    *("/api/models/obedient/prediction/", "/api/models//prediction", "//api/models/obedient"),
+    *(
+        "/api/models/obedient/predictions",
+        "/api/models/Obedient/prediction",
+        "/v2/models/hidden/infer",
+    ),
+    *("/api/models/obedient/prediction/batch/", "/api/models/a/b/prediction", "/", "", "/nothing"),
+    *("/v2/models/echo/versions/9/infer", "/v2/models/echo/infer/", "/api/models/\xff/prediction"),
+    *("/v2/models/nope/versions/1/infer", "/api/models/obedient/../echo/prediction"),
+)
+BROKEN = (
+    *("/api/models/broken/prediction", "/api/models/broken/prediction/batch"),
+    "/v2/models/broken/infer",
+)
+HEADERS: dict[str, dict[str, object]] = {
+    "a query": {"QUERY_STRING": "format=html&secret=1&_method=DELETE"},
+    "another accepted type": {"HTTP_ACCEPT": "text/html"},
+    "cookies": {"HTTP_COOKIE": "sessionid=x; csrftoken=y"},
+    "an authorisation": {"HTTP_AUTHORIZATION": "Basic eDp5"},
+    "conditions": {"HTTP_IF_NONE_MATCH": "*", "HTTP_IF_MODIFIED_SINCE": "nonsense"},
+    "another origin": {"HTTP_ORIGIN": "https://evil.test", "HTTP_REFERER": "https://evil.test/"},
+    "another method": {"HTTP_X_HTTP_METHOD_OVERRIDE": "DELETE"},
+    "another host": {"HTTP_X_FORWARDED_HOST": "evil.test", "HTTP_X_FORWARDED_PORT": "1"},
+    "TLS in front": {"HTTP_X_FORWARDED_PROTO": "https"},
+    "TLS": {"wsgi.url_scheme": "https", "SERVER_PORT": "443"},
+    "a mount": {"SCRIPT_NAME": "/ml"},
+    "HTTP/1.0": {"SERVER_PROTOCOL": "HTTP/1.0", "HTTP_HOST": None},
+    "another language": {"HTTP_ACCEPT_LANGUAGE": "de"},
+    "an expectation": {"HTTP_EXPECT": "100-continue"},
+    "a trace": {"HTTP_TRACEPARENT": f"00-{'a' * 32}-{'b' * 16}-01"},
+    "a malformed trace": {"HTTP_TRACEPARENT": "00-x", "HTTP_TRACESTATE": "\xe9"},
+}
+
+
+def of_bodies() -> Iterator[Asked]:
+    """Ask every route with every body."""
+    for path in ROUTES:
+        yield asked(f"{path} good", path, GOOD[path])
+        for name, body in BODIES.items():
+            yield asked(f"{path} {name}", path, body)
+    for deed in DEEDS:
+        row = {"do": deed, "x": 2}
+        yield asked(f"does {deed}", SINGLE, json.dumps(row).encode())
+        yield asked(f"does {deed} among others", BATCH, rows({"x": 1}, row, {"x": 3}))
+
+
+def of_headers() -> Iterator[Asked]:
+    """Ask every route with every header."""
+    for path in ROUTES:
+        body = GOOD[path]
+        for media_type in MEDIA_TYPES:
+            yield asked(f"{path} as {media_type!r}", path, body, more={"CONTENT_TYPE": media_type})
+        for encoding in ENCODINGS:
+            yield asked(
+                f"{path} in {encoding!r}", path, body, more={"HTTP_CONTENT_ENCODING": encoding}
+            )
+        for host in HOSTS:
+            yield asked(f"{path} at {host!r}", path, body, more={"HTTP_HOST": host})
+        for id_ in IDS:
+            yield asked(f"{path} with id {id_!r}", path, body, more={"HTTP_X_REQUEST_ID": id_})
+            yield asked(f"{path} wrong with id {id_!r}", path, b"", more={"HTTP_X_REQUEST_ID": id_})
+        for name, more in HEADERS.items():
+            yield asked(f"{path} with {name}", path, body, more=more)
+    failing = b'{"do": "raise"}'
+    for id_ in IDS:
+        yield asked(f"failing with id {id_!r}", SINGLE, failing, more={"HTTP_X_REQUEST_ID": id_})
+
+
+def of_framing() -> Iterator[Asked]:
+    """Ask every route with bodies of every length, chunked ones and some that break off."""
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": None}
+    ended = {**chunked, "wsgi.input_terminated": True}
+    for path in ROUTES:
+        body = GOOD[path]
+        for length in LENGTHS:
+            yield asked(f"{path} of length {length!r}", path, body, more={"CONTENT_LENGTH": length})
+        yield asked(
+            f"{path} behind which more comes",
+            path,
+            body + b"GET /",
+            more={"CONTENT_LENGTH": str(len(body))},
+        )
+        yield asked(f"{path} chunked", path, body, more=ended)
+        yield asked(f"{path} chunked without an end", path, body, more=chunked)
+        yield asked(f"{path} chunked and too large", path, b" " * 300_000, more=ended)
+        yield asked(f"{path} chunked and broken", path, body, breaks=True, more=ended)
+        yield asked(f"{path} broken", path, body, breaks=True, more={"CONTENT_LENGTH": "5000"})
+        yield asked(f"{path} larger than allowed", path, body, more={"CONTENT_LENGTH": "200001"})
+        yield asked(
+            f"{path} of another type and broken",
+            path,
+            b"",
+            breaks=True,
+            more={"CONTENT_TYPE": "a/b"},
+        )
+
+
+def of_routes() -> Iterator[Asked]:
+    """Ask by every method, and for what there is not."""
+    for path in (*ROUTES, *PATHS[:3], *BROKEN[:1]):
+        for method in METHODS:
+            yield asked(f"{method} {path}", path, GOOD.get(path, b"{}"), method)
+    for path in (*PATHS, *BROKEN):
+        yield asked(f"{path!r}", path)
+        yield asked(f"{path!r} of another type", path, more={"CONTENT_TYPE": "text/plain"})
+    yield asked("no path", "", more={"PATH_INFO": None})
+
+
+def of_tensors() -> Iterator[Asked]:
+    """Ask for inference in ways that are wrong, and in binary."""
+    for hostile in HOSTILE_REQUESTS:
+        told = None if hostile.header_length is None else str(hostile.header_length)
+        for path in (INFER, VERSIONED):
+            yield asked(f"{path}: {hostile.name}", path, hostile.body, more={_HEADER_LENGTH: told})
+    label = strings(b"ab")
+    inputs = [{"name": name, **given} for name, given in TENSORS.items() if name != "label"]
+    sized = {"binary_data_size": len(label)}
+    inputs.append({"name": "label", "datatype": "BYTES", "shape": [1], "parameters": sized})
+    request = {"inputs": inputs, "parameters": {"binary_data_output": True}}
+    head = json.dumps(request).encode()
+    for length in (str(len(head)), "0", "-1", "nonsense", "9" * 19, str(len(head) + 100)):
+        more = {"CONTENT_TYPE": "application/octet-stream", _HEADER_LENGTH: length}
+        yield asked(f"binary with {length[:20]}", INFER, head + label, more=more)
+
+
+def of_models() -> Iterator[Asked]:
+    """Ask models that batch, that change their input, that take columns, and that are late."""
+    for values in ((1, 2, 3, 4, 5), (1, -1), (1, -2, 3), (-3,), ()):
+        given = rows(*({"value": value} for value in values))
+        for model in ("batching", "short"):
+            yield asked(f"{model} {values}", f"/api/models/{model}/prediction/batch", given)
+    for value in (1, -1, -2, -3, 5000):
+        given = json.dumps({"value": value}).encode()
+        yield asked(f"batching {value}", "/api/models/batching/prediction", given)
+    for failure in ("", "RuntimeError", "SystemExit", "too few"):
+        given = rows(*({"values": [value], "failure": failure} for value in (51, 255)))
+        yield asked(f"scaling {failure}", "/api/models/scaling/prediction/batch", given)
+    for name in ("oak", "refused", "raises", "misfit", "exits"):
+        yield asked(f"columns of {name}", "/v2/models/columns/infer", plants("oak", name))
+    yield asked("late", "/api/models/hurried/prediction", b'{"never": true}')
+    yield asked("late batch", "/api/models/hurried/prediction/batch", rows({"never": True}))
+
+
+def plants(*names: str) -> bytes:
+    """Write tensors of plants."""
+    count = len(names)
+    values = {
+        "height": ("FP64", [1.0] * count),
+        "leaves": ("INT64", [1] * count),
+        "alive": ("BOOL", [True] * count),
+        "plantName": ("BYTES", list(names)),
+        "species": ("BYTES", ["setosa"] * count),
+    }
+    inputs = [
+        {"name": name, "datatype": datatype, "shape": [count], "data": data}
+        for name, (datatype, data) in values.items()
+    ]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+def corpus() -> list[Asked]:
+    """Return all requests; their names differ."""
+    return [
+        *of_bodies(),
+        *of_headers(),
+        *of_framing(),
+        *of_routes(),
+        *of_tensors(),
+        *of_models(),
+    ]

@@ -1,0 +1,209 @@
+"""Asks the service all requests of the corpus, and writes all that can be seen of the answers.
+
+A program: `python -m tests.modelhost.one_way fast`, or `django` for the way through its handler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.modelhost.corpus import Asked, asked, corpus
+
+_DURATIONS = re.compile(r"(seconds_(bucket|sum)|_created|^# |load_seconds)")
+_NUMBERS = re.compile(r"\d+\.\d+ ms|queue_ms=\d+\.\d+")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request"}
+_LENGTH = "Content-Length"
+_PATIENT = "/api/models/patient/prediction"
+
+
+class Records(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record, but for when and where it was made."""
+        error = record.exc_info[1] if record.exc_info else None
+        more = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        more |= {name: "…" for name in ("milliseconds", "queue_ms", "exc_text") if name in more}
+        self.found.append(
+            {
+                "logger": record.name,
+                "level": record.levelname,
+                "message": _NUMBERS.sub("…", record.getMessage()),
+                "error": None if error is None else f"{type(error).__name__}: {error}",
+                "more": {name: str(value) for name, value in more.items()},
+            }
+        )
+
+
+def main(way: str) -> None:
+    """Ask, and write."""
+    spans = _spans() if os.environ.get("OTEL_TRACES_EXPORTER") else None
+    from modelhost.wsgi import application
+
+    application = _one_way(application, way)
+    _wait_for_models()
+    records = Records()
+    _listen(records)
+    answers = {each.name: _answer(application, each, records, spans) for each in corpus()}
+    answers |= _overload(application, records, spans)
+    json.dump({"answers": answers, "metrics": _metrics()}, sys.stdout)
+
+
+def _one_way(application: Any, way: str) -> Any:
+    """Return what answers; each request that Django is asked is counted there."""
+    from modelhost.fast_lane import FastLane
+
+    assert isinstance(application, FastLane)
+    django = application._django
+
+    def count(environ: Any, start_response: Any) -> Any:
+        count.asked += 1  # type: ignore[attr-defined]
+        return django(environ, start_response)
+
+    count.asked = 0  # type: ignore[attr-defined]
+    application._django = count  # type: ignore[assignment]
+    return application if way == "fast" else _through(count)
+
+
+def _through(count: Any) -> Any:
+    class ThroughDjango:
+        _django = count
+
+        def __call__(self, environ: Any, start_response: Any) -> Any:
+            return count(environ, start_response)
+
+    return ThroughDjango()
+
+
+def _wait_for_models() -> None:
+    from models_api.apps import current_service
+
+    while not current_service().registry.has_started:
+        time.sleep(0.01)
+
+
+def _listen(records: Records) -> None:
+    """Hear all that is logged from now on, as handlers of the service do."""
+    from models_api.observability.log_records import RequestFilter
+
+    records.addFilter(RequestFilter())
+    root = logging.getLogger()
+    root.handlers = [records]
+    root.setLevel(logging.DEBUG)
+    logging.getLogger("models_api.access").setLevel(logging.DEBUG)
+
+
+def _spans() -> Any:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+def _answer(application: Any, each: Asked, records: Records, spans: Any) -> dict[str, Any]:
+    # Of ids of requests, traces and spans.
+    random.seed(each.name)
+    records.found = []
+    environ, django = each.environ(), application._django.asked
+    begun: list[Any] = []
+    parts: Iterable[bytes] = application(environ, lambda *given: begun.append(given))
+    body = b"".join(parts).replace(str(os.getpid()).encode(), b"(this process)")
+    if hasattr(parts, "close"):
+        parts.close()
+    ((status, headers, *_),) = begun
+    # That some models tell which process they are in makes the body longer or shorter.
+    headers = [each for each in headers if b"(this process)" not in body or each[0] != _LENGTH]
+    found = {
+        "asked django": application._django.asked - django,
+        "status": status,
+        "headers": sorted(headers),
+        "body": body.decode("latin-1"),
+        "left of the body": len(environ["wsgi.input"].getvalue()) - environ["wsgi.input"].tell(),
+        "log": records.found,
+        "spans": [],
+    }
+    if spans is not None:
+        found["spans"] = _described(spans.get_finished_spans())
+        spans.clear()
+    return {**found, "digest": hashlib.sha256(body).hexdigest()}
+
+
+def _described(spans: Iterable[Any]) -> list[dict[str, Any]]:
+    names = {span.context.span_id: span.name for span in spans}
+    return [
+        {
+            "name": span.name,
+            "kind": span.kind.name,
+            "trace": f"{span.context.trace_id:x}",
+            "parent": None if span.parent is None else names.get(span.parent.span_id, "remote"),
+            "status": span.status.status_code.name,
+            "attributes": {name: str(value) for name, value in span.attributes.items()},
+            "events": [event.name for event in span.events],
+        }
+        for span in spans
+    ]
+
+
+def _overload(application: Any, records: Records, spans: Any) -> dict[str, Any]:
+    """Ask while a prediction is in hand: for more of them, and for the metrics."""
+    gate = Path(os.environ["OVERLOAD_GATES"], "open")
+    held = asked("held", _PATIENT, b'{"gate": "open"}')
+    thread = threading.Thread(target=_consume, args=(application, held))
+    thread.start()
+    _wait_for_prediction()
+    found = {}
+    for end in ("", "/batch"):
+        each = asked(f"overloaded{end}", f"{_PATIENT}{end}", b'{"inputs": []}')
+        found[each.name] = _answer(application, each, records, spans)
+    found["infer"] = _answer(
+        application, asked("infer", "/v2/models/patient/infer"), records, spans
+    )
+    found["metrics meanwhile"] = {"metrics": _metrics()}
+    gate.touch()
+    thread.join(60)
+    if spans is not None:
+        spans.clear()
+    return found
+
+
+def _consume(application: Any, each: Asked) -> None:
+    b"".join(application(each.environ(), lambda *_: None))
+
+
+def _wait_for_prediction() -> None:
+    from models_api.apps import current_service
+
+    while not [slot for slot in current_service().limiter.running() if slot.model == "patient"]:
+        time.sleep(0.01)
+
+
+def _metrics() -> list[str]:
+    from models_api.apps import current_service
+
+    metrics = current_service().metrics
+    lines = [] if metrics is None else metrics.text().decode().splitlines()
+    return [line for line in lines if not _DURATIONS.search(line)]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

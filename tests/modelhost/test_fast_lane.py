@@ -1,0 +1,225 @@
+"""Predictions that are answered before Django sees them are answered as Django would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.modelhost.corpus import (
+    BATCH,
+    CONFIGURATION,
+    ENVIRONMENT,
+    GOOD,
+    HOSTS,
+    INFER,
+    ROUTES,
+    SINGLE,
+    corpus,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+METRICS = {
+    "enabled": True,
+    "should_instrument_requests_inprogress": True,
+    "inprogress_labels": True,
+    "body_handlers": [".*"],
+}
+VARIANTS: dict[str, tuple[dict[str, object], dict[str, str]]] = {
+    "metrics": ({"metrics": METRICS}, {}),
+    "traces": ({}, {"OTEL_TRACES_EXPORTER": "console"}),
+    "everything, ungrouped": (
+        {"metrics": {**METRICS, "should_group_untemplated": False, "inprogress_labels": False}},
+        {"OTEL_TRACES_EXPORTER": "console", "MODELHOST_DEBUG": "1"},
+    ),
+    "nothing": ({}, {"MODELHOST_ACCESS_LOG": "0"}),
+}
+Seen = dict[str, Any]
+
+
+def run(folder: Path, way: str, sections: dict[str, object], variables: dict[str, str]) -> Seen:
+    """Ask all requests in a process of their own, one way."""
+    (folder / way).mkdir()
+    path = folder / way / "rest_config.yaml"
+    path.write_text(yaml.safe_dump({**CONFIGURATION, **sections}), encoding="utf-8")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MODELHOST_", "OTEL_", "DJANGO_"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.modelhost.one_way", way],
+        cwd=REPOSITORY,
+        env={
+            **kept,
+            **ENVIRONMENT,
+            **variables,
+            "REST_CONFIG": str(path),
+            "OVERLOAD_GATES": str(path.parent),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    seen: Seen = json.loads(done.stdout)
+    return seen
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def both(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Seen, Seen]:
+    """What is seen of the fast way, and of that through Django."""
+    folder = tmp_path_factory.mktemp("ways")
+    sections, variables = VARIANTS[request.param]
+    return (
+        run(folder, "fast", sections, variables),
+        run(folder, "django", sections, variables),
+    )
+
+
+def differences(both: tuple[Seen, Seen], *keys: str) -> list[str]:
+    fast, django = (seen["answers"] for seen in both)
+    assert list(fast) == list(django)
+    return [
+        f"{name}, {key}: {fast[name].get(key)} is not {django[name].get(key)}"
+        for name in fast
+        for key in keys
+        if fast[name].get(key) != django[name].get(key)
+    ]
+
+
+def test_clients_get_the_same_answers(both: tuple[Seen, Seen]) -> None:
+    assert differences(both, "status", "headers", "body") == []
+
+
+def test_as_much_of_each_body_is_read(both: tuple[Seen, Seen]) -> None:
+    assert differences(both, "left of the body") == []
+
+
+def test_the_log_has_the_same_records_of_access_and_of_all_else(both: tuple[Seen, Seen]) -> None:
+    assert differences(both, "log") == []
+
+
+def test_there_are_the_same_spans(both: tuple[Seen, Seen]) -> None:
+    assert differences(both, "spans") == []
+
+
+def test_the_metrics_count_the_same(both: tuple[Seen, Seen]) -> None:
+    fast, django = both
+    assert fast["metrics"] == django["metrics"]
+    assert differences(both, "metrics") == []
+
+
+def test_predictions_are_answered_without_django(both: tuple[Seen, Seen]) -> None:
+    fast, django = (seen["answers"] for seen in both)
+    requests = {each.name: each for each in corpus()}
+    hosts = {f"{path} at {host!r}" for path in ROUTES for host in HOSTS}
+    for name, each in requests.items():
+        is_lane = each.method == "POST" and each.path in (SINGLE, BATCH, INFER)
+        if is_lane and name not in hosts:
+            assert fast[name]["asked django"] == 0, name
+        assert django[name]["asked django"] == 1
+
+
+def test_the_corpus_has_answers_of_every_kind(both: tuple[Seen, Seen]) -> None:
+    fast, _ = both
+    statuses = Counter(
+        each["status"].partition(" ")[0] for each in fast["answers"].values() if "status" in each
+    )
+    assert set(statuses) == {
+        *("200", "204", "400", "404", "405", "411", "413", "415", "500", "503", "504")
+    }
+    failed = {
+        name.partition(" ")[0]
+        for name, each in fast["answers"].items()
+        if each.get("status", "").startswith("500")
+    }
+    assert failed == {"does", "failing", "batching", "short", "columns"}
+    names = [each.name for each in corpus()]
+    assert len(names) == len(set(names)) > 900
+
+
+@pytest.mark.parametrize("path", GOOD)
+def test_good_requests_are_answered(both: tuple[Seen, Seen], path: str) -> None:
+    for seen in both:
+        assert seen["answers"][f"{path} good"]["status"] == "200 OK"
+
+
+def test_what_a_variant_asks_for_is_there(both: tuple[Seen, Seen], request: Any) -> None:
+    fast, _ = both
+    sections, variables = VARIANTS[request.node.callspec.params["both"]]
+    good = fast["answers"][f"{SINGLE} good"]
+    assert bool(good["spans"]) is ("OTEL_TRACES_EXPORTER" in variables)
+    assert bool(fast["metrics"]) is ("metrics" in sections)
+    assert bool(good["log"]) is ("MODELHOST_ACCESS_LOG" not in variables)
+    in_progress = [
+        line for line in fast["answers"]["metrics meanwhile"]["metrics"] if "inprogress" in line
+    ]
+    assert any(line.endswith(" 1.0") for line in in_progress) is ("metrics" in sections)
+
+
+POLICIES = {
+    "authentication": "DEFAULT_AUTHENTICATION_CLASSES': ['rest_framework.authentication.Basic"
+    "Authentication']",
+    "permission": "DEFAULT_PERMISSION_CLASSES': ['rest_framework.permissions.IsAuthenticated']",
+    "throttle": "DEFAULT_THROTTLE_CLASSES': ['rest_framework.throttling.AnonRateThrottle'],"
+    " 'DEFAULT_THROTTLE_RATES': {'anon': '1/day'}",
+    "none": "DEFAULT_PERMISSION_CLASSES': ['rest_framework.permissions.AllowAny']",
+}
+PROGRAM = """
+import time
+from modelhost.wsgi import application
+from models_api.apps import current_service
+from tests.modelhost.corpus import SINGLE, asked
+
+while not current_service().registry.has_started:
+    time.sleep(0.01)
+asks_django = []
+django = application._django
+application._django = lambda *given: asks_django.append(given) or django(*given)
+statuses = []
+for _ in range(2):
+    application(asked("", SINGLE).environ(), lambda status, headers: statuses.append(status[:3]))
+print(*statuses, len(asks_django))
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("authentication", "200 200 2"),
+        ("permission", "403 403 2"),
+        ("throttle", "200 429 2"),
+        ("none", "200 200 0"),
+    ],
+)
+def test_predictions_under_policies_of_the_project_are_djangos(
+    tmp_path: Path, policy: str, said: str
+) -> None:
+    (tmp_path / "own_settings.py").write_text(
+        "from modelhost.settings import *\n"
+        f"REST_FRAMEWORK = {{**REST_FRAMEWORK, '{POLICIES[policy]}}}\n"
+    )
+    path = tmp_path / "rest_config.yaml"
+    path.write_text(yaml.safe_dump(CONFIGURATION), encoding="utf-8")
+    variables = {"DJANGO_SETTINGS_MODULE": "own_settings", "REST_CONFIG": str(path)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=REPOSITORY,
+        env={**os.environ, **variables, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout == f"{said}\n", done.stderr[-3000:]

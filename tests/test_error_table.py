@@ -1,0 +1,110 @@
+"""What each error is: one line for each, which everything that tells of errors reads."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from models_api import exceptions
+from models_api.api.answers import describe_error
+from models_api.error_table import ERROR_KINDS, FAILURE, ErrorKind, error_kind, outcome
+from models_api.exceptions import InputProblem, ModelsAPIError
+from models_api.prediction import batcher
+
+# They end the start of a service, or are bases of others.
+NOT_FOR_CLIENTS = {"ClassPathError", "ConfigurationError", "DescriptionError"}
+BASES = {"ModelsAPIError", "ModelError", "NotPredicted"}
+
+PROBLEM = InputProblem(("a",), "missing", "Field required")
+EXAMPLES: list[tuple[ModelsAPIError, int, str, str]] = [
+    (exceptions.InvalidInput([PROBLEM]), 400, "ValidationError", "invalid_input"),
+    (exceptions.TensorError("bad"), 400, "ValidationError", "invalid_input"),
+    (exceptions.UnreadableBody(), 400, "ValidationError", "invalid_input"),
+    (exceptions.SchemaRejected("m", "bad"), 400, "SchemaValidationError", "invalid_input"),
+    (exceptions.ModelNotFound("m", "none"), 404, "NotFound", "failure"),
+    (exceptions.LengthRequired(), 411, "LengthRequired", "failure"),
+    (exceptions.PayloadTooLarge.of_bytes(1), 413, "PayloadTooLarge", "failure"),
+    (exceptions.PayloadTooLarge.of_values(1), 413, "PayloadTooLarge", "failure"),
+    (exceptions.UnsupportedMediaType("bad"), 415, "UnsupportedMediaType", "failure"),
+    (exceptions.PredictionFailed("m", "bad"), 500, "ServiceError", "failure"),
+    (
+        exceptions.ModelNotReady("m", "soon", retry_after_seconds=5),
+        503,
+        "ModelNotReady",
+        "not_ready",
+    ),
+    (exceptions.Overloaded.of_worker(), 503, "Overloaded", "overloaded"),
+    (exceptions.Overloaded.of_model(3), 503, "Overloaded", "overloaded"),
+    (exceptions.DeadlineExceeded(1), 504, "DeadlineExceeded", "deadline_exceeded"),
+]
+
+
+def names_of_errors() -> set[str]:
+    found = vars(exceptions).items()
+    return {
+        name for name, each in found if inspect.isclass(each) and issubclass(each, BaseException)
+    }
+
+
+def test_every_error_that_can_reach_a_client_is_in_the_table_and_tried_here() -> None:
+    wanted = names_of_errors() - NOT_FOR_CLIENTS - BASES
+    assert {kind.exception.__name__ for kind in ERROR_KINDS if kind.exception} == wanted
+    assert {type(error).__name__ for error, *_ in EXAMPLES} == wanted
+
+
+def test_no_error_is_in_the_table_twice() -> None:
+    known = [kind.exception for kind in ERROR_KINDS if kind.exception is not None]
+    assert len(known) == len(set(known))
+
+
+@pytest.mark.parametrize(("error", "status", "type_", "ends_as"), EXAMPLES)
+def test_an_error_is_told_as_the_table_has_it(
+    error: ModelsAPIError, status: int, type_: str, ends_as: str
+) -> None:
+    kind = error_kind(error)
+    assert kind is not None
+    assert (kind.status, kind.type, kind.outcome, outcome(error)) == (
+        status,
+        type_,
+        ends_as,
+        ends_as,
+    )
+    answer = describe_error(error, {"REQUEST_METHOD": "POST", "PATH_INFO": "/x"}).to_answer()
+    body: dict[str, Any] = json.loads(answer.body)
+    assert (answer.status, body["type"]) == (status, type_)
+    assert body["messages"]
+    headers = {each.header for each in ERROR_KINDS if each.status == status and each.header}
+    assert headers <= set(answer.headers)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError(), SystemExit(), KeyboardInterrupt(), batcher.BatchFailed()]
+)
+def test_what_nobody_foresaw_is_a_failure(error: BaseException) -> None:
+    assert error_kind(error) is None
+    assert outcome(error) == FAILURE
+
+
+@pytest.mark.parametrize("status", sorted({kind.status for kind in ERROR_KINDS}))
+def test_each_status_has_one_text_and_an_example_for_each_type(status: int) -> None:
+    kinds = [kind for kind in ERROR_KINDS if kind.status == status]
+    HTTPStatus(status)
+    assert len([kind for kind in kinds if kind.text]) == 1
+    assert len([kind for kind in kinds if kind.header]) <= 1
+    types = [kind.type for kind in kinds]
+    with_example = [kind.type for kind in kinds if kind.example]
+    assert sorted(with_example) == sorted(set(types))
+
+
+def test_kinds_that_only_policies_answer_are_no_exceptions_of_this_package() -> None:
+    of_policies = [kind for kind in ERROR_KINDS if kind.exception is None]
+    assert [(kind.status, kind.type) for kind in of_policies] == [
+        (401, "NotAuthenticated"),
+        (403, "PermissionDenied"),
+        (429, "Throttled"),
+    ]
+    assert all(isinstance(kind, ErrorKind) for kind in of_policies)
