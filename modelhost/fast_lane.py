@@ -99,7 +99,8 @@ class FastLane:
         # As Django does after each request, for models that use its databases.
         close_old_connections()
         start_response(f"{answer.status} {responses[answer.status]}", list(answer.headers.items()))
-        return [answer.body]
+        # Of a list of one, wsgiref would tell the length.
+        return [answer.body] if "Content-Length" in answer.headers else iter([answer.body])
 
     def _answer(
         self, lane: Lane, environ: Environ, context: RequestContext

@@ -95,7 +95,6 @@ LOGGING: dict[str, Any] = {
     "handlers": {
         "console": {
             "class": "models_api.observability.log_handler.BatchingStreamHandler",
-            "held_logger": "models_api.access",
             "formatter": log_format(),
             "filters": ["request"],
         },

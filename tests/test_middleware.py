@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
+from django.urls import ResolverMatch
 
+from models_api.api.views import HealthView
 from models_api.apps import ModelsAPIConfig
+from models_api.configuration.sections import MetricsConfiguration
 from models_api.middleware import RequestMiddleware
+from models_api.observability.exposition import Metrics
 from models_api.observability.requests import FinishedRequest, RequestObserver, RequestRecorder
+from models_api.observability.shared_memory import SharedMemoryMetrics
 from models_api.prediction.request_context import RequestContext, current_request
 
 factory = RequestFactory()
@@ -110,3 +116,36 @@ def test_an_observer_that_fails_breaks_nothing(
     assert len(seen) == 1
     assert [record.getMessage() for record in caplog.records] == ["An observer of requests failed"]
     assert caplog.records[0].exc_info is not None
+
+
+def test_observers_are_told_which_route_matched_and_whether_it_is_a_probe(around: Around) -> None:
+    seen: list[FinishedRequest] = []
+
+    def find(request: HttpRequest) -> HttpResponse:
+        request.resolver_match = ResolverMatch(HealthView.as_view(), (), {}, route="api/health")
+        return HttpResponse(b"four", status=503, headers={"Content-Length": "4"})
+
+    around(find, seen.append)(factory.get("/somewhere"))
+    (request,) = seen
+    told = (request.route, request.status, request.response_length, request.is_probe)
+    assert told == ("api/health", 503, "4", True)
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_a_stream_comes_whole_whether_or_not_its_bytes_are_counted(
+    around: Around, app_config: ModelsAPIConfig, tmp_path: Path, is_measured: bool
+) -> None:
+    configuration = MetricsConfiguration(enabled=True, body_handlers=[".*"])
+    shared = SharedMemoryMetrics(lambda: tmp_path)
+    metrics = Metrics(configuration, shared) if is_measured else None
+    app_config.service.metrics = metrics
+    middleware = around(
+        lambda _request: StreamingHttpResponse([b"some", b"how"]),  # type: ignore[arg-type, return-value]
+        *([metrics.http.observe] if metrics is not None else []),
+    )
+    response = middleware(factory.get("/"))
+    assert isinstance(response, StreamingHttpResponse)
+    assert b"".join(response) == b"somehow"  # type: ignore[arg-type]
+    sums = shared.read().of_kind("request")
+    assert [record[-1] for record in sums.values()] == ([7.0] if is_measured else [])
+    shared.close()

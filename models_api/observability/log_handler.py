@@ -6,6 +6,7 @@ import logging
 import select
 import threading
 from contextlib import suppress
+from multiprocessing import util
 from typing import TextIO
 
 from models_api.fork import call_after_fork
@@ -33,10 +34,10 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        self._writing = threading.RLock()
         self._held: list[str] = []
         self._size = 0
         self._timer: threading.Timer | None = None
+        self._is_registered = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or let its line wait."""
@@ -54,12 +55,15 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         """Write the lines that wait."""
-        with self._writing:
+        self.acquire()
+        try:
             if self._held:
                 piece = "".join(self._held)
                 self._held, self._size = [], 0
                 self.stream.write(piece)
             super().flush()
+        finally:
+            self.release()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Print what went wrong, where that is possible."""
@@ -76,6 +80,10 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
             except RuntimeError:  # the system has no room for it, or the process ends
                 return False
             self._timer = timer
+            if not self._is_registered:
+                self._is_registered = True
+                # Runs at the end of processes of multiprocessing too, where atexit does not.
+                util.Finalize(None, self._flush_held, exitpriority=0)
         return True
 
     def _flush_held(self) -> None:

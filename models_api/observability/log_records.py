@@ -37,14 +37,14 @@ class RequestFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add to the record, and let it pass."""
-        record.request_id, record.trace_id = _ids(current_request.get())
+        record.request_id, record.trace_id = ids(current_request.get())
         if isinstance(record.exc_info, tuple) and not record.exc_text:
             text = logging.Formatter().formatException(record.exc_info)
             record.exc_text = _INPUT_VALUE.sub("", text)
         return True
 
 
-def _ids(context: RequestContext | None) -> tuple[str, str]:
+def ids(context: RequestContext | None) -> tuple[str, str]:
     """Return the ids of request and trace as lines of a log show them."""
     if context is None:
         return "-", "-"
@@ -53,7 +53,8 @@ def _ids(context: RequestContext | None) -> tuple[str, str]:
     return id_, context.trace_id or "-"
 
 
-def _utc(created: float) -> str:
+def utc(created: float) -> str:
+    """Write seconds since the epoch as the time of UTC."""
     second, millisecond = divmod(int(created * 1000), 1000)
     return _utc_second(second) + _MILLISECONDS[millisecond]
 
@@ -70,7 +71,7 @@ class TextFormatter(logging.Formatter):
         """Write the time of a record."""
         if datefmt:
             return super().formatTime(record, datefmt)
-        return _utc(record.created)
+        return utc(record.created)
 
 
 class JSONFormatter(logging.Formatter):
@@ -79,7 +80,7 @@ class JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
         entry: dict[str, Any] = {
-            "time": _utc(record.created),
+            "time": utc(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

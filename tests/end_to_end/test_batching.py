@@ -25,6 +25,7 @@ CONFIGURATION: dict[str, Any] = {
         {
             "class_path": MODELS + "SlowModel",
             "batching": {"max_queue_size": 1},
+            "concurrency": {"max_concurrency": 1},
             "timeout_seconds": 0.2,
         },
         {"class_path": "examples.iris.IrisModel"},

@@ -21,7 +21,9 @@ from tests.end_to_end.server import STARTERS, Server
 FAKES = "tests.fakes.overload"
 PATIENT = "/api/models/patient/prediction"
 HURRIED = "/api/models/hurried/prediction"
-IN_HAND = 5
+PLACES = 5
+IN_HAND = PLACES - 1
+"""One place is guaranteed to the other model."""
 
 
 KINDS = sorted(STARTERS)
@@ -58,7 +60,7 @@ def server(request: pytest.FixtureRequest, gates: Path) -> Iterator[Server]:
         request.param,
         {"models": models},
         MODELHOST_WORKERS="1",
-        MODELHOST_MAX_CONCURRENT_PREDICTIONS=str(IN_HAND),
+        MODELHOST_MAX_CONCURRENT_PREDICTIONS=str(PLACES),
         OVERLOAD_GATES=str(gates),
     ) as server:
         yield server

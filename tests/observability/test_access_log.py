@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.http import HttpRequest, HttpResponse
-from django.test import RequestFactory
-from django.urls import ResolverMatch
 
-from models_api.api.views import HealthView, ModelsView
 from models_api.observability.access_log import log_access
-from models_api.prediction.request_context import note_model, note_rows
-
-factory = RequestFactory()
-
-
-def matched(view: Callable[..., Any], route: str) -> HttpRequest:
-    request = factory.post("/api/models/a-secret?token=secret", headers={"token": "secret"})
-    request.resolver_match = ResolverMatch(view, (), {}, route=route)
-    return request
+from models_api.observability.requests import FinishedRequest
+from models_api.prediction.request_context import RequestContext
 
 
-def line(
-    caplog: pytest.LogCaptureFixture, request: HttpRequest, status: int = 200
-) -> logging.LogRecord:
+def finished(
+    route: str | None = "api/models",
+    status: int = 200,
+    context: RequestContext | None = None,
+    *,
+    is_probe: bool = False,
+    method: str = "POST",
+) -> FinishedRequest:
+    return FinishedRequest(
+        method=method,
+        route=route,
+        path="/api/models/a-secret",
+        status=status,
+        seconds=0.0123456,
+        request_length="6",
+        response_length="6",
+        is_probe=is_probe,
+        context=context or RequestContext("mine"),
+    )
+
+
+def line(caplog: pytest.LogCaptureFixture, request: FinishedRequest) -> logging.LogRecord:
     caplog.clear()
     with caplog.at_level(logging.DEBUG, "models_api.access"):
-        log_access(request, HttpResponse(b"secret", status=status), 0.0123456)
+        log_access(request)
     (record,) = caplog.records
     return record
 
@@ -37,7 +45,7 @@ def line(
 def fields(record: Any) -> dict[str, Any]:
     names = (
         *("method", "route", "status", "milliseconds"),
-        *("model", "version", "rows", "batch_size"),
+        *("model", "version", "rows", "batch_size", "queue_ms"),
     )
     return {name: value for name, value in vars(record).items() if name in names}
 
@@ -45,7 +53,7 @@ def fields(record: Any) -> dict[str, Any]:
 def test_a_request_has_its_method_route_status_and_milliseconds(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    record = line(caplog, matched(ModelsView.as_view(), "api/models"))
+    record = line(caplog, finished())
     assert record.getMessage() == "POST /api/models 200 12.3 ms"
     assert fields(record) == {
         "method": "POST",
@@ -55,15 +63,15 @@ def test_a_request_has_its_method_route_status_and_milliseconds(
     }
 
 
-@pytest.mark.usefixtures("context")
-def test_a_prediction_has_its_model_version_rows_and_batch_size(
-    caplog: pytest.LogCaptureFixture,
+def test_a_prediction_has_its_model_version_rows_batch_size_and_wait(
+    caplog: pytest.LogCaptureFixture, context: RequestContext
 ) -> None:
-    note_model("iris", "1.0.0")
-    note_rows(3)
-    record = line(caplog, matched(ModelsView.as_view(), "api/models/iris/prediction"), 500)
+    context.model, context.version = "iris", "1.0.0"
+    context.rows, context.batch_size, context.queue_seconds = 3, 1, 0.0045678
+    record = line(caplog, finished("api/models/iris/prediction", 500, context))
     assert record.getMessage() == (
-        "POST /api/models/iris/prediction 500 12.3 ms model=iris version=1.0.0 rows=3 batch_size=1"
+        "POST /api/models/iris/prediction 500 12.3 ms model=iris version=1.0.0"
+        " rows=3 batch_size=1 queue_ms=4.6"
     )
     assert fields(record) == {
         "method": "POST",
@@ -74,40 +82,87 @@ def test_a_prediction_has_its_model_version_rows_and_batch_size(
         "version": "1.0.0",
         "rows": 3,
         "batch_size": 1,
+        "queue_ms": 4.568,
     }
 
 
-@pytest.mark.usefixtures("context")
-def test_what_is_not_known_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    note_model("late", None)
-    record = line(caplog, matched(ModelsView.as_view(), "api/models/late/prediction"), 503)
+def test_a_prediction_that_did_not_wait_says_so(
+    caplog: pytest.LogCaptureFixture, context: RequestContext
+) -> None:
+    context.rows = 1
+    assert line(caplog, finished(context=context)).getMessage().endswith(" queue_ms=0.0")
+
+
+def test_one_that_waited_in_vain_says_for_how_long(
+    caplog: pytest.LogCaptureFixture, context: RequestContext
+) -> None:
+    context.queue_seconds = 2.0
+    message = line(caplog, finished(status=504, context=context)).getMessage()
+    assert message == "POST /api/models 504 12.3 ms queue_ms=2000.0"
+
+
+def test_what_is_not_known_is_left_out(
+    caplog: pytest.LogCaptureFixture, context: RequestContext
+) -> None:
+    context.model = "late"
+    record = line(caplog, finished("api/models/late/prediction", 503, context))
     assert record.getMessage() == "POST /api/models/late/prediction 503 12.3 ms model=late"
 
 
 def test_where_no_route_matches_the_path_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    record = line(caplog, factory.get("/secret"), 404)
+    record = line(caplog, finished(None, 404, method="GET"))
     assert record.getMessage() == "GET - 404 12.3 ms"
 
 
 @pytest.mark.parametrize(
-    ("view", "status", "level"),
+    ("is_probe", "status", "level"),
     [
-        (HealthView, 200, logging.DEBUG),
-        (HealthView, 503, logging.INFO),
-        (ModelsView, 200, logging.INFO),
-        (ModelsView, 404, logging.INFO),
+        (True, 200, logging.DEBUG),
+        (True, 503, logging.INFO),
+        (False, 200, logging.INFO),
+        (False, 404, logging.INFO),
     ],
 )
 def test_a_probe_that_finds_all_well_is_for_debugging(
-    caplog: pytest.LogCaptureFixture, view: Any, status: int, level: int
+    caplog: pytest.LogCaptureFixture, is_probe: bool, status: int, level: int
 ) -> None:
-    record = line(caplog, matched(view.as_view(), "somewhere"), status)
-    assert record.levelno == level
+    assert line(caplog, finished(status=status, is_probe=is_probe)).levelno == level
 
 
 def test_a_log_that_is_switched_off_by_its_level_gets_no_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING, "models_api.access"):
-        log_access(factory.get("/"), HttpResponse(), 1)
+        log_access(finished())
     assert caplog.records == []
+
+
+def test_a_record_has_all_that_those_of_loggers_have(caplog: pytest.LogCaptureFixture) -> None:
+    record = line(caplog, finished())
+    expected = logging.getLogger("models_api.access").makeRecord("", 0, "", 0, "", (), None)
+    assert vars(expected).keys() <= vars(record).keys()
+    assert abs(record.created - expected.created) < 10
+    assert (record.name, record.levelname) == ("models_api.access", "INFO")
+
+
+@pytest.fixture
+def factory() -> Iterator[list[logging.LogRecord]]:
+    """The records that a factory of somebody's has made."""
+    made: list[logging.LogRecord] = []
+
+    def make(*args: Any, **more: Any) -> logging.LogRecord:
+        made.append(logging.LogRecord(*args, **more))
+        return made[-1]
+
+    logging.setLogRecordFactory(make)
+    yield made
+    logging.setLogRecordFactory(logging.LogRecord)
+
+
+def test_a_factory_of_records_that_somebody_has_set_is_used(
+    caplog: pytest.LogCaptureFixture, factory: list[logging.LogRecord]
+) -> None:
+    record = line(caplog, finished())
+    assert record is factory[-1]
+    assert record.getMessage() == "POST /api/models 200 12.3 ms"
+    assert fields(record)["route"] == "/api/models"

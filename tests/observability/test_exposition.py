@@ -15,19 +15,19 @@ from prometheus_client.registry import Collector
 
 from models_api.configuration.sections import MetricsConfiguration
 from models_api.observability.exposition import Metrics
-from models_api.observability.shared_memory import SharedValues
+from models_api.observability.shared_memory import SharedMemoryMetrics
 from tests.end_to_end.server import REPOSITORY
 from tests.in_process import InProcessService
 
 WORKER = """\
 import os, sys
 from pathlib import Path
-from models_api.prediction.admission import Admission
 from models_api.configuration.sections import MetricsConfiguration
 from models_api.observability.exposition import Metrics
-from models_api.observability.shared_memory import SharedValues
+from models_api.observability.shared_memory import SharedMemoryMetrics
 
-metrics = Metrics(MetricsConfiguration(enabled=True), SharedValues(lambda: Path(sys.argv[1])))
+shared = SharedMemoryMetrics(lambda: Path(sys.argv[1]))
+metrics = Metrics(MetricsConfiguration(enabled=True), shared)
 metrics.start_worker()
 """
 CHILD = """\
@@ -46,7 +46,7 @@ def end(folder: Path, how: str = "") -> None:
 
 @pytest.fixture
 def metrics(tmp_path: Path) -> Iterator[Metrics]:
-    shared = SharedValues(lambda: tmp_path)
+    shared = SharedMemoryMetrics(lambda: tmp_path)
     yield Metrics(MetricsConfiguration(enabled=True), shared)
     shared.close()
 
@@ -75,7 +75,7 @@ def test_before_any_worker_has_started_there_are_none(metrics: Metrics) -> None:
     [
         (CHILD, 0),
         ("os.kill(os.getpid(), 9)", 1),
-        ("metrics._admission = Admission(); metrics._admission.is_hung = True", 1),
+        ("metrics.worker = type('Hung', (), {'is_hung': True})", 1),
     ],
     ids=["in peace, after a child of its own", "killed", "for a hung prediction"],
 )
@@ -96,7 +96,8 @@ def test_the_models_of_a_service_are_told_of(metrics: Metrics) -> None:
         {"class_path": "tests.fakes.models.DoublingModel"},
         {"class_path": "tests.fakes.models.FailingModel"},
     ]
-    metrics.watch(InProcessService({"models": models}).registry)
+    for model in InProcessService({"models": models}).registry:
+        metrics.models.meter(model)
     assert lines(metrics, "model_ready") == [
         'model_ready{model="doubling",version="1.0.0"} 1.0',
         'model_ready{model="failing",version="1.0.0"} 0.0',

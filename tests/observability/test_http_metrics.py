@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.http import HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
-from django.test import RequestFactory
-from django.urls import ResolverMatch, resolve
+from django.urls import resolve
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from models_api.configuration.sections import MetricsConfiguration
 from models_api.observability.http_metrics import HTTPMetrics
-from models_api.observability.shared_memory import SharedValues
+from models_api.observability.requests import FinishedRequest
+from models_api.observability.shared_memory import SharedMemoryMetrics
+from models_api.prediction.request_context import RequestContext
 
 
 class Measured:
     """Metrics with these options, in a folder of their own."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        self.shared = SharedValues(lambda: folder)
+        self.shared = SharedMemoryMetrics(lambda: folder)
         self.http = HTTPMetrics(self.shared, MetricsConfiguration(enabled=True, **options))
 
     def collect(self) -> Iterator[Metric]:
@@ -39,15 +39,31 @@ class Measured:
         method: str = "GET",
         status: int = 200,
         seconds: float = 0.001,
-        response: HttpResponseBase | None = None,
-        **headers: Any,
-    ) -> HttpResponseBase:
-        request = RequestFactory().generic(method, path, **headers)
-        if status != 404:
-            request.resolver_match = resolve(path)
-        response = response or HttpResponse(status=status)
-        self.http.observe(request, response, seconds)
-        return response
+        **more: Any,
+    ) -> FinishedRequest:
+        request = finished(path, method, status, seconds, **more)
+        self.http.observe(request)
+        return request
+
+
+def finished(
+    path: str = "/api/health",
+    method: str = "GET",
+    status: int = 200,
+    seconds: float = 0.001,
+    **more: Any,
+) -> FinishedRequest:
+    given: dict[str, Any] = {
+        "route": resolve(path).route if status != 404 else None,
+        "request_length": None,
+        "response_length": None,
+        "is_probe": False,
+        **more,
+    }
+    context = RequestContext("mine")
+    return FinishedRequest(
+        method=method, path=path, status=status, seconds=seconds, context=context, **given
+    )
 
 
 @pytest.fixture
@@ -113,8 +129,7 @@ def test_before_the_first_request_there_is_a_histogram_of_nothing(measured: Meas
 
 @pytest.mark.parametrize(("told", "counted"), [("12", 12), ("", 0), ("x", 0), ("-5", 0)])
 def test_sizes_are_those_that_are_told(measured: Measured, told: str, counted: int) -> None:
-    response = HttpResponse(b"four", headers={"Content-Length": "4"})
-    measured.ask(response=response, CONTENT_LENGTH=told)
+    measured.ask(request_length=told, response_length="4")
     measured.ask()
     labels = '{handler="/api/health"}'
     assert measured.lines("http_request_size_bytes") == [
@@ -172,22 +187,29 @@ def test_streams_are_measured_for_body_handlers(
     tmp_path: Path, handlers: list[str], counted: int
 ) -> None:
     measured = Measured(tmp_path, body_handlers=handlers)
-    response = StreamingHttpResponse([b"some", b"how"])
-    measured.ask(response=response)
-    assert b"".join(response) == b"somehow"
+    request = measured.ask()
+    assert b"".join(measured.http.count_stream(request, [b"some", b"how"])) == b"somehow"
     (line,) = measured.lines("http_response_size_bytes_sum")
     assert line == f'http_response_size_bytes_sum{{handler="/api/health"}} {counted:.1f}'
+
+
+def test_a_stream_that_tells_its_length_is_counted_by_that(tmp_path: Path) -> None:
+    measured = Measured(tmp_path, body_handlers=["health"])
+    request, parts = measured.ask(response_length="7"), [b"some", b"how"]
+    assert measured.http.count_stream(request, parts) is parts
+    (line,) = measured.lines("http_response_size_bytes_sum")
+    assert line.endswith(" 7.0")
 
 
 def test_requests_in_progress_are_counted_on_request(tmp_path: Path) -> None:
     measured = Measured(tmp_path, should_instrument_requests_inprogress=True)
     assert measured.lines("http_requests_inprogress") == ["http_requests_inprogress 0.0"]
     measured.ask()
-    request = RequestFactory().get("/api/health")
-    measured.http.add_in_progress(request, 1)
-    measured.http.add_in_progress(request, 1)
-    measured.http.add_in_progress(request, -1)
-    assert measured.lines("http_requests_inprogress") == ["http_requests_inprogress 1.0"]
+    with measured.http.in_progress("GET", "api/health", "/api/health"):
+        with measured.http.in_progress("GET", "api/health", "/api/health"):
+            assert measured.lines("http_requests_inprogress") == ["http_requests_inprogress 2.0"]
+        assert measured.lines("http_requests_inprogress") == ["http_requests_inprogress 1.0"]
+    assert measured.lines("http_requests_inprogress") == ["http_requests_inprogress 0.0"]
 
 
 def test_requests_in_progress_have_another_name_and_labels_on_request(tmp_path: Path) -> None:
@@ -198,12 +220,13 @@ def test_requests_in_progress_have_another_name_and_labels_on_request(tmp_path: 
         inprogress_labels=True,
         excluded_handlers=["docs"],
     )
-    for path in ("/api/health", "/nothing", "/docs"):
-        measured.http.add_in_progress(RequestFactory().get(path), 1)
-    assert measured.lines("busy") == [
-        'busy{handler="/api/health",method="GET"} 1.0',
-        'busy{handler="none",method="GET"} 1.0',
-    ]
+    with ExitStack() as stack:
+        for route in ("api/health", None, "docs"):
+            stack.enter_context(measured.http.in_progress("GET", route, f"/{route}"))
+        assert measured.lines("busy") == [
+            'busy{handler="/api/health",method="GET"} 1.0',
+            'busy{handler="none",method="GET"} 1.0',
+        ]
 
 
 @pytest.mark.parametrize(
@@ -215,8 +238,6 @@ def test_requests_in_progress_have_another_name_and_labels_on_request(tmp_path: 
     ],
 )
 def test_routes_of_any_project_have_a_label(measured: Measured, route: str, handler: str) -> None:
-    request = RequestFactory().get("/somewhere")
-    request.resolver_match = ResolverMatch(lambda: None, (), {}, route=route)
-    measured.http.observe(request, HttpResponse(), 0.001)
+    measured.ask(route=route)
     (line,) = measured.lines("http_requests_total")
     assert f'handler="{handler}"'.replace("\\", "\\\\") in line

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,9 @@ from models_api.exceptions import (
     PredictionFailed,
     SchemaRejected,
 )
-from models_api.hosting.hosted_model import HostedModel
-from models_api.observability.prediction_metrics import ModelMetrics
-from models_api.observability.shared_memory import SharedValues
+from models_api.observability.prediction_metrics import ModelMeter, ModelMetrics
+from models_api.observability.shared_memory import SharedMemoryMetrics
+from models_api.prediction.request_context import RequestContext
 from tests.in_process import InProcessService
 
 LABELS = 'model="doubling",version="1.0.0"'
@@ -31,14 +33,14 @@ class Measured:
 
     def __init__(self, folder: Path, *models: dict[str, object]) -> None:
         self.service = InProcessService({"models": list(models)})
-        self.shared = SharedValues(lambda: folder)
+        self.shared = SharedMemoryMetrics(lambda: folder)
         self.metrics = ModelMetrics(self.shared)
-        self.metrics.watch(self.service.registry)
+        self.meters = [self.metrics.meter(model) for model in self.service.registry]
         self.metrics.publish()
 
     @property
-    def model(self) -> HostedModel:
-        return next(iter(self.service.registry))
+    def meter(self) -> ModelMeter:
+        return self.meters[0]
 
     def collect(self) -> Iterator[Metric]:
         return self.metrics.families(self.shared.read())
@@ -79,49 +81,33 @@ def test_a_model_is_there_before_its_first_prediction(measured: Measured) -> Non
 def test_an_error_is_an_outcome_and_goes_on(
     measured: Measured, error: BaseException, outcome: str
 ) -> None:
-    def predict(_body: bytes) -> bytes:
+    with pytest.raises(type(error)), measured.meter.prediction():
         raise error
-
-    assert measured.model.observer is not None
-    with pytest.raises(type(error)):
-        measured.model.observer.measured(predict)(b"")
     line = f'model_predictions_total{{model="doubling",outcome="{outcome}",version="1.0.0"}} 1.0'
     assert line in measured.lines("model_predictions_total")
     assert measured.lines("model_in_flight") == [f"model_in_flight{{{LABELS}}} 0.0"]
 
 
 def test_predictions_that_have_not_ended_are_in_flight(measured: Measured) -> None:
-    asked, answered = threading.Event(), threading.Event()
-
-    def predict(body: bytes) -> bytes:
-        asked.set()
-        assert answered.wait(60)
-        return body
-
-    assert measured.model.observer is not None
-    thread = threading.Thread(target=measured.model.observer.measured(predict), args=(b"",))
-    thread.start()
-    assert asked.wait(60)
-    assert measured.lines("model_in_flight") == [f"model_in_flight{{{LABELS}}} 1.0"]
-    answered.set()
-    thread.join()
+    with measured.meter.prediction():
+        with measured.meter.prediction():
+            assert measured.lines("model_in_flight") == [f"model_in_flight{{{LABELS}}} 2.0"]
+        assert measured.lines("model_in_flight") == [f"model_in_flight{{{LABELS}}} 1.0"]
     assert measured.lines("model_in_flight") == [f"model_in_flight{{{LABELS}}} 0.0"]
 
 
 def test_predictions_that_are_in_flight_together_are_each_counted_once(
     measured: Measured,
 ) -> None:
-    assert measured.model.observer is not None
     asked, answered = threading.Barrier(4), threading.Barrier(4)
 
-    def predict(body: bytes) -> bytes:
-        asked.wait(60)
-        answered.wait(60)
-        return body
+    def predict() -> None:
+        with measured.meter.prediction():
+            asked.wait(60)
+            answered.wait(60)
 
-    predictor = measured.model.observer.measured(predict)
     for _ in range(3):
-        threads = [threading.Thread(target=predictor, args=(b"",)) for _ in range(3)]
+        threads = [threading.Thread(target=predict) for _ in range(3)]
         for thread in threads:
             thread.start()
         asked.wait(60)
@@ -135,20 +121,50 @@ def test_predictions_that_are_in_flight_together_are_each_counted_once(
 
 
 def test_a_prediction_of_the_service_is_counted_and_timed(measured: Measured) -> None:
-    assert measured.model.observer is not None
-    predict = measured.model.observer.measured(lambda body: body)
-    assert predict(b"as it is") == b"as it is"
+    with measured.meter.prediction():
+        pass
     labels = 'model="doubling",outcome="success",version="1.0.0"'
     lines = measured.lines("model_prediction_duration_seconds")
     assert f"model_prediction_duration_seconds_count{{{labels}}} 1.0" in lines
     assert len([line for line in lines if "_bucket" in line]) == 17
 
 
-def test_batches_and_queues_are_told_by_their_observer(measured: Measured) -> None:
-    assert measured.model.observer is not None
+def test_the_time_of_a_prediction_begins_with_the_arrival_of_its_request(
+    measured: Measured, context: RequestContext
+) -> None:
+    context.received -= 3
+    with measured.meter.prediction():
+        pass
+    lines = measured.lines("model_prediction_duration_seconds")
+    labels = 'model="doubling",outcome="success",version="1.0.0"'
+    assert f'model_prediction_duration_seconds_bucket{{le="2.5",{labels}}} 0.0' in lines
+    assert f'model_prediction_duration_seconds_bucket{{le="5.0",{labels}}} 1.0' in lines
+
+
+def test_the_time_that_predictions_waited_is_told_of_each(
+    measured: Measured, context: RequestContext
+) -> None:
+    for waits in ((), (0.2, 0.4), ()):
+        context.queue_seconds = 0.0
+        with suppress(Overloaded), measured.meter.prediction():
+            for seconds in waits:
+                measured.meter.waited(time.monotonic() - seconds, seconds)
+            if waits:
+                raise Overloaded("busy")
+    lines = measured.lines("model_queue_seconds")
+    assert f'model_queue_seconds_bucket{{le="0.0005",{LABELS}}} 2.0' in lines
+    assert f'model_queue_seconds_bucket{{le="0.5",{LABELS}}} 2.0' in lines
+    assert f'model_queue_seconds_bucket{{le="1.0",{LABELS}}} 3.0' in lines
+    assert f"model_queue_seconds_count{{{LABELS}}} 3.0" in lines
+    (total,) = [line for line in lines if "_sum" in line]
+    assert float(total.split()[-1]) == pytest.approx(0.6)
+
+
+def test_batches_and_queues_are_measured(measured: Measured) -> None:
     for rows in (1, 2, 3, 5000):
-        measured.model.observer.observe_batch(rows)
-    measured.model.observer.observe_queue(7)
+        measured.meter.batch(rows)
+    for change in (1, 1, 8, -3):
+        measured.meter.queue(change)
     lines = measured.lines("model_batch_size")
     assert f'model_batch_size_bucket{{le="1.0",{LABELS}}} 1.0' in lines
     assert f'model_batch_size_bucket{{le="4.0",{LABELS}}} 3.0' in lines

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numpy
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.urls import ResolverMatch
-from models_api.prediction.stages import Stages
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from models_api.observability import tracing
-from models_api.observability.tracing import TracingMiddleware, traced_stages
-from models_api.prediction.request_context import RequestContext, current_request
-from tests.fakes.models import Doubled, DoublingModel, Number
+from models_api.observability.tracing import TracedInstruments
+from models_api.prediction.instruments import Instruments, Stage
+from models_api.prediction.request_context import RequestContext
+from models_api.tracing import TracingMiddleware
 
 factory = RequestFactory()
 
@@ -47,6 +48,7 @@ def answering(status: int = 200, route: str | None = "api/models") -> Any:
     return answer
 
 
+@pytest.mark.usefixtures("context")
 @pytest.mark.parametrize(
     ("status", "is_error"), [(200, False), (404, False), (500, True), (503, True)]
 )
@@ -60,29 +62,43 @@ def test_a_request_is_a_span_and_fails_only_by_the_services_fault(
         "http.request.method": "GET",
         "http.route": "/api/models",
         "http.response.status_code": status,
+        "modelhost.request_id": "mine",
     }
 
 
+@pytest.mark.usefixtures("context")
 def test_a_request_that_no_route_matches_has_its_method_alone(
     exporter: InMemorySpanExporter,
 ) -> None:
     TracingMiddleware(answering(404, route=None))(factory.get("/secret"))
     (span,) = exporter.get_finished_spans()
     assert span.name == "GET"
-    assert span.attributes == {"http.request.method": "GET", "http.response.status_code": 404}
+    assert span.attributes == {
+        "http.request.method": "GET",
+        "http.response.status_code": 404,
+        "modelhost.request_id": "mine",
+    }
 
 
-def test_the_request_knows_its_trace(exporter: InMemorySpanExporter) -> None:
-    context = RequestContext("mine")
-    token = current_request.set(context)
-    try:
-        TracingMiddleware(answering())(factory.get("/"))
-    finally:
-        current_request.reset(token)
+def test_the_request_knows_its_trace(
+    exporter: InMemorySpanExporter, context: RequestContext
+) -> None:
+    TracingMiddleware(answering())(factory.get("/"))
     (span,) = exporter.get_finished_spans()
     assert context.trace_id == f"{span.context.trace_id:032x}"
+
+
+def test_the_span_of_a_prediction_has_its_model_rows_and_batch_size(
+    exporter: InMemorySpanExporter, context: RequestContext
+) -> None:
+    context.model, context.version, context.rows, context.batch_size = "iris", "1.0.0", 3, 1
+    TracingMiddleware(answering())(factory.get("/"))
+    (span,) = exporter.get_finished_spans()
     assert span.attributes is not None
-    assert span.attributes["modelhost.request_id"] == "mine"
+    assert {name: span.attributes[f"modelhost.{name}"] for name in ("model", "rows")} == {
+        "model": "iris",
+        "rows": 3,
+    }
 
 
 def test_an_exception_ends_the_span_without_its_text(exporter: InMemorySpanExporter) -> None:
@@ -96,59 +112,73 @@ def test_an_exception_ends_the_span_without_its_text(exporter: InMemorySpanExpor
     assert "secret" not in span.to_json()
 
 
-def test_each_stage_does_what_it_did_and_is_a_span(exporter: InMemorySpanExporter) -> None:
-    stages, model = traced_stages(Stages()), DoublingModel()
-    row = stages.parse(b'{"value": 3}', Number)
-    prediction = stages.predict(model, row)
-    assert stages.serialise(prediction, Doubled) == b'{"value":6.0}'
-    assert stages.predict_together(model, [row, row]) is None
-    assert stages.serialise_together([prediction], Doubled) == b'[{"value":6.0}]'
-    assert stages.validate_rows([{"value": 3}], {"value": int}, Number) == [row]
-    assert stages.gather_columns([prediction], Doubled) == {"value": [6.0]}
-    names = [span.name for span in exporter.get_finished_spans()]
-    assert names[:5] == ["parse", "predict", "serialise", "predict", "serialise"]
-    assert names[5:] == ["parse", "serialise"]
+class Remembering(Instruments):
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    @contextmanager
+    def prediction(self) -> Iterator[None]:
+        """Remember the prediction."""
+        self.told.append("prediction")
+        yield
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Remember the stage."""
+        self.told.append(name)
+        yield
+
+    def batch(self, rows: int) -> None:
+        """Remember the rows."""
+        self.told.append(rows)
+
+    def queue(self, change: int) -> None:
+        """Remember the change."""
+        self.told.append(change)
+
+    def publish(self) -> None:
+        """Remember that it was called."""
+        self.told.append("published")
 
 
-def test_the_stages_of_columns_are_spans_too(exporter: InMemorySpanExporter) -> None:
-    stages, values = traced_stages(Stages()), numpy.array([1.0, 2.0])
-    given = {"value": values}
-    assert stages.validate_columns(given, {"value": float}, Number) == {"value": values}
-    assert stages.predict_columns(DoublingModel(), given, 2) is None
-    assert stages.written_columns({"value": values}, 2, Doubled) == {"value": [1.0, 2.0]}
-    names = [span.name for span in exporter.get_finished_spans()]
-    assert names == ["parse", "predict", "serialise"]
-
-
-def test_the_time_in_the_queue_is_a_span_within_that_of_the_prediction(
+def test_each_stage_is_a_span_and_other_instruments_are_told_too(
     exporter: InMemorySpanExporter,
 ) -> None:
-    context = RequestContext("mine")
-    context.queue_seconds = 7  # of another row
+    others = Remembering()
+    traced = TracedInstruments(others)
+    with traced.prediction():
+        for name in ("parse", "predict", "serialise"):
+            with traced.stage(name):
+                pass
+    traced.batch(3)
+    traced.queue(-1)
+    traced.publish()
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert names == ["parse", "predict", "serialise"]
+    assert others.told == ["prediction", *names, 3, -1, "published"]
 
-    def wait_and_predict(_model: Any, _row: Any) -> str:
-        assert context.queue_seconds is None
-        context.queue_seconds = 0.25
-        return "prediction"
 
-    token = current_request.set(context)
-    try:
-        before = time.time_ns()
-        stages = traced_stages(Stages(predict=wait_and_predict))
-        assert stages.predict(DoublingModel(), Number(value=1)) == "prediction"
-    finally:
-        current_request.reset(token)
+def test_the_stage_that_failed_has_the_type_of_the_error(exporter: InMemorySpanExporter) -> None:
+    with pytest.raises(ValueError, match="secret"), TracedInstruments(Instruments()).stage("parse"):
+        raise ValueError("secret")
+    (span,) = exporter.get_finished_spans()
+    assert (span.status.is_ok, span.attributes) == (False, {"error.type": "ValueError"})
+    assert "secret" not in span.to_json()
+
+
+def test_the_time_in_the_queue_is_a_span_within_that_of_the_stage(
+    exporter: InMemorySpanExporter, context: RequestContext
+) -> None:
+    traced = TracedInstruments(Instruments())
+    began, before = time.monotonic() - 0.25, time.time_ns() - 250_000_000
+    with traced.stage("predict"):
+        traced.waited(began, 0.125)
+        traced.waited(began, 0.125)
+    assert context.queue_seconds == 0.25
     queue, predict = spans(exporter)["queue"], spans(exporter)["predict"]
     assert queue.parent == predict.context
     assert queue.start_time is not None
-    assert queue.end_time == queue.start_time + 250_000_000
-    assert before <= queue.start_time <= time.time_ns()
-
-
-def test_a_row_that_did_not_wait_has_no_span_of_a_queue(exporter: InMemorySpanExporter) -> None:
-    token = current_request.set(RequestContext("mine"))
-    try:
-        traced_stages(Stages()).predict(DoublingModel(), Number(value=1))
-    finally:
-        current_request.reset(token)
-    assert spans(exporter).keys() == {"predict"}
+    assert queue.end_time == queue.start_time + 125_000_000
+    assert before - 1_000_000 <= queue.start_time <= time.time_ns() - 250_000_000
