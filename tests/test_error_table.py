@@ -11,7 +11,7 @@ import pytest
 
 from models_api import exceptions
 from models_api.api.answers import describe_error
-from models_api.error_table import ERROR_KINDS, FAILURE, ErrorKind, error_kind, outcome
+from models_api.error_table import ERROR_KINDS, FAILURE, ErrorKind, error_kind, outcome_of
 from models_api.exceptions import InputProblem, ModelsAPIError
 from models_api.prediction import batcher
 
@@ -67,7 +67,7 @@ def test_an_error_is_told_as_the_table_has_it(
 ) -> None:
     kind = error_kind(error)
     assert kind is not None
-    assert (kind.status, kind.type, kind.outcome, outcome(error)) == (
+    assert (kind.status, kind.type, kind.outcome, outcome_of(type(error))) == (
         status,
         type_,
         ends_as,
@@ -86,7 +86,7 @@ def test_an_error_is_told_as_the_table_has_it(
 )
 def test_what_nobody_foresaw_is_a_failure(error: BaseException) -> None:
     assert error_kind(error) is None
-    assert outcome(error) == FAILURE
+    assert outcome_of(type(error)) == FAILURE
 
 
 @pytest.mark.parametrize("status", sorted({kind.status for kind in ERROR_KINDS}))

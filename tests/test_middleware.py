@@ -140,12 +140,12 @@ def test_a_stream_comes_whole_whether_or_not_its_bytes_are_counted(
     metrics = Metrics(configuration, shared) if is_measured else None
     app_config.service.metrics = metrics
     middleware = around(
-        lambda _request: StreamingHttpResponse([b"some", b"how"]),  # type: ignore[arg-type, return-value]
+        lambda _request: StreamingHttpResponse([b"some", b"how"]),
         *([metrics.http.observe] if metrics is not None else []),
     )
     response = middleware(factory.get("/"))
     assert isinstance(response, StreamingHttpResponse)
-    assert b"".join(response) == b"somehow"  # type: ignore[arg-type]
+    assert b"".join(response) == b"somehow"
     sums = shared.read().of_kind("request")
     assert [record[-1] for record in sums.values()] == ([7.0] if is_measured else [])
     shared.close()
