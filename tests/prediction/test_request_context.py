@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from models_api.prediction.instruments import Instruments
 from models_api.prediction.request_context import (
     RequestContext,
     current_request,
     note_batch,
     note_model,
+    note_received,
     note_rows,
     request_id,
 )
@@ -54,8 +56,23 @@ def test_the_largest_call_counts_as_the_batch(context: RequestContext) -> None:
     assert sizes == [3, 5, 5]
 
 
+def test_a_request_has_come_when_its_body_has(context: RequestContext) -> None:
+    assert context.received == context.arrived
+    note_received()
+    assert context.received > context.arrived
+
+
+def test_a_request_adds_up_how_long_it_waits(context: RequestContext) -> None:
+    assert context.queue_seconds == 0
+    for seconds in (0.25, 0.5):
+        Instruments().waited(0.0, seconds)
+    assert context.queue_seconds == 0.75
+
+
 def test_outside_of_requests_nothing_is_noted() -> None:
     assert current_request.get() is None
+    note_received()
+    Instruments().waited(0.0, 1.0)
     note_model("iris", "1.0.0")
     note_rows(7)
     note_batch(3)
