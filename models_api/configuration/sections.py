@@ -60,14 +60,14 @@ class ConcurrencyConfiguration(_Section):
     max_concurrency: int | None = Field(
         default=None,
         ge=1,
-        description="Predictions of the model that run at a time in one worker; by default 16, or "
+        description="Predictions of the model that run at a time in one worker; by default 8, or "
         "with batching as many rows as a call may have and may wait.",
     )
     max_queue_size: int | None = Field(
         default=None,
         ge=0,
-        description="Predictions that may wait for one of those; further ones are refused at once "
-        "with 503. By default twice max_concurrency.",
+        description="Predictions that may wait for one of those; further ones get 503 "
+        "after 30 ms. By default twice max_concurrency.",
     )
 
 

@@ -14,14 +14,17 @@ from types import TracebackType
 from typing import NamedTuple
 
 from models_api.configuration.sections import ModelConfiguration
-from models_api.exceptions import DeadlineExceeded, Overloaded
+from models_api.exceptions import DeadlineExceeded, NotPredicted, Overloaded
 from models_api.fork import call_after_fork
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.request_context import RequestContext, current_request
 
-DEFAULT_MAX_CONCURRENCY = 16
+DEFAULT_MAX_CONCURRENCY = 8
+"""More threads that compute in Python make everything else wait, and none of them ends sooner."""
 QUEUE_PER_CONCURRENCY = 2
 """Requests that may wait, by default, for each prediction that may run."""
+MOMENT_SECONDS = 0.03
+"""For which those wait that find the queue full: a burst at a fast model is over by then."""
 GUARANTEED_PLACES = 4
 """Of each model, as long as those of all models are no more than half of the worker's."""
 RESERVED_THREADS = 4
@@ -211,7 +214,8 @@ class ConcurrencyLimiter:
         """
         worker, turn = self._worker, None
         with worker.lock:
-            if self.in_hand >= self._bounds.in_hand:
+            is_surplus = self.in_hand >= self._bounds.in_hand
+            if is_surplus and self._bounds.is_batched:
                 raise Overloaded.of_model(self._bounds.max_queue_size)
             worker.admit(self)
             if self._bounds.is_batched or self._running < self._bounds.max_concurrency:
@@ -222,7 +226,7 @@ class ConcurrencyLimiter:
                 self._waiting.append(turn)
         request = current_request.get()
         if turn is not None:
-            self._wait(turn, request)
+            self._wait(turn, request, is_surplus=is_surplus)
         slot = Slot(self, request)
         worker.slots.add(slot)
         return slot
@@ -230,28 +234,35 @@ class ConcurrencyLimiter:
     def release(self, slot: Slot) -> None:
         """Let the next prediction run in the place of one that has ended."""
         self._worker.slots.discard(slot)
+        self._give_place_up()
+
+    def _give_place_up(self) -> None:
         with self._worker.lock:
             self._worker.give_up(self)
-            self._pass_on()
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._running -= 1
 
-    def _pass_on(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().release()
-        else:
-            self._running -= 1
-
-    def _wait(self, turn: threading.Lock, request: RequestContext | None) -> None:
+    def _wait(
+        self, turn: threading.Lock, request: RequestContext | None, *, is_surplus: bool
+    ) -> None:
         began = time.monotonic()
+        seconds = self._seconds_left(request, began)
+        if is_surplus:
+            seconds = MOMENT_SECONDS if seconds < 0 else min(seconds, MOMENT_SECONDS)
         self._instruments.queue(1)
         try:
-            if not turn.acquire(timeout=self._seconds_left(request, began)):
-                raise DeadlineExceeded(self.timeout_seconds or 0.0)
-        except BaseException:
-            self._leave_queue(turn)
+            is_refused = not turn.acquire(timeout=seconds) and self._leave_queue(turn)
+        except BaseException:  # a signal, on a main thread that predicts
+            if not self._leave_queue(turn):
+                self._give_place_up()
             raise
         finally:
             self._instruments.queue(-1)
             self._instruments.waited(began, time.monotonic() - began)
+        if is_refused:
+            raise self._refusal(is_surplus=is_surplus)
 
     def _seconds_left(self, request: RequestContext | None, now: float) -> float:
         if self.timeout_seconds is None:
@@ -259,10 +270,16 @@ class ConcurrencyLimiter:
         received = now if request is None else request.received
         return max(0.0, min(received + self.timeout_seconds - now, threading.TIMEOUT_MAX))
 
-    def _leave_queue(self, turn: threading.Lock) -> None:
+    def _leave_queue(self, turn: threading.Lock) -> bool:
+        """Give the place up, and return True; False if the turn has come at the very end."""
         with self._worker.lock:
+            if turn not in self._waiting:
+                return False
+            self._waiting.remove(turn)
             self._worker.give_up(self)
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            else:  # its turn came at the very end
-                self._pass_on()
+            return True
+
+    def _refusal(self, *, is_surplus: bool) -> NotPredicted:
+        if is_surplus:
+            return Overloaded.of_model(self._bounds.max_queue_size)
+        return DeadlineExceeded(self.timeout_seconds or 0.0)

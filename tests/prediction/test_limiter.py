@@ -242,10 +242,10 @@ def test_a_model_that_comes_later_has_its_places_too() -> None:
 @pytest.mark.parametrize(
     ("keys", "bounds"),
     [
-        ({}, Bounds(16, 32, None)),
-        ({"timeout_seconds": 2.5}, Bounds(16, 32, 2.5)),
+        ({}, Bounds(8, 16, None)),
+        ({"timeout_seconds": 2.5}, Bounds(8, 16, 2.5)),
         ({"concurrency": {"max_concurrency": 3}}, Bounds(3, 6)),
-        ({"concurrency": {"max_queue_size": 7}}, Bounds(16, 7)),
+        ({"concurrency": {"max_queue_size": 7}}, Bounds(8, 7)),
         ({"concurrency": {"max_concurrency": 3, "max_queue_size": 0}}, Bounds(3, 0)),
         ({"batching": {"max_batch_size": 8}}, Bounds(8, 1024, is_batched=True)),
         (
@@ -389,7 +389,7 @@ def test_who_leaves_the_queue_leaves_the_turns_of_the_others_alone() -> None:
     assert_idle(limiter._worker, limiter)
 
 
-def test_a_turn_that_comes_at_the_very_end_is_passed_on() -> None:
+def test_a_turn_that_comes_at_the_very_end_is_taken() -> None:
     limiter = limiter_of(Bounds(1, 5, timeout_seconds=60))
     running = limiter.acquire()
     given_up = threading.Lock()
@@ -400,7 +400,8 @@ def test_a_turn_that_comes_at_the_very_end_is_passed_on() -> None:
     (next_,) = queue_up(limiter, "next")
     running.release()
     assert not given_up.locked()
-    limiter._leave_queue(given_up)
+    assert not limiter._leave_queue(given_up)
+    Slot(limiter, None).release()
     next_.join(30)
     next_.outcome.release()
     assert_idle(limiter._worker, limiter)
