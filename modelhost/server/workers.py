@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_THREADS = 64
 """A thread costs little while it waits for its batch; the limiter bounds how many compute."""
-_SWITCH_INTERVAL_SECONDS = 0.001
+_SWITCH_INTERVAL_SECONDS = 0.0005
 
 
 def prepare_worker(threads: int, index: int) -> None:

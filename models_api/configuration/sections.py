@@ -60,7 +60,7 @@ class ConcurrencyConfiguration(_Section):
     max_concurrency: int | None = Field(
         default=None,
         ge=1,
-        description="Predictions of the model that run at a time in one worker; by default 8, or "
+        description="Predictions of the model that run at a time in one worker; by default 4, or "
         "with batching as many rows as a call may have and may wait.",
     )
     max_queue_size: int | None = Field(

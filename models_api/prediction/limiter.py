@@ -19,7 +19,7 @@ from models_api.fork import call_after_fork
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.request_context import RequestContext, current_request
 
-DEFAULT_MAX_CONCURRENCY = 8
+DEFAULT_MAX_CONCURRENCY = 4
 """More threads that compute in Python make everything else wait, and none of them ends sooner."""
 QUEUE_PER_CONCURRENCY = 2
 """Requests that may wait, by default, for each prediction that may run."""

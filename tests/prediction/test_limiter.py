@@ -242,10 +242,10 @@ def test_a_model_that_comes_later_has_its_places_too() -> None:
 @pytest.mark.parametrize(
     ("keys", "bounds"),
     [
-        ({}, Bounds(8, 16, None)),
-        ({"timeout_seconds": 2.5}, Bounds(8, 16, 2.5)),
+        ({}, Bounds(4, 8, None)),
+        ({"timeout_seconds": 2.5}, Bounds(4, 8, 2.5)),
         ({"concurrency": {"max_concurrency": 3}}, Bounds(3, 6)),
-        ({"concurrency": {"max_queue_size": 7}}, Bounds(8, 7)),
+        ({"concurrency": {"max_queue_size": 7}}, Bounds(4, 7)),
         ({"concurrency": {"max_concurrency": 3, "max_queue_size": 0}}, Bounds(3, 0)),
         ({"batching": {"max_batch_size": 8}}, Bounds(8, 1024, is_batched=True)),
         (

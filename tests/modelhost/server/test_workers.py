@@ -54,4 +54,4 @@ def test_a_configuration_with_problems_bounds_nothing(
 def test_a_worker_is_prepared(service: ModelsAPIConfig, switch_interval: None) -> None:
     prepare_worker(64, 0)
     assert service.service.limiter.places == 60
-    assert sys.getswitchinterval() == pytest.approx(0.001)
+    assert sys.getswitchinterval() == pytest.approx(0.0005)
