@@ -114,8 +114,12 @@ def test_while_long_predictions_hold_every_thread_they_may_health_is_answered_at
 ) -> None:
     gates = tmp_path_factory.mktemp("gates")
     threads = 2 * (64 - 4)
+    patient = {
+        "class_path": f"{FAKES}.PatientModel",
+        "concurrency": {"max_concurrency": threads, "max_queue_size": 0},
+    }
     with STARTERS[kind](
-        {"models": [{"class_path": f"{FAKES}.PatientModel"}], "metrics": {"enabled": True}},
+        {"models": [patient], "metrics": {"enabled": True}},
         environment={"MODELHOST_WORKERS": "2", "OVERLOAD_GATES": str(gates)},
     ) as server:
         long = Ask("POST", PATIENT, b'{"gate": "open"}')
