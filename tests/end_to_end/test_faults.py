@@ -205,6 +205,7 @@ def test_a_gunicorn_that_another_takes_over_from_by_sigusr2_loses_no_new_connect
     script = str(Path(sys.executable).with_name("gunicorn"))
     with STARTERS["gunicorn"](CONFIGURATION, command=[script], environment=TWO_WORKERS) as server:
         with Load(server.port, ASKS, 8) as load, Load(server.port, CLOSING_ASKS, 2) as more:
+            wait_until(lambda: len(_children(server.process.pid)) == 2, "both workers")
             former = _children(server.process.pid)
             load.wait_for(50)
             server.process.send_signal(signal.SIGUSR2)
