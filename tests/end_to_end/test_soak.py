@@ -92,6 +92,8 @@ class Soak:
     def __init__(self, server: Server, proxy: Nginx) -> None:
         self._server = server
         self._proxy = proxy
+        # A worker that starts opens files yet.
+        wait_until(lambda: "\nmodelhost_workers 2.0\n" in server.client.get("/metrics").text)
         self._idle_files = Resources(server).open_files
         self.requests = 0
         self.slowest_health = 0.0
