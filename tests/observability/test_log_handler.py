@@ -160,7 +160,8 @@ def write(line, name="held"):
 
 def lines_of(code: str) -> list[str]:
     """Return what the program writes to its log."""
-    command = [sys.executable, "-c", PROGRAM + code]
+    # Newer Pythons warn of forks where there are threads.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM + code]
     done = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
     return done.stderr.splitlines()
 
