@@ -18,11 +18,9 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
-from django.middleware.clickjacking import XFrameOptionsMiddleware
-from django.middleware.security import SecurityMiddleware
 from django.urls import get_resolver
 
-from modelhost.security import STATUSES_WITHOUT_LENGTH
+from modelhost.security import STATUSES_WITHOUT_LENGTH, add_browser_headers
 from models_api.api.answers import Answer
 from models_api.api.literal_routes import LiteralRoutes
 from models_api.api.predictions import PredictionEndpoint
@@ -180,10 +178,5 @@ def _constant_headers() -> dict[str, str]:
     """Return the headers for browsers that Django's middlewares add to every answer."""
     request, response = HttpRequest(), HttpResponse()
     del response.headers["Content-Type"]
-    for middleware in (SecurityMiddleware, XFrameOptionsMiddleware):
-        middleware(_nothing).process_response(request, response)
+    add_browser_headers(request, response)
     return dict(response.headers)
-
-
-def _nothing(_request: HttpRequest) -> HttpResponse:
-    return HttpResponse()

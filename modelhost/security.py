@@ -29,8 +29,6 @@ class HostMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
-        self._security = SecurityMiddleware(get_response)
-        self._frame_options = XFrameOptionsMiddleware(get_response)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on if its host is allowed, and set the length of the answer."""
@@ -38,18 +36,23 @@ class HostMiddleware:
             if not request.path_info.startswith(_STATUS_ROUTES):
                 request.get_host()
         except DisallowedHost as error:
-            response: HttpResponseBase = self._refusal(request, error)
+            refusal = response_for_exception(request, error)
+            add_browser_headers(request, refusal)
+            response: HttpResponseBase = refusal
         else:
             response = self._get_response(request)
         _set_length(response)
         return response
 
-    def _refusal(self, request: HttpRequest, error: DisallowedHost) -> HttpResponse:
-        """Return Django's answer, with the headers that browsers heed."""
-        response = response_for_exception(request, error)
-        self._security.process_response(request, response)
-        self._frame_options.process_response(request, response)
-        return response
+
+def add_browser_headers(request: HttpRequest, response: HttpResponse) -> None:
+    """Add the headers that browsers heed, as Django's middlewares do to what goes through them."""
+    for middleware in (SecurityMiddleware, XFrameOptionsMiddleware):
+        middleware(_nothing).process_response(request, response)
+
+
+def _nothing(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
 
 
 def _set_length(response: HttpResponseBase) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from models_api.prediction.request_context import RequestContext, current_request
 
 _encode = json.JSONEncoder(allow_nan=False, default=str, separators=(",", ":")).encode
-REQUEST_FILTER = "models_api.observability.log_records.RequestFilter"
 
 _ID_NAMES = ("request_id", "trace_id")
 _MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
