@@ -17,6 +17,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse
 from django.urls import get_resolver
 
@@ -76,6 +77,8 @@ class FastLane:
         """By path; none before the models are loaded, which may tell their names only then."""
         self._allowed_hosts: set[object] = set()
         self._headers = _constant_headers()
+        self._has_used_databases = False
+        connection_created.connect(self._note_connection)
         self._counts_in_progress = (
             service.metrics is not None and service.metrics.http.counts_in_progress
         )
@@ -94,8 +97,8 @@ class FastLane:
             recorder.abandon()
             raise
         recorder.end(finished)
-        # As Django does after each request, for models that use its databases.
-        close_old_connections()
+        if self._has_used_databases:  # as Django does after each request
+            close_old_connections()
         start_response(f"{answer.status} {responses[answer.status]}", list(answer.headers.items()))
         # Of a list of one, wsgiref would tell the length.
         return [answer.body] if "Content-Length" in answer.headers else iter([answer.body])
@@ -132,6 +135,9 @@ class FastLane:
             context=context,
         )
         return Answer(status, headers, body), finished
+
+    def _note_connection(self, **_connection: object) -> None:
+        self._has_used_databases = True
 
     def _in_progress(self, lane: Lane) -> AbstractContextManager[None]:
         metrics = self._service.metrics

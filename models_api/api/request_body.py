@@ -49,9 +49,10 @@ class BoundedStream:
 
     def __init__(self, environ: Environ) -> None:
         self._stream = cast(Stream, environ["wsgi.input"])
-        self._left = 0
-        with contextlib.suppress(ValueError):
+        try:
             self._left = _told_length(environ)
+        except ValueError:
+            self._left = 0
 
     def read(self, size: int, /) -> bytes:
         """Return at most so many bytes; none at the end."""
@@ -135,10 +136,11 @@ def _read_whole(environ: Environ, stream: Stream) -> bytes:
 
 
 def _read(environ: Environ, stream: Stream) -> bytes:
-    if _is_chunked(environ) and not environ.get("wsgi.input_terminated"):
+    is_chunked = _is_chunked(environ)
+    if is_chunked and not environ.get("wsgi.input_terminated"):
         raise LengthRequired
     limit = maximum_body_bytes()
-    length = 0 if _is_chunked(environ) else _told_length(environ)
+    length = 0 if is_chunked else _told_length(environ)
     if limit is not None and length > limit:
         raise PayloadTooLarge.of_bytes(limit)
     body = stream.read(length) if length else b""

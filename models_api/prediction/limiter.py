@@ -237,8 +237,9 @@ class ConcurrencyLimiter:
         self._give_place_up()
 
     def _give_place_up(self) -> None:
-        with self._worker.lock:
-            self._worker.give_up(self)
+        worker = self._worker
+        with worker.lock:
+            worker.give_up(self)
             if self._waiting:
                 self._waiting.popleft().release()
             else:
