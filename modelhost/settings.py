@@ -95,6 +95,7 @@ LOGGING: dict[str, Any] = {
     "handlers": {
         "console": {
             "class": "models_api.observability.log_handler.BatchingStreamHandler",
+            "held_logger": "models_api.access",
             "formatter": log_format(),
             "filters": ["request"],
         },

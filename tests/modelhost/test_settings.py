@@ -18,6 +18,7 @@ from django.middleware.security import SecurityMiddleware
 from django.test import Client, RequestFactory, override_settings
 
 from modelhost import settings as settings_module
+from models_api.observability import access_log
 
 REPOSITORY = Path(__file__).parents[2]
 PRODUCTION = {
@@ -56,6 +57,10 @@ def test_without_any_variable_the_settings_are_safe(load: Any) -> None:
     assert settings["X_FRAME_OPTIONS"] == "DENY"
     assert settings["LOGGING"]["root"]["level"] == "INFO"
     assert settings["MODELS_API_ACCESS_LOG"] is True
+
+
+def test_the_lines_of_the_access_log_are_written_together(load: Any) -> None:
+    assert load()["LOGGING"]["handlers"]["console"]["held_logger"] == access_log.LOGGER
 
 
 def test_a_secret_key_is_made_anew_at_each_start(load: Any) -> None:
