@@ -127,7 +127,8 @@ def _answer(application: Any, each: Asked, records: Records, spans: Any) -> dict
     environ, django = each.environ(), application._django.asked
     begun: list[Any] = []
     parts: Iterable[bytes] = application(environ, lambda *given: begun.append(given))
-    body = b"".join(parts).replace(str(os.getpid()).encode(), b"(this process)")
+    # Whole numbers only: the digits may well be in the middle of an id.
+    body = re.sub(rb"\b%d\b" % os.getpid(), b"(this process)", b"".join(parts))
     if hasattr(parts, "close"):
         parts.close()
     ((status, headers, *_),) = begun
