@@ -20,10 +20,10 @@ def log_access(request: FinishedRequest) -> None:
     level = logging.DEBUG if request.is_probe and request.status < 400 else logging.INFO
     if logger.isEnabledFor(level):
         message, fields = _describe(request)
-        # As logger.log does, but for the search for its caller.
-        record = logger.makeRecord(
-            LOGGER, level, __file__, 0, message, (), None, log_access.__name__, fields
-        )
+        # As logger.log does, but for the searches for its caller and for fields of its own names.
+        make_record = logging.getLogRecordFactory()
+        record = make_record(LOGGER, level, __file__, 0, message, (), None, log_access.__name__)
+        vars(record).update(fields)
         logger.handle(record)
 
 
