@@ -96,9 +96,21 @@ class RunningServer:
         self, model: str, connections: int, seconds: int, *, with_probe: bool = False
     ) -> tuple[wrk.Throughput, wrk.Throughput | None]:
         """Ask for rows of a model, and after the health beside it if there shall be a probe."""
+        return self._load(model, connections, seconds, with_probe=with_probe, checks=False)
+
+    def wrong_answers(self, model: str, connections: int, seconds: int) -> int:
+        """Ask for rows of a model, look at each answer, and return how many are wrong."""
+        return self._load(model, connections, seconds, with_probe=False, checks=True)[0].wrong
+
+    def _load(
+        self, model: str, connections: int, seconds: int, *, with_probe: bool, checks: bool
+    ) -> tuple[wrk.Throughput, wrk.Throughput | None]:
         self.process.give_way()
         bodies = [
-            wrk.Body(_compact(self.server.body(row)), expected_text(model, row)) for row in ROWS
+            wrk.Body(
+                _compact(self.server.body(row)), expected_text(model, row) if checks else ""
+            )
+            for row in ROWS
         ]
         health_url = self.url(self.server.health_path) if with_probe else ""
         return wrk.post(self.url(self.path(model)), bodies, connections, seconds, health_url)

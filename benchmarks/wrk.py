@@ -28,7 +28,7 @@ class Body:
 
     content: bytes
     expected: str
-    """What a right answer has in it."""
+    """What a right answer has in it; nothing in any body if only statuses are to be looked at."""
     json_length: int = 0
     """Of an inference request whose rest is binary; 0 if all of it is JSON."""
 
@@ -44,7 +44,7 @@ class Throughput:
     errors: int
     """Answers with another status than 2xx and 3xx, broken connections and timeouts."""
     wrong: int
-    """Answers with status 200 that were not the body's."""
+    """Answers with status 200 that were not the body's, where answers were looked at."""
 
 
 def is_installed() -> bool:
