@@ -107,9 +107,7 @@ class RunningServer:
     ) -> tuple[wrk.Throughput, wrk.Throughput | None]:
         self.process.give_way()
         bodies = [
-            wrk.Body(
-                _compact(self.server.body(row)), expected_text(model, row) if checks else ""
-            )
+            wrk.Body(_compact(self.server.body(row)), expected_text(model, row) if checks else "")
             for row in ROWS
         ]
         health_url = self.url(self.server.health_path) if with_probe else ""

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
 
 from django.core.exceptions import ImproperlyConfigured
 
+_PREFIX = "MODELHOST_"
+VARIABLES = frozenset(
+    {
+        *("ACCESS_LOG", "ALLOWED_HOSTS", "BIND", "CPU_AFFINITY", "DEBUG"),
+        *("GRACEFUL_TIMEOUT_SECONDS", "HSTS_SECONDS", "HSTS_SUBDOMAINS", "HUNG_PREDICTION_SECONDS"),
+        *("LOG_FORMAT", "LOG_LEVEL", "MAX_BATCH_ROWS", "MAX_BODY_BYTES"),
+        *("MAX_CONCURRENT_PREDICTIONS", "MAX_JSON_VALUES", "PRELOAD", "SECRET_KEY"),
+        *("SSL_REDIRECT", "THREADS", "TIMEOUT_SECONDS", "TRUST_PROXY_TLS", "WORKERS"),
+    }
+)
+"""All that are read, without the prefix."""
+# What a server tells its workers, and what Kubernetes tells every container of the namespace of a
+# Service that is called modelhost.
+_NOT_SETTINGS = re.compile(r"SERVER_PID|SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?")
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]/,]*)):(?P<port>\d+)")
 
 
 def text(name: str, default: str) -> str:
-    """Read MODELHOST_<name>; set but empty counts as not set."""
-    return os.environ.get(f"MODELHOST_{name}", "").strip() or default
+    """Read MODELHOST_<name>; set but empty counts as not set.
+
+    Raises:
+        LookupError: VARIABLES does not have the name.
+    """
+    if name not in VARIABLES:
+        raise LookupError(f"VARIABLES has no {name}.")
+    return os.environ.get(f"{_PREFIX}{name}", "").strip() or default
+
+
+def unknown_variables() -> list[str]:
+    """Return a sentence for each variable with the prefix that nothing reads."""
+    given = (each.removeprefix(_PREFIX) for each in os.environ if each.startswith(_PREFIX))
+    unknown = [
+        each for each in given if each not in VARIABLES and not _NOT_SETTINGS.fullmatch(each)
+    ]
+    return [_explain(each) for each in sorted(unknown)]
+
+
+def _explain(name: str) -> str:
+    near = difflib.get_close_matches(name.upper(), sorted(VARIABLES), n=1)
+    meant = f"Did you mean {_PREFIX}{near[0]}?" if near else "The page on running lists them."
+    return f"The variable {_PREFIX}{name} is none of modelhost's, and does nothing. {meant}"
 
 
 def flag(name: str, *, default: bool) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import logging
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
 
+from modelhost.environment import unknown_variables
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from models_api.exceptions import ConfigurationError
@@ -30,6 +32,8 @@ _HEAD_START_SECONDS = 1.0
 _STOPPING_SECONDS = 2.0
 _held: TextIO | None = None
 
+logger = logging.getLogger("modelhost")
+
 
 def _start() -> WSGIApplication:
     end_while_starting()
@@ -39,6 +43,8 @@ def _start() -> WSGIApplication:
         # A second time it would configure logging anew, without what the YAML file says of it.
         if not apps.ready:
             django.setup(set_prefix=False)
+        for sentence in unknown_variables():
+            logger.warning(sentence)
         share_models_own_metrics()
         handler = WSGIHandler()
         from models_api.apps import current_service  # noqa: PLC0415 (needs Django to be set up)

@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.example_predictions import assert_examples_are_served
-from tests.end_to_end.server import REPOSITORY, Server
+from tests.end_to_end.server import REPOSITORY, Server, gunicorn, serve
 
 CONFIGURATION = REPOSITORY / "rest_config.yaml"
 # What a clone's own file is found by: nothing.
@@ -157,3 +157,10 @@ def test_gunicorn_does_not_start_without_a_configuration(tmp_path: Path) -> None
         assert server.process.returncode == 3
         assert "rest_config.yaml" in server.log
         assert "Traceback" not in server.log
+
+
+def test_a_server_warns_of_variables_that_nothing_reads() -> None:
+    environment = {"MODELHOST_WORKERS": "1", "MODELHOST_WORKRES": "9"}
+    for server in (gunicorn, serve):
+        with server(CONFIGURATION, environment=environment) as running:
+            assert running.log.count("Did you mean MODELHOST_WORKERS?") == 1

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
+import django
 import pytest
+from django.core.management import get_commands
+
+from modelhost.cli import DJANGOS, OWN
 
 MODEL = """
 from ml_base import MLModel
@@ -86,8 +92,44 @@ def test_a_variable_that_cannot_be_meant_is_explained_without_a_traceback(folder
     assert done.stderr == "MODELHOST_MAX_BODY_BYTES is 'much'; write a whole number.\n"
 
 
-def test_without_a_command_the_commands_are_listed(folder: Path) -> None:
-    done = run(folder)
+@pytest.mark.parametrize("arguments", [(), ("help",), ("--help",), ("-h",)])
+def test_the_commands_of_the_service_are_listed_before_those_of_django(
+    folder: Path, arguments: tuple[str, ...]
+) -> None:
+    done = run(folder, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert listed == [*OWN, *DJANGOS]
+
+
+def test_every_command_that_is_listed_is_there_and_none_of_the_services_is_left_out() -> None:
+    found = get_commands()
+    assert {*OWN, *DJANGOS} <= set(found)
+    assert {name for name, app in found.items() if app in ("models_api", "modelhost")} <= set(OWN)
+
+
+def test_the_list_for_completion_has_all_commands(folder: Path) -> None:
+    assert {*OWN, "migrate", "dbshell"} <= set(run(folder, "help", "--commands").stdout.split())
+
+
+def test_help_on_a_command_tells_its_options(folder: Path) -> None:
+    assert "--threads" in run(folder, "help", "serve").stdout
+
+
+@pytest.mark.parametrize("arguments", ["--version", "version"])
+def test_the_version_is_the_services_with_djangos_beside_it(folder: Path, arguments: str) -> None:
+    done = run(folder, arguments)
+    assert done.stdout == (
+        f"modelhost {version('modelhost')} (Django {django.get_version()},"
+        f" Python {platform.python_version()})\n"
+    )
+
+
+def test_the_check_warns_of_variables_that_nothing_reads(folder: Path) -> None:
+    done = run(folder, "check", MODELHOST_WORKER="4", MODELHOST_ZZZ="1", MODELHOST_WORKERS="2")
     assert done.returncode == 0
-    assert "runserver" in done.stdout
-    assert "spectacular" in done.stdout
+    assert (
+        "MODELHOST_WORKER is none of modelhost's, and does nothing. Did you mean MODELHOST_WORKERS?"
+    ) in done.stderr
+    assert "MODELHOST_ZZZ is none of modelhost's" in done.stderr
+    assert done.stderr.count("modelhost.W001") == 2

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
@@ -80,3 +83,56 @@ def test_the_log_level_is_one_of_loggings(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_an_address_is_split_into_host_and_port(bind: str, address: tuple[str, int] | None) -> None:
     assert environment.split_address(bind) == address
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WORKER", "WORKERS"),
+        ("workers", "WORKERS"),
+        ("THREAD", "THREADS"),
+        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
+        ("MAX_BODY_SIZE", "MAX_BODY_BYTES"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_told_with_the_nearest_that_is_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(f"MODELHOST_{name}", "1")
+    (sentence,) = environment.unknown_variables()
+    assert f"MODELHOST_{name} " in sentence
+    assert f"Did you mean MODELHOST_{meant}?" in sentence
+
+
+def test_a_variable_that_is_like_no_other_is_told_where_all_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODELHOST_QQQ", "1")
+    (sentence,) = environment.unknown_variables()
+    assert sentence.endswith("does nothing. The page on running lists them.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(environment.VARIABLES),
+        *("SERVER_PID", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP"),
+        *("PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"),
+    ],
+)
+def test_settings_and_what_servers_and_kubernetes_set_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"MODELHOST_{name}", "tcp://10.0.0.1:8000")
+    assert environment.unknown_variables() == []
+
+
+def test_the_page_on_running_lists_every_variable() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `MODELHOST_(\w+)`", page, re.MULTILINE)) == environment.VARIABLES
+
+
+def test_no_variable_is_read_that_is_not_known() -> None:
+    with pytest.raises(LookupError, match="NO_SUCH"):
+        environment.text("NO_SUCH", "")
