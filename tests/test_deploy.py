@@ -36,6 +36,8 @@ GRANIAN_IDLE_SECONDS = 30
 COMMON_IDLE_SECONDS = 60
 """Idle timeout of load balancers, such as those of AWS."""
 USER = 65532
+OPERATORS = "monitoring.coreos.com/v1"
+"""Version of the kinds that the Prometheus operator brings."""
 
 
 def run(*command: str) -> str:
@@ -53,8 +55,12 @@ def manifests(folder: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(text))
 
 
-def manifest(folder: str, kind: str) -> dict[str, Any]:
-    (found,) = (each for each in manifests(folder) if each["kind"] == kind)
+def manifest(folder: str, kind: str, name: str = "modelhost") -> dict[str, Any]:
+    (found,) = (
+        each
+        for each in manifests(folder)
+        if each["kind"] == kind and re.fullmatch(rf"{name}(-\w{{10}})?", each["metadata"]["name"])
+    )
     return found
 
 
@@ -220,8 +226,10 @@ def test_nginx_keeps_to_the_limits_and_times_of_the_service() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("folder", ["base", "example"])
 def test_the_manifests_fit_the_schemas_of_kubernetes(folder: str, version: str) -> None:
-    kinds = [each["kind"] for each in manifests(folder) if each["kind"] != "ServiceMonitor"]
-    assert sorted(kinds) == [
+    known = [each for each in manifests(folder) if each["apiVersion"] != OPERATORS]
+    dashboards = ["ConfigMap"] * (folder == "example")
+    assert sorted(each["kind"] for each in known) == [
+        *dashboards,
         "ConfigMap",
         "Deployment",
         "HorizontalPodAutoscaler",
@@ -230,9 +238,8 @@ def test_the_manifests_fit_the_schemas_of_kubernetes(folder: str, version: str) 
         "Service",
         "ServiceAccount",
     ]
-    for each in manifests(folder):
-        if each["kind"] != "ServiceMonitor":
-            kubernetes_validate.validate(each, version, strict=True)
+    for each in known:
+        kubernetes_validate.validate(each, version, strict=True)
 
 
 def test_the_schemas_of_kubernetes_refuse_an_unknown_key() -> None:
@@ -244,13 +251,21 @@ def test_the_schemas_of_kubernetes_refuse_an_unknown_key() -> None:
 
 
 @pytest.mark.long  # to import the models of all kinds takes seconds
-def test_the_service_monitor_fits_the_schema_of_the_prometheus_operator() -> None:
-    from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+@pytest.mark.parametrize("kind", ["ServiceMonitor", "PrometheusRule"])
+def test_what_is_for_the_prometheus_operator_fits_its_schemas(kind: str) -> None:
+    from cloudcoil.models.prometheus_operator import v1
 
-    given = manifest("example", "ServiceMonitor")
-    read_back = ServiceMonitor.model_validate(given)
+    given = manifest("example", kind)
+    read_back = getattr(v1, kind).model_validate(given)
     # What the schema does not know would be lost.
     assert read_back.model_dump(by_alias=True, exclude_unset=True, mode="json") == given
+
+
+def test_the_rules_and_the_dashboard_of_a_cluster_are_those_of_the_compose_file() -> None:
+    assert manifest("example", "PrometheusRule")["spec"] == read("prometheus/alerts.yaml")
+    dashboard = manifest("example", "ConfigMap", "modelhost-dashboard")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(dashboard["data"]["dashboard.json"]) == read("grafana/dashboard.json")
 
 
 @pytest.mark.parametrize("folder", ["base", "example"])
