@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pytest
 from playwright.sync_api import (
@@ -79,8 +79,13 @@ UNDERSCORE = (
 )
 
 
+Scheme = Literal["light", "dark"]
+
+
 class OpenPage(Protocol):
-    def __call__(self, url: str, expected: Sequence[str] = ()) -> AbstractContextManager[Page]: ...
+    def __call__(
+        self, url: str, expected: Sequence[str] = (), *, scheme: Scheme = "light", width: int = 1280
+    ) -> AbstractContextManager[Page]: ...
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +108,12 @@ def open_page(context: BrowserContext) -> OpenPage:
     """Open a page; at the end of the block it must have had no trouble but that expected."""
 
     @contextmanager
-    def open_(url: str, expected: Sequence[str] = ()) -> Iterator[Page]:
+    def open_(
+        url: str, expected: Sequence[str] = (), *, scheme: Scheme = "light", width: int = 1280
+    ) -> Iterator[Page]:
         page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.emulate_media(color_scheme=scheme)
         trouble = _note_trouble(page, "/".join(url.split("/")[:3]))
         page.goto(url)
         yield page
@@ -305,6 +314,7 @@ def test_the_schemas_are_shown_and_unfold(server: Server, open_page: OpenPage) -
     names = server.client.get("/openapi.json").json()["components"]["schemas"]
     with open_page(f"{server.url}/docs") as page:
         schemas = page.locator("section.models")
+        schemas.get_by_role("button", name="Schemas").click()
         expect(schemas.locator("article")).to_have_count(len(names))
         titles = [each.inner_text() for each in schemas.locator("article strong:first-child").all()]
         assert {title for title in titles if title[0].isupper()} == set(names)
@@ -338,6 +348,124 @@ def test_the_root_leads_to_the_docs_page_and_that_to_the_others(
         assert addresses == [f"{server.url}/redoc", f"{server.url}/openapi.yaml"]
         links[0].click()
         expect(page.locator(".api-content h1").first).to_contain_text("Example models")
+
+
+def test_headings_are_the_display_names_of_the_models(server: Server, open_page: OpenPage) -> None:
+    with open_page(f"{server.url}/docs") as page:
+        headings = page.locator(".opblock-tag > a").all()
+        assert [each.inner_text() for each in headings] == [*MODELS.values(), "Models", "Status"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("DIAB", ["diabetes"]),  # of a display name
+        ("flower", ["iris"]),  # of a description
+        ("8 handwritten", ["digits"]),  # two words in any order
+        ("predicts", ["iris", "diabetes"]),
+        ("nothing", []),
+    ],
+)
+def test_models_are_found_by_what_they_are_called_and_do(
+    server: Server, open_page: OpenPage, wanted: str, found: list[str]
+) -> None:
+    with open_page(f"{server.url}/docs") as page:
+        page.get_by_role("textbox", name="Find a model").fill(wanted)
+        expect(page.locator(".opblock-tag")).to_have_count(len(found))
+        tags = [tag.get_attribute("data-tag") for tag in page.locator(".opblock-tag").all()]
+        assert tags == found
+
+
+def test_errors_are_a_line_each_until_one_is_to_be_seen(
+    server: Server, open_page: OpenPage
+) -> None:
+    with open_page(f"{server.url}/docs") as page:
+        block = operation(page, "predict_iris")
+        block.locator(".opblock-summary-control").click()
+        expect(block.get_by_role("button", name="Try it out")).to_be_visible()
+        responses = block.locator(".responses-wrapper tr.response")
+        codes = [each.get_attribute("data-code") for each in responses.all()]
+        assert codes == ["200", "400", "411", "413", "415", "500", "503", "504"]
+        expect(responses.first).to_contain_text("setosa")
+        bad = block.locator('tr[data-code="400"]')
+        expect(bad).to_contain_text("does not fit the model's input schema")
+        expect(bad.locator("pre")).to_have_count(0)
+        height = block.bounding_box()
+        assert height is not None
+        assert height["height"] < 1300
+        bad.get_by_role("button", name="Show").click()
+        expect(bad.locator("pre")).to_contain_text("ValidationError")
+        expect(block.locator('tr[data-code="504"] pre')).to_have_count(0)
+
+
+MANY = 60
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service of sixty models."""
+    folder = tmp_path_factory.mktemp("many")
+    classes = "".join(
+        f"class Model{number}(IrisModel):\n"
+        f"    qualified_name = 'model_{number}'\n"
+        f"    display_name = 'Model {number}'\n\n"
+        for number in range(MANY)
+    )
+    (folder / "many.py").write_text(f"from examples.iris import IrisModel\n\n{classes}")
+    configuration = {
+        "models": [{"class_path": f"many.Model{number}"} for number in range(MANY)],
+    }
+    path = os.pathsep.join([str(folder), str(REPOSITORY)])
+    with Server(configuration, environment={"PYTHONPATH": path}) as server:
+        yield server
+
+
+@pytest.mark.long
+def test_many_models_are_a_list_in_which_one_is_found(many: Server, open_page: OpenPage) -> None:
+    with open_page(f"{many.url}/docs") as page:
+        expect(page.locator(".opblock-tag")).to_have_count(MANY + 2)
+        expect(page.locator(".opblock")).to_have_count(0)
+        assert page.evaluate("document.documentElement.scrollHeight") < 5000
+        page.get_by_role("textbox", name="Find a model").fill("model 42")
+        heading = page.locator(".opblock-tag")
+        expect(heading).to_have_count(1)
+        heading.click()
+        expect(page.locator(".opblock")).to_have_count(2)
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["docs", "redoc"])
+def test_the_pages_are_light_or_dark_as_the_system_is_and_as_wide_as_the_window(
+    server: Server, open_page: OpenPage, name: str, scheme: Scheme, width: int
+) -> None:
+    with open_page(f"{server.url}/{name}", scheme=scheme, width=width) as page:
+        expect(page.get_by_text("Predict with Iris").first).to_be_attached()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        ground, *texts = page.evaluate(
+            """() => [document.body, ...document.querySelectorAll("h1, h2, h3, h5, p, .links a")]
+                .filter((each) => each === document.body || each.checkVisibility())
+                .map((each, index) => {
+                    const style = getComputedStyle(each);
+                    const colour = index ? style.color : style.backgroundColor;
+                    return colour.match(/[\\d.]+/g).map(Number);
+                })"""
+        )
+        is_dark = len(ground) == 3 and sum(ground) < 3 * 64
+        assert is_dark is (scheme == "dark")
+        # Those on ReDoc's panel on the right are light in any case, the panel being dark.
+        light = [sum(colour[:3]) > 3 * 128 for colour in texts]
+        assert len(light) > 5
+        assert all(light) if is_dark else not all(light)
+
+
+def test_redoc_leads_back_to_the_page_where_requests_are_tried_out(
+    server: Server, open_page: OpenPage
+) -> None:
+    with open_page(f"{server.url}/redoc") as page:
+        page.get_by_role("link", name="Try it out").click()
+        expect(page).to_have_url(f"{server.url}/docs")
+        expect(page.locator(".opblock").first).to_be_visible()
 
 
 def test_the_docs_page_fits_a_telephone(server: Server, open_page: OpenPage) -> None:

@@ -16,6 +16,27 @@ Object.defineProperty(HTMLImageElement.prototype, "src", {
   },
 });
 
+// Its colours are fixed when it begins, so it begins anew when the system changes them.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+dark.addEventListener("change", () => location.reload());
+const darkColours = {
+  colors: {
+    primary: { main: "#63b3ed" },
+    success: { main: "#68d391" },
+    error: { main: "#fc8181" },
+    text: { primary: "#e4e6e6", secondary: "#a9b0b3" },
+    gray: { 50: "#22282b", 100: "#2b3235" },
+    border: { dark: "#475055", light: "#343b3f" },
+    responses: {
+      success: { color: "#68d391", backgroundColor: "#1d2f26" },
+      error: { color: "#fc8181", backgroundColor: "#33211f" },
+    },
+  },
+  schema: { nestedBackground: "#22282b", linesColor: "#475055", typeNameColor: "#a9b0b3" },
+  sidebar: { backgroundColor: "#16191b", textColor: "#e4e6e6" },
+  rightPanel: { backgroundColor: "#16191b" },
+};
+
 const element = document.getElementById("redoc");
 const fontFamily = "sans-serif";
 Redoc.init(
@@ -24,7 +45,10 @@ Redoc.init(
     expandResponses: "200",
     sanitize: true,
     hideSchemaTitles: true,
-    theme: { typography: { fontFamily, headings: { fontFamily } } },
+    theme: {
+      typography: { fontFamily, headings: { fontFamily } },
+      ...(dark.matches ? darkColours : {}),
+    },
   },
   element,
 );
