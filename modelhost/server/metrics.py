@@ -10,6 +10,7 @@ from typing import cast
 
 from django.apps import apps
 
+from models_api.observability.file_locks import HAS_FILE_LOCKS
 from models_api.observability.server_directory import (
     MULTIPROCESS_VARIABLE,
     SERVER_PID_VARIABLE,
@@ -29,6 +30,8 @@ def share_models_own_metrics() -> None:
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
     if wanted_metrics(app_config.configuration_file) is None or given_directory() is not None:
         return
+    if not HAS_FILE_LOCKS:
+        return  # one process serves, which has nobody to share with
     directory = server_directory()
     atexit.register(directory.remove)
     os.environ[MULTIPROCESS_VARIABLE] = str(directory.join())
