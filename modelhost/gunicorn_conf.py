@@ -18,16 +18,21 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from modelhost.environment import flag, number, text
 from modelhost.server.cpus import available_cpus
 from modelhost.server.metrics import begin_server, end_server, forget_worker
+from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
+
+if _lack := lack_of_posix("modelhost.gunicorn_conf"):
+    sys.exit(_lack)
 
 bind = text("BIND", "127.0.0.1:8000")
 workers = number("WORKERS", available_cpus())

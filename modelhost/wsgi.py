@@ -5,7 +5,6 @@ Importing it begins to load the models, because whoever does that is going to se
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import os
@@ -23,6 +22,7 @@ from modelhost.environment import unknown_variables
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from models_api.exceptions import ConfigurationError
+from models_api.observability.file_locks import HAS_FILE_LOCKS, fcntl
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -87,6 +87,8 @@ def _refuse(error: Exception) -> NoReturn:
 
 def _comes_first() -> bool:
     """Whether no other child of the same process has come here yet, as far as Linux can tell."""
+    if not HAS_FILE_LOCKS:
+        return True
     global _held  # noqa: PLW0603 (open, and so locked, until the process has ended)
     try:
         _held = Path(f"/proc/{os.getppid()}/comm").open(encoding="utf-8")  # noqa: SIM115

@@ -16,4 +16,5 @@ def call_after_fork(method: Callable[[], None]) -> None:
         if found is not None:
             found()
 
-    os.register_at_fork(after_in_child=call)
+    if hasattr(os, "register_at_fork"):  # Windows forks nothing
+        os.register_at_fork(after_in_child=call)

@@ -19,9 +19,10 @@ def reset_signals_in_children() -> None:
 
     A server's own workers set their handlers afterwards. Call it once, before anything forks.
     """
-    os.register_at_fork(
-        before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_reset_signals
-    )
+    if hasattr(os, "register_at_fork"):  # Windows forks nothing
+        os.register_at_fork(
+            before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_reset_signals
+        )
 
 
 def end_while_starting() -> None:

@@ -10,6 +10,7 @@ from typing import cast
 
 from django.apps import apps
 
+from models_api.observability.file_locks import HAS_FILE_LOCKS
 from models_api.observability.server_directory import (
     MULTIPROCESS_VARIABLE,
     SERVER_PID_VARIABLE,
@@ -19,19 +20,22 @@ from models_api.observability.server_directory import (
 
 
 def share_models_own_metrics() -> None:
-    """Let prometheus_client share its metrics among worker processes, if there are metrics at all.
-
-    It has to be told before it is imported.
-    """
+    """Let prometheus_client share its metrics among worker processes, if there are any."""
     from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
     from models_api.service import wanted_metrics  # noqa: PLC0415
 
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
-    if wanted_metrics(app_config.configuration_file) is None or given_directory() is not None:
+    # Without locks one process serves, which has nobody to share with.
+    if wanted_metrics(app_config.configuration_file) is None or not HAS_FILE_LOCKS:
         return
-    directory = server_directory()
-    atexit.register(directory.remove)
-    os.environ[MULTIPROCESS_VARIABLE] = str(directory.join())
+    if given_directory() is None:
+        directory = server_directory()
+        atexit.register(directory.remove)
+        os.environ[MULTIPROCESS_VARIABLE] = str(directory.join())
+    # Late, because it imports prometheus_client.
+    from models_api.observability.prometheus_sharing import share_among_workers  # noqa: PLC0415
+
+    share_among_workers()
 
 
 def begin_server() -> None:

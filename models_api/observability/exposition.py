@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from multiprocessing import util
 from typing import Protocol
 
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from models_api.configuration.sections import MetricsConfiguration
 from models_api.observability.http_metrics import HTTPMetrics
+from models_api.observability.models_own_metrics import Families, ModelsOwnMetrics
 from models_api.observability.prediction_metrics import ModelMetrics
-from models_api.observability.server_directory import MULTIPROCESS_VARIABLE
 from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
-
-logger = logging.getLogger(__name__)
 
 _STARTED, _ENDED = "worker started", "worker ended"
 
@@ -44,6 +40,7 @@ class Metrics(Collector):
         self.worker = worker
         self.http = HTTPMetrics(shared, configuration, on_first_request=self.start_worker)
         self.models = ModelMetrics(shared)
+        self._models_own = ModelsOwnMetrics(shared)
 
     def start_worker(self) -> None:
         """Count this process among the workers; it counts as lost if it ends in the midst."""
@@ -59,17 +56,18 @@ class Metrics(Collector):
 
     def text(self) -> bytes:
         """Write all metrics, those that the models' own code keeps with prometheus_client too."""
-        written = generate_latest(self)
-        try:
-            return written + generate_latest(_models_own())
-        except Exception:
-            # Theirs may be broken, and files that they share among processes too.
-            logger.exception("The metrics of the models' own code are left out")
-            return written
+        totals = self.shared.read()
+        families = list(self._families(totals))
+        names = {family.name for family in families}
+        names.update(sample.name for family in families for sample in family.samples)
+        models_own = self._models_own.text(totals, names, _workers_alive(totals))
+        return generate_latest(Families(families)) + models_own
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of the service."""
-        totals = self.shared.read()
+        yield from self._families(self.shared.read())
+
+    def _families(self, totals: Totals) -> Iterator[Metric]:
         yield from self.http.families(totals)
         yield from self.models.families(totals)
         yield from _worker_families(totals)
@@ -78,7 +76,7 @@ class Metrics(Collector):
 def _worker_families(totals: Totals) -> Iterator[Metric]:
     (started,) = totals.of_kind(_STARTED).get((), [0.0])
     (ended,) = totals.of_kind(_ENDED).get((), [0.0])
-    alive = sum(number for (number,) in totals.live_of_kind(_STARTED).get((), []))
+    alive = _workers_alive(totals)
     yield GaugeMetricFamily("modelhost_workers", "Worker processes that are alive.", alive)
     yield CounterMetricFamily(
         "modelhost_worker_starts", "Worker processes that were started.", started
@@ -90,8 +88,5 @@ def _worker_families(totals: Totals) -> Iterator[Metric]:
     )
 
 
-def _models_own() -> Collector | CollectorRegistry:
-    """Where prometheus_client keeps what others measure with it."""
-    if os.environ.get(MULTIPROCESS_VARIABLE):
-        return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
-    return REGISTRY
+def _workers_alive(totals: Totals) -> float:
+    return sum(number for (number,) in totals.live_of_kind(_STARTED).get((), []))

@@ -5,7 +5,6 @@ Whoever makes it removes those of servers that ended without doing so.
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import re
@@ -13,6 +12,8 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+
+from models_api.observability.file_locks import fcntl
 
 SERVER_PID_VARIABLE = "MODELHOST_SERVER_PID"
 """Environment variable by which a server tells its workers which process it is."""

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
+from models_api.observability.file_locks import HAS_FILE_LOCKS
 from models_api.observability.metric_types import Counter, Gauge, Histogram, Key
 from models_api.observability.worker_files import (
     ExitedWorkers,
@@ -154,16 +155,22 @@ class SharedMemoryMetrics:
     def _open(self) -> memoryview[float]:
         with self._lock:
             if self._memory is None:
-                try:
-                    self._files = WorkerFiles(self._directory())
-                except OSError:
-                    logger.exception("What this process counts is its own: no file for it")
+                self._files = self._make_files()
                 self._map(max(_FIRST_BYTES, self._end * _BYTES))
                 if self._files is not None:
                     self._files.write_keys(self._layout)
                 for function in self._openers:
                     function()
             return self.values
+
+    def _make_files(self) -> WorkerFiles | None:
+        if not HAS_FILE_LOCKS:
+            return None
+        try:
+            return WorkerFiles(self._directory())
+        except OSError:
+            logger.exception("What this process counts is its own: no file for it")
+            return None
 
     def _map(self, size: int) -> None:
         if self._files is not None:

@@ -7,7 +7,6 @@ back: whoever reads adds those of processes that have exited to what the server 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from models_api.observability.file_locks import fcntl
 from models_api.observability.metric_types import Key
 
 Records = dict[Key, list[float]]
@@ -47,7 +47,10 @@ class WorkerFiles:
             OSError: the disk is full.
         """
         # Writing to the memory where a full disk has no room for it would kill the process.
-        os.posix_fallocate(self.values.fileno(), 0, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self.values.fileno(), 0, size)
+        else:  # macOS
+            self.values.write(bytes(size - self.values.seek(0, os.SEEK_END)))
 
     def write_keys(self, layout: Iterable[tuple[Key, int, int]]) -> None:
         """Write of each record its key, where it begins, and how many numbers it has."""

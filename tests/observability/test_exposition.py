@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY, Counter
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models_api.configuration.sections import MetricsConfiguration
@@ -131,9 +131,60 @@ def test_what_models_count_by_themselves_can_break_nothing(
 ) -> None:
     REGISTRY.register(broken := BrokenCollector())
     try:
-        with caplog.at_level(logging.ERROR, "models_api.observability.exposition"):
+        with caplog.at_level(logging.ERROR, "models_api.observability.models_own_metrics"):
             assert lines(metrics, "modelhost_workers ") == ["modelhost_workers 0.0"]
     finally:
         REGISTRY.unregister(broken)
     messages = [record.getMessage() for record in caplog.records]
-    assert messages == ["The metrics of the models' own code are left out"]
+    assert messages == ["The metrics of BrokenCollector, of a model's own code, are left out"]
+
+
+def test_what_breaks_takes_no_other_metric_with_it_and_is_said_once(
+    metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, counter = BrokenCollector(), Counter("counted_beside_it", "Something.")
+    REGISTRY.register(broken)
+    try:
+        for _ in range(3):
+            assert lines(metrics, "counted_beside_it_total") == ["counted_beside_it_total 0.0"]
+    finally:
+        REGISTRY.unregister(broken)
+        REGISTRY.unregister(counter)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        (
+            GaugeMetricFamily("modelhost_workers", "The service's name.", value=9),
+            "A model's metric modelhost_workers is left out: the service has that name",
+        ),
+        (
+            CounterMetricFamily("http_requests", "Likewise.", value=9),
+            "A model's metric http_requests is left out: the service has that name",
+        ),
+        (
+            GaugeMetricFamily("with_a_label", "A label that is no text.", labels=["number"]),
+            "The metric with_a_label, of a model's own code, is left out",
+        ),
+    ],
+)
+def test_a_metric_that_cannot_be_shown_is_left_out_and_named_in_the_log(
+    metrics: Metrics, caplog: pytest.LogCaptureFixture, family: Metric, said: str
+) -> None:
+    if isinstance(family, GaugeMetricFamily) and family.name == "with_a_label":
+        family.add_metric([5], 1)  # type: ignore[list-item]
+
+    class Telling(Collector):
+        def collect(self) -> list[Metric]:
+            return [family]
+
+    REGISTRY.register(telling := Telling())
+    try:
+        for _ in range(2):
+            assert workers(metrics)["modelhost_workers"] == 0
+            assert not lines(metrics, "with_a_label")
+    finally:
+        REGISTRY.unregister(telling)
+    assert [record.getMessage() for record in caplog.records] == [said]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import multiprocessing
-import os
 import socket
 import sys
 from argparse import ArgumentTypeError
@@ -26,6 +25,7 @@ from granian.server.mp import MPServer
 from modelhost.environment import flag, number, split_address, text
 from modelhost.server.cpus import available_cpus
 from modelhost.server.metrics import begin_server, end_server, forget_ended_workers
+from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
 from models_api.apps import ModelsAPIConfig
 from models_api.exceptions import ConfigurationError
@@ -80,11 +80,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Load the models, fork the workers, and serve until told to stop."""
-        if not hasattr(os, "fork"):
-            raise CommandError(
-                "`serve` forks its workers, which this system cannot do. Serve on Linux or macOS, "
-                "in a container, or in the Windows Subsystem for Linux."
-            )
+        lack = lack_of_posix("`serve`")
+        if lack is not None:
+            raise CommandError(lack)
         host, workers, threads = options["host"], options["workers"], options["threads"]
         address, port = _free_address(host, options["port"])
         begin_server()

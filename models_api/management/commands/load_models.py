@@ -78,6 +78,8 @@ class Command(BaseCommand):
 
 def _resident_mebibytes() -> float | None:
     """Return the physical memory that this process uses; None where there is no /proc."""
+    if not hasattr(os, "sysconf"):
+        return None
     try:
         pages = int(_STATM.read_text(encoding="ascii").split()[1])
     except OSError:
