@@ -22,7 +22,7 @@ VARIABLES = frozenset(
 """All that are read, without the prefix."""
 # What a server tells its workers, and what Kubernetes tells every container of the namespace of a
 # Service that is called modelhost.
-_NOT_SETTINGS = re.compile(r"SERVER_PID|SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?")
+_NOT_SETTINGS = re.compile(r"SHARED_DIRECTORY|SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?")
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]/,]*)):(?P<port>\d+)")

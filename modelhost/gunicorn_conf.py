@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from modelhost.environment import flag, number, text
 from modelhost.server.cpus import available_cpus
-from modelhost.server.metrics import begin_server, end_server, forget_worker
+from modelhost.server.metrics import begin_server, end_server, forget_worker, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
 
@@ -51,6 +51,11 @@ if os.access("/dev/shm", os.W_OK):  # noqa: S108
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "")
 control_socket_disable = True
 logger_class = "modelhost.server.gunicorn_logger.GunicornLogger"
+
+
+def on_starting(server: Arbiter) -> None:
+    """Make what the workers share."""
+    open_server(server.cfg.uid, server.cfg.gid)
 
 
 def when_ready(_server: Arbiter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from typing import TYPE_CHECKING
 
 from models_api.conf import ServiceSettings
@@ -58,9 +57,10 @@ class ModelService:
         A file with problems makes a service without models, which can say so: see `error`.
         """
         directory = server_directory()
-        atexit.register(directory.remove)
         limiter = WorkerLimiter(settings.maximum_concurrent_predictions)
-        return cls(file, settings, SharedMemoryMetrics(directory.join), limiter)
+        service = cls(file, settings, SharedMemoryMetrics(directory.join), limiter)
+        service.registry.loader.before_exit.append(directory.leave)
+        return service
 
     def use_threads(self, threads: int) -> None:
         """Bound the predictions in hand by the threads of this worker, unless the settings do."""

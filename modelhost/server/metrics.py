@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
+import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -13,10 +14,14 @@ from django.apps import apps
 from models_api.observability.file_locks import HAS_FILE_LOCKS
 from models_api.observability.server_directory import (
     MULTIPROCESS_VARIABLE,
-    SERVER_PID_VARIABLE,
+    begin_directory,
+    give_to_prometheus,
     given_directory,
+    make_given,
     server_directory,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def share_models_own_metrics() -> None:
@@ -24,14 +29,19 @@ def share_models_own_metrics() -> None:
     from models_api.apps import ModelsAPIConfig  # noqa: PLC0415 (needs Django to be set up)
     from models_api.service import wanted_metrics  # noqa: PLC0415
 
+    _make_given_usable()
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
+    if given_directory() is None:
+        give_to_prometheus(None)  # that of a server which has started this one
     # Without locks one process serves, which has nobody to share with.
     if wanted_metrics(app_config.configuration_file) is None or not HAS_FILE_LOCKS:
         return
     if given_directory() is None:
-        directory = server_directory()
-        atexit.register(directory.remove)
-        os.environ[MULTIPROCESS_VARIABLE] = str(directory.join())
+        try:
+            give_to_prometheus(server_directory().join())
+        except OSError as error:
+            logger.warning("Each worker shows its own metrics alone: %s", error)
+            return
     # Late, because it imports prometheus_client.
     from models_api.observability.prometheus_sharing import share_among_workers  # noqa: PLC0415
 
@@ -39,17 +49,33 @@ def share_models_own_metrics() -> None:
 
 
 def begin_server() -> None:
-    """Tell workers that this process is their server, and forget the metrics of an earlier one."""
-    own = str(os.getpid())
-    if os.environ.get(SERVER_PID_VARIABLE) == own:
+    """Have this process share with the workers that it forks, and forget an earlier server."""
+    _make_given_usable()
+    if not begin_directory():
         return  # it reads its configuration anew
-    os.environ[SERVER_PID_VARIABLE] = own
     given = given_directory()
     # A server that takes over from another, still running one shares its directory.
     if given is not None and "GUNICORN_PID" not in os.environ:
-        given.mkdir(parents=True, exist_ok=True)
         for path in given.glob("*.db"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody else's, or no file
+                path.unlink()
+
+
+def open_server(user: int | None = None, group: int | None = None) -> None:
+    """Make what the workers share, before they are forked, and let them have it.
+
+    Args:
+        user: Whom the workers run as, if it is not the user of this process.
+        group: The same.
+    """
+    directory = server_directory()
+    try:
+        directory.join()
+        directory.give_to(
+            os.geteuid() if user is None else user, os.getegid() if group is None else group
+        )
+    except OSError as error:
+        logger.warning("Each worker shows its own metrics alone: %s", error)
 
 
 def begin_worker() -> None:
@@ -65,7 +91,8 @@ def begin_worker() -> None:
 
 def forget_ended_workers() -> None:
     """Take all workers that have ended out of what prometheus_client shows of live processes."""
-    for path in _metrics_folder().glob("gauge_live*.db"):
+    folder = _metrics_folder()
+    for path in folder.glob("gauge_live*.db") if folder is not None else ():
         pid = path.stem.rpartition("_")[2]
         if pid.isdecimal() and not _is_alive(int(pid)):
             forget_worker(int(pid))
@@ -74,7 +101,7 @@ def forget_ended_workers() -> None:
 def forget_worker(pid: int) -> None:
     """Take a worker that has ended out of what prometheus_client shows of live processes."""
     folder = _metrics_folder()
-    if any(folder.glob(f"gauge_live*_{pid}.db")):
+    if folder is not None and any(folder.glob(f"gauge_live*_{pid}.db")):
         from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
         mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
@@ -82,10 +109,20 @@ def forget_worker(pid: int) -> None:
 
 def end_server() -> None:
     """Remove what workers have shared."""
-    server_directory().remove()
+    server_directory().leave()
 
 
-def _metrics_folder() -> Path:
+def _make_given_usable() -> None:
+    given = given_directory()
+    if given is not None:
+        try:
+            make_given(given)
+        except OSError as error:
+            logger.warning("%s is not heeded: %s", MULTIPROCESS_VARIABLE, error)
+            give_to_prometheus(None)
+
+
+def _metrics_folder() -> Path | None:
     return given_directory() or server_directory().path
 
 

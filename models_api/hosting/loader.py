@@ -24,6 +24,8 @@ class ModelLoader:
         self._follows_forks = False
         self.after_loading: list[Callable[[], object]] = []
         """Called on whichever thread has loaded all models, well or not."""
+        self.before_exit: list[Callable[[], object]] = []
+        """Called where a signal ends the process at once, while it waits to fork."""
 
     @property
     def has_begun(self) -> bool:
@@ -67,8 +69,30 @@ class ModelLoader:
         # must not wait for itself.
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and self._thread is not None and self._thread.is_alive():
-            with _exit_on_signals():
+            with self._exit_on_signals():
                 self._thread.join()
+
+    @contextmanager
+    def _exit_on_signals(self) -> Iterator[None]:
+        """End the process at once on a signal to stop, which a server would only note for later."""
+
+        def stop(number: int, _frame: object) -> None:
+            name = signal.Signals(number).name
+            logger.warning("Stopped by %s before all models were loaded", name)
+            for call in self.before_exit:
+                call()
+            os._exit(128 + number)
+
+        numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+        handlers = {number: signal.getsignal(number) for number in numbers}
+        replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
+        for number in replaced:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in replaced.items():
+                signal.signal(number, handler)
 
     def _forget_unfinished_load(self) -> None:
         # The next request starts it again.
@@ -81,23 +105,3 @@ class ModelLoader:
 
 def _knowledge(model: HostedModel) -> tuple[bool, bool]:
     return model.known_name is not None, model.is_described
-
-
-@contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """End the process at once on a signal to stop, which a server would only note for later."""
-
-    def stop(number: int, _frame: object) -> None:
-        logger.warning("Stopped by %s before all models were loaded", signal.Signals(number).name)
-        os._exit(128 + number)
-
-    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in replaced:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)

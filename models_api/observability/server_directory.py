@@ -1,89 +1,223 @@
-"""One directory for each running server, where its worker processes share files.
+"""A private directory for each running server, where its worker processes share files.
 
-Whoever makes it removes those of servers that ended without doing so.
+Its name cannot be guessed. Forked workers have it from the process that made it for them. Workers
+of a server whose first process knows nothing of this package find the one that the first of them
+made: among the directories that are theirs alone, the one that is called after their parent.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import re
 import shutil
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import util
 from pathlib import Path
 
 from models_api.observability.file_locks import fcntl
+from models_api.observability.private_files import belongs_to_us, is_private, keeps_others_out
 
-SERVER_PID_VARIABLE = "MODELHOST_SERVER_PID"
-"""Environment variable by which a server tells its workers which process it is."""
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable by which prometheus_client shares metrics among processes."""
+_OWN_VARIABLE = "MODELHOST_SHARED_DIRECTORY"
+"""Environment variable that says which directory a server gave to prometheus_client itself."""
 _PREFIX = "modelhost-"
-_NAME = re.compile(rf"{_PREFIX}\d+-\d+")
-_MEMBERS = "members"
-_YOUNG_SECONDS = 60.0
-"""A directory that is younger may be one that somebody is just about to join."""
+_LAST = -100
+"""Priority among what is done at the end of a process: others still write to the directory."""
 
 
 class ServerDirectory:
-    """A directory that the processes of one server join; `path` is there once one has.
+    """The directory that the processes of one server join; `path` is None until one has.
 
-    It counts as in use while any of the processes that joined it, or a child of theirs, is alive.
+    The process that made it for its children removes it at its end. Where there is no such process
+    any more, or never was, the last of those that joined it does so.
     """
 
-    def __init__(self, base: Path, server_pid: int) -> None:
-        self.path = base / f"{_PREFIX}{server_pid}-{_start_time(server_pid)}"
-        self._server_pid = server_pid
-        self._members: int | None = None
+    def __init__(self, base: Path | None = None, siblings: str | None = None) -> None:
+        """Make nothing yet.
+
+        Args:
+            base: Where the directory is to be; None for where such files go on this system.
+            siblings: What the workers have in common that are to find it by themselves; None where
+                this process makes it for itself and the children that it forks.
+        """
+        self.path: Path | None = None
+        self._base = base
+        self._siblings = siblings
+        self._maker: int | None = None
+        self._member: int | None = None
+        """The process that has joined it: a forked child has yet to do so."""
+        self._lock = -1
 
     def join(self) -> Path:
-        """Make the directory unless it is there, and keep it until this process has ended.
+        """Make the directory unless it is there, and share it until this process has ended.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: it cannot be made, or is no private directory any more.
         """
-        if self._members is None:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # For as long as the process lives, whoever forgets this object.
-            self._members = os.open(self.path / _MEMBERS, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._members, fcntl.LOCK_SH)
-            _remove_abandoned(self.path.parent)
-        return self.path
+        if self._member == os.getpid() and self.path is not None:
+            return self.path
+        with self._door():
+            path = self.path or self._find() or self._make()
+            if not is_private(path):
+                raise PermissionError(f"{path} is no directory of this user alone")
+            self._hold(path)
+        self.path = path
+        self._member = os.getpid()
+        # Runs at the end of processes of multiprocessing too, where atexit does not.
+        util.Finalize(None, self.leave, exitpriority=_LAST)
+        return path
 
-    def remove(self) -> None:
-        """Remove the directory if this process is the server, and not just one of its workers."""
-        if os.getpid() == self._server_pid:
-            shutil.rmtree(self.path, ignore_errors=True)
+    def give_to(self, user: int, group: int) -> None:
+        """Let the workers have it, where they run as somebody else.
+
+        Raises:
+            OSError: this process may not do that.
+        """
+        if self.path is not None and (user, group) != (os.geteuid(), os.getegid()):
+            os.chown(self.path, user, group)
+
+    def leave(self) -> None:
+        """Share it no more, and remove it if nobody else does or will."""
+        if self.path is None or self._member != os.getpid():
+            return
+        self._member = None
+        if self._maker not in (None, os.getpid()) and os.getppid() == self._maker:
+            return
+        with suppress(OSError), self._door():  # or others share it
+            if self._maker != os.getpid():
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A FIFO in its place would be waited for.
+            if self.path.is_dir() and not self.path.is_symlink():
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    def _find(self) -> Path | None:
+        if self._siblings is None:
+            return None
+        # The name alone says nothing: anybody can make one like that.
+        found = self._where().glob(f"{_PREFIX}{self._siblings}-*")
+        return next(filter(is_private, found), None)
+
+    def _make(self) -> Path:
+        prefix = _PREFIX if self._siblings is None else f"{_PREFIX}{self._siblings}-"
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=self._where()))
+        self._maker = os.getpid() if self._siblings is None else None
+        return path
+
+    def _where(self) -> Path:
+        if self._base is None:
+            return _usual_base()
+        make_given(self._base)
+        return self._base
+
+    def _hold(self, path: Path) -> None:
+        # A lock of its own: one that is inherited is the parent's, too.
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+
+    @contextmanager
+    def _door(self) -> Iterator[None]:
+        """Let one of the siblings after the other in.
+
+        They all can lock a file of their parent that other users cannot even open.
+        """
+        door = -1 if self._siblings is None else _parents_file(self._siblings)
+        if door < 0:
+            yield  # nobody else comes
+            return
+        try:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(door)
+
+
+def _parents_file(siblings: str) -> int:
+    """Open a file of the parent that only its own user can open; negative if it has ended."""
+    try:
+        return os.open(f"/proc/{siblings.partition('-')[0]}/environ", os.O_RDONLY)
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+
+
+_current: ServerDirectory | None = None
 
 
 def server_directory() -> ServerDirectory:
-    """The directory that the worker processes of this server share."""
-    return ServerDirectory(given_directory() or _base(), server_pid())
+    """Return the directory of this server, which forked processes share with their parent."""
+    global _current  # noqa: PLW0603 (a fork hands it down)
+    if _current is None:
+        _current = ServerDirectory(given_directory(), _siblings())
+    return _current
+
+
+def begin_directory() -> bool:
+    """Have this process make the directory of its server; False if that was settled before."""
+    global _current  # noqa: PLW0603
+    if _current is not None:
+        return False
+    _current = ServerDirectory(given_directory())
+    return True
 
 
 def given_directory() -> Path | None:
-    """The directory that the environment gives to prometheus_client; None if it is one of these."""
+    """Return the directory that the environment gives to prometheus_client.
+
+    None if there is none, or if it is that of a server, this one or one that has started it.
+    """
     given = os.environ.get(MULTIPROCESS_VARIABLE)
-    return Path(given) if given and not _NAME.fullmatch(Path(given).name) else None
+    return Path(given) if given and given != os.environ.get(_OWN_VARIABLE) else None
 
 
-def _base() -> Path:
-    """Where such directories are made: in memory if possible, because these files are not kept."""
+def make_given(path: Path) -> None:
+    """Make a directory that the environment gives, unless it is there.
+
+    Raises:
+        OSError: it cannot be made, or belongs to somebody else.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    if not belongs_to_us(path.stat()):
+        raise PermissionError(f"{path} belongs to another user; name one of your own")
+
+
+def give_to_prometheus(path: Path | None) -> None:
+    """Tell prometheus_client where to share its metrics; with None, that it is not to."""
+    for name in (MULTIPROCESS_VARIABLE, _OWN_VARIABLE):
+        if path is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = str(path)
+
+
+def _usual_base() -> Path:
+    """Return where such directories are made: in memory if possible, as their files are not kept.
+
+    Raises:
+        OSError: nothing can be written anywhere.
+    """
     memory = Path("/dev/shm")  # noqa: S108 (the directories in it are their owner's alone)
-    return memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    for base in (memory, Path(tempfile.gettempdir())):
+        if os.access(base, os.W_OK) and keeps_others_out(base):
+            return base
+    raise PermissionError(f"In {base} others can exchange what is this user's; set TMPDIR")
 
 
-def server_pid() -> int:
-    """Id of the process that all worker processes of this server have in common."""
-    own, parent = os.getpid(), os.getppid()
-    told = os.environ.get(SERVER_PID_VARIABLE)
-    # Any other was told to a process that started this server, and is a server itself.
-    if told in (str(own), str(parent)):
-        return int(told)
-    if multiprocessing.parent_process() is not None or _is_like(parent):
-        return parent
-    return own
+def _siblings() -> str | None:
+    """Return what this worker has in common with the others; None if it is no worker.
+
+    The id of their parent, and when that began: ids come again.
+    """
+    parent = os.getppid()
+    is_worker = multiprocessing.parent_process() is not None or _is_like(parent)
+    # A gunicorn that takes over from another is a child of that.
+    if not is_worker or os.environ.get("GUNICORN_PID") == str(parent):
+        return None
+    began = _start_time(parent)
+    return None if began is None else f"{parent}-{began}"
 
 
 def _is_like(pid: int) -> bool:
@@ -97,25 +231,13 @@ def _is_like(pid: int) -> bool:
     return bool(own) and (other == own or other.startswith(b"gunicorn: master"))
 
 
-def _start_time(pid: int) -> str:
-    """When a process began, in the system's own terms, because ids of processes come again.
+def _start_time(pid: int) -> str | None:
+    """Return when a process began, in the system's own terms; None if that cannot be told.
 
     https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return "0"
+        return None
     return stat.rpartition(")")[2].split()[19]
-
-
-def _remove_abandoned(base: Path) -> None:
-    for path in base.glob(f"{_PREFIX}*"):
-        try:
-            if path.stat().st_mtime > time.time() - _YOUNG_SECONDS:
-                continue
-            with (path / _MEMBERS).open("r", encoding="utf-8") as members:
-                fcntl.flock(members, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-        except OSError:
-            continue  # in use, somebody else's, or gone

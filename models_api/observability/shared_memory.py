@@ -102,7 +102,7 @@ class SharedMemoryMetrics:
         if self._files is not None:
             try:
                 exited = self._files.read_others(live)
-            except OSError:
+            except (OSError, ValueError):
                 logger.exception("Only what this process counts can be read")
         sums = {key: numbers.copy() for key, numbers in exited.records.items()}
         for records in live:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,11 +18,15 @@ from typing import IO
 
 from models_api.observability.file_locks import fcntl
 from models_api.observability.metric_types import Key
+from models_api.observability.private_files import open_file
 
 Records = dict[Key, list[float]]
 
 _LOCK, _EXITED = "lock", "exited"
 _KEYS, _VALUES = ".keys", ".values"
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+_LARGEST = 1 << 28
+"""Bytes of the values of a worker; some hundred are those of a model."""
 
 
 class WorkerFiles:
@@ -36,9 +41,9 @@ class WorkerFiles:
         self._path = folder / f"{os.getpid()}-{time.time_ns()}"
         # Under the lock, or a reader would take the file for that of a process that has exited.
         with _locked(folder / _LOCK):
-            self.values: IO[bytes] = self._path.with_suffix(_VALUES).open("w+b", buffering=0)
+            self.values: IO[bytes] = _made(self._path.with_suffix(_VALUES))
             fcntl.flock(self.values, fcntl.LOCK_EX)
-            self._keys = self._path.with_suffix(_KEYS).open("wb", buffering=0)
+            self._keys = _made(self._path.with_suffix(_KEYS))
 
     def make_room(self, size: int) -> None:
         """Give the values so many bytes.
@@ -68,7 +73,7 @@ class WorkerFiles:
             exited = ExitedWorkers(folder / _EXITED)
             paths: list[Path] = []
             for path in sorted(folder.glob(f"*{_VALUES}")):
-                if path.stem == self._path.name:
+                if path.stem == self._path.name or not _is_usable(path):
                     continue
                 if path.stem not in exited.names and _is_locked(path):
                     live.append(_read_records(path))
@@ -98,7 +103,7 @@ class ExitedWorkers:
         if path is None:
             return
         with suppress(FileNotFoundError):
-            names, self.count, records = json.loads(path.read_text(encoding="utf-8"))
+            names, self.count, records = json.loads(_read(path))
             self.names = set(names)
             self.records = {Key(kind, tuple(labels)): numbers for kind, labels, numbers in records}
 
@@ -118,7 +123,9 @@ class ExitedWorkers:
         self.names = {path.stem for path in paths}
         records = [[*key, numbers] for key, numbers in self.records.items()]
         written = self._path.with_suffix(".new")
-        written.write_text(json.dumps([sorted(self.names), self.count, records]), encoding="utf-8")
+        written.unlink(missing_ok=True)  # left by one that was killed
+        with os.fdopen(open_file(written, _NEW), "wb") as file:
+            file.write(json.dumps([sorted(self.names), self.count, records]).encode())
         written.replace(self._path)
         for path in paths:
             path.unlink(missing_ok=True)
@@ -134,18 +141,34 @@ def add_records(sums: Records, records: Records) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("a", encoding="utf-8") as file:
+    file = open_file(path, os.O_RDONLY | os.O_CREAT)
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            # Closing alone would leave it to a child that was forked meanwhile.
-            fcntl.flock(file, fcntl.LOCK_UN)
+        yield
+    finally:
+        # Closing alone would leave it to a child that was forked meanwhile.
+        fcntl.flock(file, fcntl.LOCK_UN)
+        os.close(file)
+
+
+def _made(path: Path) -> IO[bytes]:
+    return os.fdopen(open_file(path, _NEW), "w+b", buffering=0)
+
+
+def _read(path: Path) -> bytes:
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def _is_usable(path: Path) -> bool:
+    """Whether a file can be one that a worker has written; whatever else is there stays there."""
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST
 
 
 def _is_locked(path: Path) -> bool:
     """Whether the process that writes the file is alive."""
-    with path.open("rb") as file:
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -156,8 +179,8 @@ def _is_locked(path: Path) -> bool:
 def _read_records(path: Path) -> Records:
     records: Records = {}
     # In this order, because a key is written after there is room for its values.
-    lines = path.with_suffix(_KEYS).read_bytes().splitlines(keepends=True)
-    values = memoryview(path.read_bytes()).cast("d")
+    lines = _read(path.with_suffix(_KEYS)).splitlines(keepends=True)
+    values = memoryview(_read(path)).cast("d")
     for line in lines:
         if line.endswith(b"\n"):  # or it is still being written
             kind, labels, first, size = json.loads(line)

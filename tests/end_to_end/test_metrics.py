@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from benchmarks.kit.processes import process_tree
 from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import Server, free_port
 from tests.end_to_end.server import gunicorn as start_gunicorn
@@ -227,21 +229,108 @@ def test_the_metrics_are_given_to_any_host_and_not_documented(server: Server) ->
     assert "/metrics" not in server.client.get("/openapi.json").json()["paths"]
 
 
-def _shared() -> set[Path]:
-    memory = Path("/dev/shm")
-    return {path for path in memory.glob("modelhost-*") if path.is_dir()}
+def shared_directories(server: Server) -> set[Path]:
+    """Directories that the processes of a server hold, found without knowing any name."""
+    found = set()
+    for pid in process_tree(server.process.pid):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.add(link.readlink())
+    return {path for path in found if path.name.startswith("modelhost-") and path.is_dir()}
 
 
-@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to share")
 @pytest.mark.long
-@pytest.mark.parametrize("start", BOTH)
-def test_a_server_that_ends_leaves_nothing_behind(start: Callable[[], Server]) -> None:
-    with start() as server:
-        pid = server.process.pid
-        assert [path for path in _shared() if path.name.startswith(f"modelhost-{pid}-")]
+@pytest.mark.parametrize(
+    "start",
+    [*BOTH, pytest.param(bare_gunicorn, id="bare gunicorn"), pytest.param(granian, id="granian")],
+)
+def test_a_server_that_ends_leaves_nothing_behind_and_takes_nothing_from_others(
+    start: Callable[[], Server],
+) -> None:
+    with start() as other, start() as server:
+        samples(server)
+        samples(other)
+        (directory,), (others,) = shared_directories(server), shared_directories(other)
+        assert directory != others
+        assert directory.stat().st_mode & 0o777 == 0o700
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(60) == 0
-    assert not [path for path in _shared() if path.name.startswith(f"modelhost-{pid}-")]
+        server.process.wait(60)
+        wait_for(lambda: not directory.exists())
+        assert others.exists()
+        samples(other)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "start", [pytest.param(gunicorn, id="gunicorn"), pytest.param(bare_gunicorn, id="bare")]
+)
+def test_the_workers_of_a_gunicorn_that_was_killed_leave_nothing_behind(
+    start: Callable[[], Server],
+) -> None:
+    with start() as server:
+        samples(server)
+        (directory,) = shared_directories(server)
+        os.kill(server.process.pid, signal.SIGKILL)
+        wait_for(lambda: not directory.exists())
+
+
+PLANT = """
+folder="$PROMETHEUS_MULTIPROC_DIR/modelhost-$$-$(cut -d ' ' -f 22 /proc/$$/stat)"
+case "$PLANTED" in
+fifo) mkdir "$folder" && mkfifo "$folder/members" "$folder/lock" "$folder/exited" ;;
+link) ln -s "$PROMETHEUS_MULTIPROC_DIR/target" "$folder" ;;
+file) echo x > "$folder" ;;
+links) mkdir "$folder" && for name in members lock exited exited.new; do
+    ln -s "$PROMETHEUS_MULTIPROC_DIR/target/victim" "$folder/$name"; done ;;
+esac
+chown -h 65534:65534 "$folder" 2> /dev/null
+chmod 777 "$folder"
+touch -h -d @0 "$folder" "$PROMETHEUS_MULTIPROC_DIR/modelhost-1-2"
+exec "$@"
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("planted", ["fifo", "link", "file", "links"])
+@pytest.mark.parametrize(
+    ("start", "command"),
+    [
+        pytest.param(start_gunicorn, [sys.executable, "-m", "gunicorn"], id="gunicorn"),
+        pytest.param(start_serve, [sys.executable, "manage.py", "serve"], id="serve"),
+        pytest.param(Server, [sys.executable, "-m", "gunicorn"], id="bare gunicorn"),
+    ],
+)
+def test_what_somebody_else_put_there_before_stops_no_server_and_is_left_alone(
+    start: Callable[..., Server], command: list[str], planted: str, tmp_path: Path
+) -> None:
+    victim, abandoned = tmp_path / "target" / "victim", tmp_path / "modelhost-1-2"
+    victim.parent.mkdir()
+    victim.write_text("precious", encoding="utf-8")
+    abandoned.mkdir()
+    os.mkfifo(abandoned / "members")
+    with start(
+        CONFIGURATION,
+        command=["bash", "-c", PLANT, "bash", *command],
+        environment={
+            "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+            "PLANTED": planted,
+            "MODELHOST_WORKERS": "2",
+            "WEB_CONCURRENCY": "2",
+        },
+    ) as server:
+        assert predict(server, 1)[0] == 200
+        wait_for(lambda: value(samples(server), "modelhost_workers") == 2)
+        os.kill(predict(server, 1)[1], signal.SIGKILL)
+        wait_for(lambda: (starts_seen(server) or 0) >= 3)
+        wait_for(lambda: value(samples(server), "modelhost_workers") == 2)
+        assert value(samples(server), "model_predictions_total", outcome="success") == 2
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(60)
+    assert victim.read_text(encoding="utf-8") == "precious"
+    assert list(victim.parent.iterdir()) == [victim]
+    assert (abandoned / "members").exists()
+    (left,) = set(tmp_path.glob("modelhost-*")) - {abandoned}
+    assert left.name.startswith(f"modelhost-{server.process.pid}-")
 
 
 @pytest.mark.long

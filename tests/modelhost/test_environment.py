@@ -117,7 +117,7 @@ def test_a_variable_that_is_like_no_other_is_told_where_all_are_listed(
     "name",
     [
         *sorted(environment.VARIABLES),
-        *("SERVER_PID", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP"),
+        *("SHARED_DIRECTORY", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP"),
         *("PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"),
     ],
 )

@@ -24,7 +24,7 @@ from granian.server.mp import MPServer
 
 from modelhost.environment import flag, number, split_address, text
 from modelhost.server.cpus import available_cpus
-from modelhost.server.metrics import begin_server, end_server, forget_ended_workers
+from modelhost.server.metrics import begin_server, end_server, forget_ended_workers, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
 from models_api.apps import ModelsAPIConfig
@@ -86,6 +86,7 @@ class Command(BaseCommand):
         host, workers, threads = options["host"], options["workers"], options["threads"]
         address, port = _free_address(host, options["port"])
         begin_server()
+        open_server()
         # What is loaded here is shared only with processes that are forked from this one.
         multiprocessing.set_start_method("fork", force=True)
         if flag("PRELOAD", default=True):

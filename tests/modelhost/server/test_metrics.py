@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.server.metrics import begin_server, forget_ended_workers, forget_worker
-from models_api.observability.server_directory import MULTIPROCESS_VARIABLE, SERVER_PID_VARIABLE
+from modelhost.server.metrics import (
+    begin_server,
+    forget_ended_workers,
+    forget_worker,
+    open_server,
+)
+from models_api.observability import server_directory
+from models_api.observability.server_directory import MULTIPROCESS_VARIABLE
 
 
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory for prometheus_client, with what an earlier server has left in it."""
     monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path))
-    # Set first, so that it is taken back whatever the code under test does to it.
-    monkeypatch.setenv(SERVER_PID_VARIABLE, "1")
+    monkeypatch.setattr(server_directory, "_current", None)
+    monkeypatch.delenv("MODELHOST_SHARED_DIRECTORY", raising=False)
     monkeypatch.delenv("GUNICORN_PID", raising=False)
     for name in ("counter_1.db", "gauge_liveall_1.db", "gauge_liveall_2.db", "notes"):
         (tmp_path / name).touch()
@@ -31,7 +37,6 @@ def names(folder: Path) -> list[str]:
 def test_a_server_forgets_what_an_earlier_one_measured_but_nothing_else(given: Path) -> None:
     begin_server()
     assert names(given) == ["notes"]
-    assert os.environ[SERVER_PID_VARIABLE] == str(os.getpid())
 
 
 def test_a_directory_that_is_not_there_is_made(
@@ -43,10 +48,9 @@ def test_a_directory_that_is_not_there_is_made(
     assert names(folder) == []
 
 
-def test_a_server_that_reads_its_configuration_anew_forgets_nothing(
-    given: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(SERVER_PID_VARIABLE, str(os.getpid()))
+def test_a_server_that_reads_its_configuration_anew_forgets_nothing(given: Path) -> None:
+    begin_server()
+    (given / "counter_1.db").touch()
     before = names(given)
     begin_server()
     assert names(given) == before
@@ -77,3 +81,32 @@ def test_workers_that_have_ended_are_found_by_those_that_come_after_them(given: 
     assert f"gauge_livesum_{os.getpid()}.db" in names(given)
     assert f"gauge_livesum_{ended.pid}.db" not in names(given)
     assert {"counter_1.db", "notes"} <= set(names(given))
+
+
+def test_whatever_else_is_called_like_a_file_of_metrics_stops_no_start(given: Path) -> None:
+    target = given / "target"
+    target.write_text("of somebody", encoding="utf-8")
+    os.mkfifo(given / "fifo.db")
+    (given / "link.db").symlink_to(target)
+    (given / "folder.db").mkdir()
+    begin_server()
+    assert names(given) == ["folder.db", "notes", "target"]
+    assert target.read_text(encoding="utf-8") == "of somebody"
+
+
+@pytest.mark.parametrize("place", ["notes/below", "fifo", "notes"])
+def test_a_given_directory_that_cannot_be_used_is_said_once_and_not_heeded(
+    place: str, given: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(given / "fifo")
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(given / place))
+    begin_server()
+    assert MULTIPROCESS_VARIABLE not in os.environ
+    open_server()
+    directory = server_directory.server_directory()
+    assert directory.path is not None
+    assert given not in directory.path.parents
+    directory.leave()
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{MULTIPROCESS_VARIABLE} is not heeded: ")
+    assert str(given / place) in told
