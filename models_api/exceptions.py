@@ -71,6 +71,17 @@ class DescriptionError(ModelsAPIError):
         super().__init__(message)
 
 
+class DescriptionFailed(ModelsAPIError):
+    """A property by which a model or decorator says what it is raised; `__cause__` says what."""
+
+    def __init__(self, message: str, layer: int, *, is_certain: bool = False) -> None:
+        self.layer = layer
+        """0 for the model, 1 for the decorator around it, and so on."""
+        self.is_certain = is_certain
+        """Whether it would raise as well once the model is loaded."""
+        super().__init__(message)
+
+
 class ModelError(ModelsAPIError):
     """Base of the errors that concern one model, named by `qualified_name`."""
 

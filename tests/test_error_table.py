@@ -16,7 +16,7 @@ from models_api.exceptions import InputProblem, ModelsAPIError
 from models_api.prediction import batcher
 
 # They end the start of a service, or are bases of others.
-NOT_FOR_CLIENTS = {"ClassPathError", "ConfigurationError", "DescriptionError"}
+NOT_FOR_CLIENTS = {"ClassPathError", "ConfigurationError", "DescriptionError", "DescriptionFailed"}
 BASES = {"ModelsAPIError", "ModelError", "NotPredicted"}
 
 PROBLEM = InputProblem(("a",), "missing", "Field required")

@@ -114,6 +114,17 @@ class ModelStack:
         return model
 
 
+def layers_of(model: MLModel) -> list[MLModel]:
+    """Return a model and the decorators around it, innermost first."""
+    layers = [model]
+    while isinstance(model, MLModelDecorator):
+        model = model.__dict__.get("_model")
+        if model is None:
+            break
+        layers.insert(0, model)
+    return layers
+
+
 def _uninitialised(cls: type[MLModel]) -> MLModel:
     return cls.__new__(cls)  # type: ignore[call-overload]
 
