@@ -176,6 +176,7 @@ class PredictionView(ModelsAPIView):
             request=request,
             response=response,
             errors=(400, 411, 413, 415, 500, 503, 504),
+            refusals=model.refusals,
         )
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
@@ -223,6 +224,7 @@ class BatchPredictionView(PredictionView):
             request=request,
             response=response,
             errors=(400, 411, 413, 415, 500, 503, 504),
+            refusals=model.refusals,
         )
 
 

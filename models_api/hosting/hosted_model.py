@@ -86,6 +86,8 @@ class HostedModel:
             DescriptionError: a class says something that no model can.
         """
         self.configuration = configuration
+        self.refusals = stack.refusals()
+        """What the model may answer besides 400, as its classes list it."""
         self.state = LoadState.NOT_LOADED
         self.load_seconds: float | None = None
         """Seconds that loading took, well or not; None before it ended."""

@@ -40,17 +40,15 @@ def test_the_other_models_are_served_and_the_broken_one_is_named(start: type) ->
         CONFIGURATION, wait_for="listening", environment={"MODELHOST_WORKERS": "1"}
     ) as server:
         server.wait_until(lambda: MESSAGE in server.log or None, "the reason")
-        ask = lambda name: server.client.post(  # noqa: E731
-            f"/api/models/{name}/prediction", json={"value": 2}
-        )
         server.wait_until(
             lambda: server.client.get("/api/health/startup").status_code == 200 or None, "started"
         )
-        assert ask("trebling").json() == {"value": 6.0, "late": True}
-        assert (ask("doubling").status_code, ask("doubling").json()["type"]) == (
-            503,
-            "ModelNotReady",
+        trebled, doubled = (
+            server.client.post(f"/api/models/{name}/prediction", json={"value": 2})
+            for name in ("trebling", "doubling")
         )
+        assert trebled.json() == {"value": 6.0, "late": True}
+        assert (doubled.status_code, doubled.json()["type"]) == (503, "ModelNotReady")
         assert server.client.get("/api/health/ready").status_code == 503
         paths = server.client.get("/openapi.json").json()["paths"]
         assert "/api/models/doubling/prediction" not in paths
