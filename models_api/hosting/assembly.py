@@ -56,7 +56,8 @@ def build_registry(file: ConfigurationFile, resources: Resources | None = None) 
             models.append(model)
     if problems:
         raise ConfigurationError([*problems, *defects])
-    return ModelRegistry(models, resources.limiter, defects=defects)
+    headers = file.configuration.request_headers if file.configuration is not None else ()
+    return ModelRegistry(models, resources.limiter, defects=defects, request_headers=headers)
 
 
 def _stacks(

@@ -49,6 +49,7 @@ class ModelRegistry:
         limiter: WorkerLimiter | None = None,
         error: ConfigurationError | None = None,
         defects: Sequence[Problem] = (),
+        request_headers: Sequence[str] = (),
     ) -> None:
         """Make it.
 
@@ -57,8 +58,11 @@ class ModelRegistry:
             limiter: That of this process, which knows whether a prediction hangs.
             error: What is wrong with the configuration; None if nothing is.
             defects: What is wrong with single models, without which the others can be served.
+            request_headers: Names of the headers that models may read.
         """
         self.defects = tuple(defects)
+        self.request_headers = tuple([name.lower() for name in request_headers])
+        """Names of the headers that models may read."""
         self._models = models
         self._limiter = limiter or WorkerLimiter()
         self._error = error

@@ -34,7 +34,11 @@ CONFIGURATION = {
             "class_path": "tests.fakes.refusing.QuietModel",
             "decorators": [{"class_path": "tests.fakes.refusing.QuotaDecorator"}],
         },
+        {"class_path": "tests.fakes.asking.AskingModel"},
+        {"class_path": "tests.fakes.asking.AskingBatchModel", "batching": {}},
+        {"class_path": "tests.fakes.asking.ColumnsModel"},
     ],
+    "request_headers": ["X-Tenant", "Accept-Language", "Content-Type"],
     "open_inference": {"enabled": True},
 }
 ENVIRONMENT = {
@@ -338,6 +342,18 @@ def of_models() -> Iterator[Asked]:
     yield asked("late batch", "/api/models/hurried/prediction/batch", rows({"never": True}))
 
 
+def of_requests() -> Iterator[Asked]:
+    """Ask models that say which request they work for."""
+    more = {"HTTP_X_REQUEST_ID": "mine", "HTTP_X_TENANT": "\xe9", "HTTP_X_SECRET": "secret"}
+    for model in ("asking", "asking_batch"):
+        path = f"/api/models/{model}/prediction"
+        yield asked(f"{model} with headers", path, more=more)
+        yield asked(f"{model} of many", f"{path}/batch", rows({}, {}, {}), more=more)
+    tensor = {"name": "value", "shape": [2], "datatype": "INT64", "data": [1, 2]}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    yield asked("asking for inference", "/v2/models/asking_columns/infer", body, more=more)
+
+
 def of_refusals() -> Iterator[Asked]:
     """Ask models that answer by statuses of their own."""
     for model in ("refusing", "refusing_batch", "quiet"):
@@ -384,4 +400,5 @@ def corpus() -> list[Asked]:
         *of_tensors(),
         *of_models(),
         *of_refusals(),
+        *of_requests(),
     ]
