@@ -25,13 +25,13 @@ def check_configuration(
     if app_configs is not None and app_config not in app_configs:
         return []
     try:
-        _ = cast(OwnsRegistry, app_config).registry
+        problems = cast(OwnsRegistry, app_config).registry.defects
     except ConfigurationError as error:
-        return [
-            Error(problem.message, hint=problem.hint, obj=problem.location, id=problem.id)
-            for problem in error.problems
-        ]
-    return []
+        problems = error.problems
+    return [
+        Error(problem.message, hint=problem.hint, obj=problem.location, id=problem.id)
+        for problem in problems
+    ]
 
 
 @register("models_api")

@@ -11,6 +11,8 @@ from models_api import exceptions
 
 FAILURE = "failure"
 """Outcome of a prediction that ends with an error which is not in the table."""
+REFUSED = "refused"
+"""Outcome of a prediction that the model itself answers by another status than 400."""
 
 
 class ErrorKind(NamedTuple):
@@ -29,6 +31,11 @@ class ErrorKind(NamedTuple):
     """Describes the status in documents; empty where another kind with this status does."""
     header: str | None = None
     """Name of the header that comes with it."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether models raise it, so that only those that list it are documented to do so."""
+        return self.exception is not None and issubclass(self.exception, exceptions.Refusal)
 
 
 _RETRY, _ID = "Retry-After", "X-Request-ID"
@@ -51,6 +58,13 @@ ERROR_KINDS = (
     ErrorKind(exceptions.ModelNotFound, 404, "NotFound", FAILURE,
               'There is no model "unknown".',
               "There is no such model."),
+    ErrorKind(exceptions.ResourceNotFound, 404, "ResourceNotFound", REFUSED,
+              "There is no customer 42.",
+              "What the request asks about does not exist, says the model.", _RETRY),
+    ErrorKind(exceptions.Conflict, 409, "Conflict", REFUSED,
+              "The account 42 is closed.",
+              "The request does not go with the state of what it asks about, says the model.",
+              _RETRY),
     ErrorKind(exceptions.LengthRequired, 411, "LengthRequired", FAILURE,
               "Send a Content-Length: this server cannot read chunked bodies.",
               "The body is chunked, and the server cannot read that."),
@@ -60,6 +74,13 @@ ERROR_KINDS = (
     ErrorKind(exceptions.UnsupportedMediaType, 415, "UnsupportedMediaType", FAILURE,
               'Unsupported media type "text/csv"; send application/json.',
               "The body says that it is something else than JSON, or is compressed."),
+    ErrorKind(exceptions.Unprocessable, 422, "Unprocessable", REFUSED,
+              "No road leads from A to B.",
+              "The data fits the schema, and the model can make nothing of it.", _RETRY),
+    ErrorKind(exceptions.TooManyRequests, 429, "TooManyRequests", REFUSED,
+              "The quota of customer 42 is used up.",
+              "Whoever the request is from has used up what they may have, says the model.",
+              _RETRY),
     ErrorKind(None, 429, "Throttled", FAILURE,
               "Request was throttled. Expected available in 10 seconds.",
               "Too many requests.", _RETRY),
@@ -85,10 +106,17 @@ _BY_EXCEPTION: dict[type[BaseException], ErrorKind] = {
 
 def error_kind(exception: BaseException) -> ErrorKind | None:
     """Return the kind of an error; None for what nobody foresaw."""
-    return _BY_EXCEPTION.get(type(exception))
+    return kind_of(type(exception))
 
 
 def outcome_of(exception: type[BaseException]) -> str:
     """Return what a prediction that ends with such an error counts as."""
-    kind = _BY_EXCEPTION.get(exception)
+    kind = kind_of(exception)
     return FAILURE if kind is None else kind.outcome
+
+
+def kind_of(exception: type[BaseException]) -> ErrorKind | None:
+    """Return the kind of all errors of a class; None for what nobody foresaw."""
+    # Models derive errors of their own from the refusals.
+    found = (_BY_EXCEPTION.get(base) for base in exception.__mro__)
+    return next(filter(None, found), None)

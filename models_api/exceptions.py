@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,17 @@ class DescriptionError(ModelsAPIError):
         super().__init__(message)
 
 
+class DescriptionFailed(ModelsAPIError):
+    """A property by which a model or decorator says what it is raised; `__cause__` says what."""
+
+    def __init__(self, message: str, layer: int, *, is_certain: bool = False) -> None:
+        self.layer = layer
+        """0 for the model, 1 for the decorator around it, and so on."""
+        self.is_certain = is_certain
+        """Whether it would raise as well once the model is loaded."""
+        super().__init__(message)
+
+
 class ModelError(ModelsAPIError):
     """Base of the errors that concern one model, named by `qualified_name`."""
 
@@ -93,6 +105,59 @@ class ModelNotReady(ModelError):
 
 class SchemaRejected(ModelError):
     """The model itself refused the data, by raising MLModelSchemaValidationException."""
+
+
+class Refusal(ModelsAPIError):
+    """Base of what models and decorators raise to answer a request by another status than 400.
+
+    Raise one of the four that derive from it, or derive from those.
+    """
+
+    default_message = "The model refuses this request."
+    retry_after_seconds: int | None = None
+
+    def __init__(self, message: str = "", *, retry_after_seconds: float | None = None) -> None:
+        """Make it.
+
+        Args:
+            message: What the client is told.
+            retry_after_seconds: For the header Retry-After, rounded up; None for no such header.
+        """
+        super().__init__(message or self.default_message)
+        if retry_after_seconds is not None:
+            self.retry_after_seconds = max(0, math.ceil(retry_after_seconds))
+
+    def of_row(self, where: str) -> Refusal:
+        """Return the refusal of a request, whose message begins with which row was refused."""
+        kind = next(each for each in REFUSALS if isinstance(self, each))
+        return kind(f"{where}{self}", retry_after_seconds=self.retry_after_seconds)
+
+
+class ResourceNotFound(Refusal):
+    """What the request asks about does not exist: 404."""
+
+    default_message = "There is nothing of that name."
+
+
+class Conflict(Refusal):
+    """The request does not go with the state of what it asks about: 409."""
+
+    default_message = "The request conflicts with the present state."
+
+
+class Unprocessable(Refusal):
+    """The data fits the schema, and nothing can be made of it: 422."""
+
+    default_message = "Nothing can be predicted for this data."
+
+
+class TooManyRequests(Refusal):
+    """Whoever the request is from has used up what they may have: 429."""
+
+    default_message = "There were too many requests."
+
+
+REFUSALS: tuple[type[Refusal], ...] = (ResourceNotFound, Conflict, Unprocessable, TooManyRequests)
 
 
 class NotPredicted(ModelsAPIError):

@@ -188,7 +188,8 @@ def _type_name(annotation: Any) -> str:
         return _type_name(get_args(annotation)[0])
     if get_origin(annotation) is list:
         (item,) = get_args(annotation)
-        return "list of strings" if item is str else "list of mappings"
+        is_string = item is str or get_args(item)[:1] == (str,)  # with a pattern
+        return "list of strings" if is_string else "list of mappings"
     names = {str: "string", bool: "boolean", int: "whole number", float: "number"}
     return names.get(annotation, "mapping")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
+import subprocess
+import sys
 from http import HTTPStatus
 from typing import Any
 
@@ -14,10 +17,16 @@ from models_api.api.answers import describe_error
 from models_api.error_table import ERROR_KINDS, FAILURE, ErrorKind, error_kind, outcome_of
 from models_api.exceptions import InputProblem, ModelsAPIError
 from models_api.prediction import batcher
+from tests.fakes.refusing import CustomerUnknown, Unlisted
 
 # They end the start of a service, or are bases of others.
-NOT_FOR_CLIENTS = {"ClassPathError", "ConfigurationError", "DescriptionError"}
-BASES = {"ModelsAPIError", "ModelError", "NotPredicted"}
+NOT_FOR_CLIENTS = {"ClassPathError", "ConfigurationError", "DescriptionError", "DescriptionFailed"}
+BASES = {"ModelsAPIError", "ModelError", "NotPredicted", "Refusal"}
+
+
+def _refusal(kind: type[exceptions.Refusal]) -> exceptions.Refusal:
+    return kind("no", retry_after_seconds=1)
+
 
 PROBLEM = InputProblem(("a",), "missing", "Field required")
 EXAMPLES: list[tuple[ModelsAPIError, int, str, str]] = [
@@ -40,6 +49,10 @@ EXAMPLES: list[tuple[ModelsAPIError, int, str, str]] = [
     (exceptions.Overloaded.of_worker(), 503, "Overloaded", "overloaded"),
     (exceptions.Overloaded.of_model(3), 503, "Overloaded", "overloaded"),
     (exceptions.DeadlineExceeded(1), 504, "DeadlineExceeded", "deadline_exceeded"),
+    (_refusal(exceptions.ResourceNotFound), 404, "ResourceNotFound", "refused"),
+    (_refusal(exceptions.Conflict), 409, "Conflict", "refused"),
+    (_refusal(exceptions.Unprocessable), 422, "Unprocessable", "refused"),
+    (_refusal(exceptions.TooManyRequests), 429, "TooManyRequests", "refused"),
 ]
 
 
@@ -77,7 +90,11 @@ def test_an_error_is_told_as_the_table_has_it(
     body: dict[str, Any] = json.loads(answer.body)
     assert (answer.status, body["type"]) == (status, type_)
     assert body["messages"]
-    headers = {each.header for each in ERROR_KINDS if each.status == status and each.header}
+    headers = {
+        each.header
+        for each in ERROR_KINDS
+        if each.status == status and each.is_refusal == kind.is_refusal and each.header
+    }
     assert headers <= set(answer.headers)
 
 
@@ -89,15 +106,53 @@ def test_what_nobody_foresaw_is_a_failure(error: BaseException) -> None:
     assert outcome_of(type(error)) == FAILURE
 
 
+@pytest.mark.parametrize("is_refusal", [False, True])
 @pytest.mark.parametrize("status", sorted({kind.status for kind in ERROR_KINDS}))
-def test_each_status_has_one_text_and_an_example_for_each_type(status: int) -> None:
-    kinds = [kind for kind in ERROR_KINDS if kind.status == status]
+def test_each_status_has_one_text_and_an_example_for_each_type(
+    status: int, is_refusal: bool
+) -> None:
+    kinds = [kind for kind in ERROR_KINDS if (kind.status, kind.is_refusal) == (status, is_refusal)]
+    if not kinds:
+        return
     HTTPStatus(status)
     assert len([kind for kind in kinds if kind.text]) == 1
     assert len([kind for kind in kinds if kind.header]) <= 1
     types = [kind.type for kind in kinds]
     with_example = [kind.type for kind in kinds if kind.example]
     assert sorted(with_example) == sorted(set(types))
+
+
+def test_what_a_team_derives_from_a_refusal_is_told_as_the_refusal() -> None:
+    kind = error_kind(CustomerUnknown(7))
+    assert kind is not None
+    assert (kind.status, outcome_of(CustomerUnknown)) == (404, "refused")
+    assert error_kind(Unlisted("no status")) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [(None, None), (0, 0), (2, 2), (2.0001, 3), (-5, 0), (True, 1)]
+)
+def test_a_time_to_wait_is_told_in_whole_seconds(given: float | None, told: int | None) -> None:
+    assert exceptions.Conflict("no", retry_after_seconds=given).retry_after_seconds == told
+
+
+def test_a_refusal_survives_a_process_of_the_models_own() -> None:
+    written = pickle.dumps(exceptions.Conflict("no", retry_after_seconds=3))
+    again = pickle.loads(written)  # noqa: S301
+    assert (str(again), again.retry_after_seconds) == ("no", 3)
+
+
+def test_refusals_can_be_imported_without_django() -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['django'] = sys.modules['rest_framework'] = None\n"
+        "from models_api.for_models import *\n"
+        "print(Conflict('closed'), TooManyRequests())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("closed There were too many requests.\n", "")
 
 
 def test_kinds_that_only_policies_answer_are_no_exceptions_of_this_package() -> None:

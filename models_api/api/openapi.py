@@ -30,8 +30,8 @@ from rest_framework.views import APIView
 from models_api.api.bodies import RESPONSES, Error, OpenInferenceError, OpenInferenceRequest
 from models_api.conf import maximum_batch_rows
 from models_api.configuration.sections import ServiceConfiguration
-from models_api.error_table import ERROR_KINDS, ErrorKind
-from models_api.exceptions import ModelNotReady
+from models_api.error_table import ERROR_KINDS, ErrorKind, kind_of
+from models_api.exceptions import ModelNotReady, Refusal
 from models_api.hosting.hosted_model import HostedModel
 from models_api.hosting.registry import ModelRegistry, OwnsRegistry
 from models_api.prediction.rows import batch_schemas
@@ -90,6 +90,8 @@ class Operation:
     request: SchemaUse | None = None
     errors: tuple[int, ...] = ()
     """Statuses answered with an `Error` body, besides those of the host project's policies."""
+    refusals: tuple[type[Refusal], ...] = ()
+    """What the model may answer by itself."""
     other_responses: Mapping[int, str] = field(default_factory=dict)
     """Further statuses that are answered with the body of `response`."""
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -176,11 +178,10 @@ class ModelsAPISchema(AutoSchema):
             OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.PATH, description=text)
             for name, text in self._operation.parameters.items()
         ]
-        statuses = self._errors()
         headers = [
             _error_header(kind.status, kind.header)
-            for kind in ERROR_KINDS
-            if kind.header is not None and kind.status in statuses
+            for kind in self._errors()
+            if kind.header is not None
         ]
         return parameters + headers + (_HEADER_LENGTH if self._operation.is_binary else [])
 
@@ -207,26 +208,32 @@ class ModelsAPISchema(AutoSchema):
             responses[200, _BINARY] = OpenApiResponse(_BINARY_SCHEMA, description="Success.")
         for status, description in operation.other_responses.items():
             responses[status] = OpenApiResponse(success, description=description)
-        for status in self._errors():
-            kinds = [kind for kind in ERROR_KINDS if kind.status == status]
+        errors = self._errors()
+        for status in sorted({kind.status for kind in errors}):
+            kinds = [kind for kind in errors if kind.status == status]
             responses[status] = OpenApiResponse(
                 error,
-                description="".join(kind.text for kind in kinds),
+                description=" ".join(kind.text for kind in kinds if kind.text),
                 examples=_error_examples(kinds, operation.error),
             )
         return responses
 
-    def _errors(self) -> list[int]:
-        """Return the statuses answered with an `Error`, those of the project's policies too."""
-        view = self._described_view
-        errors = set(self._operation.errors)
+    def _errors(self) -> list[ErrorKind]:
+        """Return the errors that are answered, those of the project's policies too."""
+        view, operation = self._described_view, self._operation
+        statuses = set(operation.errors)
         if view.authentication_classes or any(
             permission is not AllowAny for permission in view.permission_classes
         ):
-            errors |= {401, 403}
+            statuses |= {401, 403}
         if view.throttle_classes:
-            errors.add(429)
-        return sorted(errors)
+            statuses.add(429)
+        refusals = set(map(kind_of, operation.refusals))
+        return [
+            kind
+            for kind in ERROR_KINDS
+            if (kind in refusals if kind.is_refusal else kind.status in statuses)
+        ]
 
     def _reference(self, use: SchemaUse) -> JSONSchema:
         if self.registry not in _described:

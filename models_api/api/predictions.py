@@ -5,11 +5,13 @@ The views call `PredictionEndpoint.answer`, and so does a WSGI application where
 
 from __future__ import annotations
 
+from functools import cache
+
 from models_api.api.answers import Answer, Error, describe_error, json_answer
 from models_api.api.request_body import Environ, Stream, discard_body, read_json_body
 from models_api.hosting.hosted_model import HostedModel
 from models_api.hosting.registry import ModelRegistry
-from models_api.prediction.request_context import note_model, note_received
+from models_api.prediction.request_context import note_headers, note_model, note_received
 
 
 class PredictionEndpoint:
@@ -34,6 +36,8 @@ class PredictionEndpoint:
         try:
             model = self.resolve()
             note_model(model.known_name, model.version)
+            if self.registry.request_headers:
+                note_headers(headers_of(environ, self.registry.request_headers))
             return self.predict(model, environ, stream)
         except BaseException as error:  # noqa: BLE001 (whatever a model raises is an answer)
             self.registry.start_loading()
@@ -67,6 +71,21 @@ class PredictionEndpoint:
     def to_answer(self, error: Error) -> Answer:
         """Return the answer that clients of this endpoint get for an error."""
         return error.to_answer()
+
+
+def headers_of(environ: Environ, names: tuple[str, ...]) -> dict[str, str]:
+    """Return those of some headers that a request has, by their names."""
+    return {name: str(environ[key]) for key, name in _environ_keys(names) if key in environ}
+
+
+@cache
+def _environ_keys(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    keys = [name.upper().replace("-", "_") for name in names]
+    plain = ("CONTENT_TYPE", "CONTENT_LENGTH")
+    return [
+        (key if key in plain else f"HTTP_{key}", name)
+        for key, name in zip(keys, names, strict=True)
+    ]
 
 
 class BatchEndpoint(PredictionEndpoint):

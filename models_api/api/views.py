@@ -37,6 +37,7 @@ from models_api.api.openapi import (
 )
 from models_api.api.predictions import BatchEndpoint, PredictionEndpoint
 from models_api.hosting.registry import ModelRegistry
+from models_api.prediction.request_context import ensured_context, note_principal
 from models_api.schemas.json_schema import json_schema
 
 # As prometheus_client has it, which is imported only where there are metrics.
@@ -176,6 +177,7 @@ class PredictionView(ModelsAPIView):
             request=request,
             response=response,
             errors=(400, 411, 413, 415, 500, 503, 504),
+            refusals=model.refusals,
         )
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
@@ -187,7 +189,10 @@ class PredictionView(ModelsAPIView):
     def post(self, request: Request, **kwargs: object) -> HttpResponse:
         """Predict for what is in the body."""
         http_request = request._request
-        answer = self._endpoint(kwargs).answer(http_request.META, RequestStream(http_request))
+        with ensured_context(http_request.META.get("HTTP_X_REQUEST_ID")):
+            if request.successful_authenticator is not None:
+                note_principal(request.user, request.auth)
+            answer = self._endpoint(kwargs).answer(http_request.META, RequestStream(http_request))
         if answer.status >= 400:
             set_rollback()
         return to_response(answer)
@@ -223,6 +228,7 @@ class BatchPredictionView(PredictionView):
             request=request,
             response=response,
             errors=(400, 411, 413, 415, 500, 503, 504),
+            refusals=model.refusals,
         )
 
 

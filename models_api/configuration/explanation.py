@@ -19,6 +19,7 @@ from models_api.exceptions import Problem
 
 INVALID_VALUE = "models_api.E003"
 QUALIFIED_NAME_HINT = "Use letters, digits, and the characters . _ - only."
+HEADER_NAME_HINT = "Use letters, digits and hyphens, as in X-Tenant."
 
 _EXPECTED = {
     "string_type": "a string",
@@ -88,9 +89,8 @@ class _Explanation:
             return message, f"Begin with one of the keys {', '.join(self._known_keys(()))}."
         if value is None:
             return "there is no value here", self._empty_hint(keys)
-        if kind == "string_pattern_mismatch":  # there is no other pattern than that of the names
-            written = self._document.written(keys)
-            return f'the qualified name "{written}" cannot stand in a URL', QUALIFIED_NAME_HINT
+        if kind == "string_pattern_mismatch":
+            return _unusable_name(keys, self._document.written(keys))
         if kind in _EXPECTED:
             hint = self._type_hint(keys, kind, value)
             return f"this should be {_EXPECTED[kind]}, not {shown}", hint
@@ -197,3 +197,9 @@ def _mapping_of_odd_keys(details: ErrorDetails) -> tuple[Key, ...] | None:
     if details["type"] == "invalid_key":
         return details["loc"][:-1]
     return details["loc"][:-2] if details["loc"][-1:] == ("[key]",) else None
+
+
+def _unusable_name(keys: Sequence[Key], written: object) -> tuple[str, str]:
+    if keys[0] == "request_headers":
+        return f'"{written}" is no name of a header', HEADER_NAME_HINT
+    return f'the qualified name "{written}" cannot stand in a URL', QUALIFIED_NAME_HINT

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 QUALIFIED_NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
+HEADER_NAME_PATTERN = r"^[A-Za-z0-9-]+$"
 
 
 def _none_is_empty(value: object) -> object:
@@ -136,6 +137,9 @@ class OpenInferenceConfiguration(_Section):
     """Whether clients of KServe, Triton and MLServer can ask the models, too; needs numpy."""
 
 
+HeaderName = Annotated[str, Field(pattern=HEADER_NAME_PATTERN)]
+
+
 class ServiceConfiguration(_Section):
     """The configuration of a modelhost service."""
 
@@ -155,3 +159,5 @@ class ServiceConfiguration(_Section):
     """Prometheus metrics; none are collected without this key."""
     open_inference: OpenInferenceConfiguration | None = None
     """The Open Inference Protocol; without this key there is none."""
+    request_headers: list[HeaderName] = []
+    """Headers of requests that the code of models and decorators may read; no others."""

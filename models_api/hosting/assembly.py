@@ -40,6 +40,7 @@ def build_registry(file: ConfigurationFile, resources: Resources | None = None) 
     """
     resources = resources or Resources()
     problems = [*file.problems, *_package_problems(file), *_class_problems(file)]
+    defects: list[Problem] = []
     models: list[HostedModel] = []
     places: dict[str, tuple[Key, ...]] = {}
     for keys, configuration, stack in _stacks(file):
@@ -51,10 +52,12 @@ def build_registry(file: ConfigurationFile, resources: Resources | None = None) 
             problems.append(_problem(file, INVALID_DESCRIPTION, (*keys, error.key), error))
         else:
             problems += _duplicate_problems(file, keys, model, places)
+            defects += _defects(file, keys, model)
             models.append(model)
     if problems:
-        raise ConfigurationError(problems)
-    return ModelRegistry(models, resources.limiter)
+        raise ConfigurationError([*problems, *defects])
+    headers = file.configuration.request_headers if file.configuration is not None else ()
+    return ModelRegistry(models, resources.limiter, defects=defects, request_headers=headers)
 
 
 def _stacks(
@@ -111,6 +114,18 @@ def _duplicate_problems(
         message = f'{key_path(first)} has the qualified name "{model.known_name}" already'
         hint = "Remove one of the two, or give one another class, with a qualified_name of its own."
         yield file.document.problem(INVALID_DESCRIPTION, (*keys, "class_path"), message, hint)
+
+
+def _defects(
+    file: ConfigurationFile, keys: tuple[Key, ...], model: HostedModel
+) -> Iterator[Problem]:
+    if model.defect is None:
+        return
+    layer = model.defect.layer
+    place = (*keys, "decorators", layer - 1) if layer else keys
+    hint = "Mend the property. The other models are served, this one will not be loaded."
+    message = str(model.defect)
+    yield file.document.problem(INVALID_DESCRIPTION, (*place, "class_path"), message, hint)
 
 
 def _check_schemas(model: HostedModel) -> None:

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from models_api.configuration.explanation import QUALIFIED_NAME_HINT
 from models_api.configuration.sections import QUALIFIED_NAME_PATTERN
-from models_api.exceptions import DescriptionError
+from models_api.exceptions import DescriptionError, DescriptionFailed
+from models_api.hosting.class_paths import one_line
+from models_api.hosting.model_stack import layers_of
 from models_api.prediction.description import ModelNames, ModelSchemas
 
 # Values in messages are cut to this many characters.
@@ -19,11 +21,43 @@ _short.maxstring = _short.maxother = 80
 
 
 def _attribute(model: MLModel, name: str) -> object:
-    value: object = getattr(model, name)
+    """Read an attribute, and let nobody answer in place of a property that raises.
+
+    Python takes an AttributeError inside a property for an attribute that is not there, and asks
+    `__getattr__`, by which ml_base's decorators give what the wrapped model says.
+    """
+    value: object = None
+    failed: DescriptionFailed | None = None
+    layers = layers_of(model)
+    for index, layer in enumerate(layers):
+        try:
+            value = type(layer).__getattribute__(layer, name)  # type: ignore[call-arg]
+        except Exception as error:  # noqa: BLE001 (a property can raise anything)
+            failed = failed or _failure(layers, index, name, error)
+            if isinstance(error, AttributeError) and hasattr(type(layer), "__getattr__"):
+                break
+        else:
+            failed = None  # whatever is below, this one does without it
+    if failed is not None:
+        raise failed
     if value is None:
         # Classes that set it in `__init__` declare it as None, to satisfy the abstract class.
-        raise AttributeError(f"{type(model).__name__}.{name} is None")
+        raise DescriptionFailed(f"{type(model).__name__}.{name} is None", len(layers) - 1)
     return value
+
+
+def _failure(layers: list[MLModel], index: int, name: str, error: Exception) -> DescriptionFailed:
+    message = f"{type(layers[index]).__name__}.{name} raised {one_line(error)}"
+    failed = DescriptionFailed(message, index, is_certain=_is_certain(layers, error))
+    failed.__cause__ = error
+    return failed
+
+
+def _is_certain(layers: list[MLModel], error: Exception) -> bool:
+    """Whether it is not for want of what an `__init__` sets that something has no attribute."""
+    lacking = error.obj if isinstance(error, AttributeError) else None
+    of_layers = any(lacking is layer or lacking is type(layer) for layer in layers)
+    return lacking is not None and not of_layers
 
 
 _SCHEMAS = ("input_schema", "output_schema")
@@ -34,7 +68,7 @@ def read_names(model: MLModel) -> ModelNames:
 
     Raises:
         DescriptionError: one of them is no string, or the qualified name cannot stand in a URL.
-        Exception: whatever a property of the model raises; an uninitialised one may well do.
+        DescriptionFailed: a property raised, as one of an uninitialised model may well do.
     """
     names: dict[str, str] = {}
     for name in ModelNames._fields:
@@ -55,7 +89,7 @@ def read_schemas(model: MLModel) -> ModelSchemas:
 
     Raises:
         DescriptionError: one of them is no pydantic model.
-        Exception: whatever a property of the model raises.
+        DescriptionFailed: a property raised.
     """
     schemas: list[type[BaseModel]] = []
     for name in _SCHEMAS:

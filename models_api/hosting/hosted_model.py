@@ -14,7 +14,7 @@ from ml_base import MLModel
 from ml_base.utilities import ModelManager
 
 from models_api.configuration.sections import ModelConfiguration
-from models_api.exceptions import DescriptionError, ModelNotReady
+from models_api.exceptions import DescriptionError, DescriptionFailed, ModelNotReady
 from models_api.hosting.class_paths import one_line
 from models_api.hosting.description import read_names, read_schemas
 from models_api.hosting.model_stack import ModelStack
@@ -86,11 +86,15 @@ class HostedModel:
             DescriptionError: a class says something that no model can.
         """
         self.configuration = configuration
+        self.refusals = stack.refusals()
+        """What the model may answer besides 400, as its classes list it."""
         self.state = LoadState.NOT_LOADED
         self.load_seconds: float | None = None
         """Seconds that loading took, well or not; None before it ended."""
         self.failure: str | None = None
         """What kept the model from being loaded, in one line; None unless the state is FAILED."""
+        self.defect: DescriptionFailed | None = None
+        """Why the model will not be loaded, where its classes tell that already."""
         self.model: MLModel | None = None
         """The decorated instance; None unless the state is READY."""
         self._stack = stack
@@ -298,17 +302,18 @@ class HostedModel:
             return
         try:
             names = self._checked_names(model)
-        except DescriptionError:
-            raise
-        except Exception as error:  # noqa: BLE001 (a property can raise anything)
-            logger.debug("%s tells its names only once it is loaded: %r", self.label, error)
+        except DescriptionFailed as error:
+            self._note_failure("names", error)
         try:
             schemas = read_schemas(model)
-        except DescriptionError:
-            raise
-        except Exception as error:  # noqa: BLE001
-            logger.debug("%s tells its schemas only once it is loaded: %r", self.label, error)
+        except DescriptionFailed as error:
+            self._note_failure("schemas", error)
         self._description = ModelDescription(names, schemas)
+
+    def _note_failure(self, what: str, error: DescriptionFailed) -> None:
+        logger.debug("%s tells its %s only once it is loaded: %s", self.label, what, error)
+        if error.is_certain:
+            self.defect = self.defect or error
 
     def _checked_names(self, model: MLModel) -> ModelNames:
         names = read_names(model)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration.sections import BatchingConfiguration, ModelConfiguration
-from models_api.exceptions import ClassPathError
+from models_api.exceptions import REFUSALS, ClassPathError, DescriptionError, Refusal
 from models_api.hosting.class_paths import import_class
 from models_api.prediction.batcher import batching_decorator
 from models_api.prediction.instruments import Instruments
@@ -40,6 +40,21 @@ class Layer:
             # Python 3.12 adds of which kind the argument is, which the signature shows.
             reason = str(error).replace("keyword-only argument", "argument")
             raise ClassPathError(f"{misfit}: {reason}", hint) from None
+
+    def refusals(self) -> tuple[type[Refusal], ...]:
+        """Return what the class says that it raises to refuse requests.
+
+        Raises:
+            DescriptionError: it lists something else.
+        """
+        listed = getattr(self.cls, "refusals", ())
+        is_list = isinstance(listed, list | tuple | set | frozenset)
+        if not is_list or not all(isinstance(e, type) and issubclass(e, REFUSALS) for e in listed):
+            names = ", ".join(each.__name__ for each in REFUSALS)
+            message = f"{self.cls.__name__}.refusals should be a tuple of refusals"
+            hint = f"List {names} of models_api.for_models, or what derives from them."
+            raise DescriptionError(message, hint)
+        return tuple(listed)
 
     def model_arguments(
         self, model: MLModel | None
@@ -84,6 +99,15 @@ class ModelStack:
             configuration.batching,
         )
 
+    def refusals(self) -> tuple[type[Refusal], ...]:
+        """Return by which refusals the classes say that they answer.
+
+        Raises:
+            DescriptionError: one of them lists something else.
+        """
+        layers = (self.model, *self.decorators)
+        return tuple(refusal for layer in layers for refusal in layer.refusals())
+
     def check_batching(self) -> None:
         """Raise ClassPathError if batches are asked for, and the model's class predicts none."""
         # Decorators forward unknown attributes to the model, so that only a class can tell.
@@ -112,6 +136,17 @@ class ModelStack:
             decorator.__dict__.update(_model=model, _configuration=dict(layer.arguments))
             model = decorator
         return model
+
+
+def layers_of(model: MLModel) -> list[MLModel]:
+    """Return a model and the decorators around it, innermost first."""
+    layers = [model]
+    while isinstance(model, MLModelDecorator):
+        model = model.__dict__.get("_model")
+        if model is None:
+            break
+        layers.insert(0, model)
+    return layers
 
 
 def _uninitialised(cls: type[MLModel]) -> MLModel:

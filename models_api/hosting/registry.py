@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from models_api.configuration.sections import ServiceConfiguration
-from models_api.exceptions import ConfigurationError, ModelNotFound, ModelNotReady
+from models_api.exceptions import ConfigurationError, ModelNotFound, ModelNotReady, Problem
 from models_api.hosting.hosted_model import RETRY_AFTER_SECONDS, HostedModel, LoadState
 from models_api.hosting.loader import ModelLoader
 from models_api.prediction.description import ModelNames
@@ -48,6 +48,8 @@ class ModelRegistry:
         models: Sequence[HostedModel],
         limiter: WorkerLimiter | None = None,
         error: ConfigurationError | None = None,
+        defects: Sequence[Problem] = (),
+        request_headers: Sequence[str] = (),
     ) -> None:
         """Make it.
 
@@ -55,7 +57,12 @@ class ModelRegistry:
             models: All of them.
             limiter: That of this process, which knows whether a prediction hangs.
             error: What is wrong with the configuration; None if nothing is.
+            defects: What is wrong with single models, without which the others can be served.
+            request_headers: Names of the headers that models may read.
         """
+        self.defects = tuple(defects)
+        self.request_headers = tuple([name.lower() for name in request_headers])
+        """Names of the headers that models may read."""
         self._models = models
         self._limiter = limiter or WorkerLimiter()
         self._error = error

@@ -336,6 +336,7 @@ class InferView(OpenInferenceView, PredictionView):
             request=OPEN_INFERENCE_REQUEST,
             response=own_body(OpenInferenceResponse),
             errors=(400, 411, 413, 415, 500, 503, 504),
+            refusals=model.refusals,
             error=OpenInferenceError,
             is_binary=True,
         )

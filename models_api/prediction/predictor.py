@@ -12,7 +12,13 @@ from typing import NamedTuple, ParamSpec, TypeVar
 from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
 
-from models_api.exceptions import ModelsAPIError, NotPredicted, PredictionFailed, SchemaRejected
+from models_api.exceptions import (
+    REFUSALS,
+    ModelsAPIError,
+    NotPredicted,
+    PredictionFailed,
+    SchemaRejected,
+)
 from models_api.prediction import codec, plain_columns
 from models_api.prediction.batcher import BatchFailed, Sharing, sharing
 from models_api.prediction.deadline import DeadlineThreads
@@ -87,7 +93,7 @@ class Predictor:
 
         Raises:
             InvalidInput: the body does not fit the input schema.
-            SchemaRejected: the model itself refused the data.
+            SchemaRejected, Refusal: the model itself refused the data.
             Overloaded, DeadlineExceeded: too much is asked of the model, or it is too slow.
             PredictionFailed: the model raised, or returned what does not fit.
         """
@@ -97,8 +103,9 @@ class Predictor:
         """Return predictions for all rows: `{"inputs": [...]}` in, `{"predictions": [...]}` out.
 
         Raises:
-            InvalidInput, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as for
-                one row; the message says which it was, and then there are none of the others.
+            InvalidInput, SchemaRejected, Refusal, Overloaded, DeadlineExceeded, PredictionFailed:
+                as for one row; the message says which it was, and then there are none of the
+                others.
         """
         return self.admit(self._predict_batch, body)
 
@@ -125,7 +132,7 @@ class Predictor:
         A row alone goes the way of a single prediction, and so shares a batch with other requests.
 
         Raises:
-            SchemaRejected, PredictionFailed: the message says which row it was.
+            SchemaRejected, Refusal, PredictionFailed: the message says which row it was.
         """
         note_rows(len(rows))
         size = self._rows_per_call or max(1, len(rows))
@@ -138,6 +145,8 @@ class Predictor:
         """Return the error of a request whose prediction ended with another one."""
         if isinstance(error, MLModelSchemaValidationException):
             return SchemaRejected(self._name, f"{where}{error}")
+        if isinstance(error, REFUSALS):
+            return error.of_row(where)
         message = f"{where}The model {self._name} failed to make a prediction."
         return PredictionFailed(self._name, message)
 

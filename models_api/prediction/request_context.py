@@ -5,10 +5,26 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import NamedTuple
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Caller(NamedTuple):
+    """Who sent a request, and what they said beside its body."""
+
+    headers: Mapping[str, str] = {}
+    """Those that the configuration allows models to read, by their names in lower case."""
+    principal: object = None
+    """Whom the policies of a project found to have sent it; None where none looked."""
+    auth: object = None
+    """By which token or the like."""
+
+
+NOBODY = Caller()
 
 
 class RequestContext:
@@ -17,6 +33,7 @@ class RequestContext:
     __slots__ = (
         "arrived",
         "batch_size",
+        "caller",
         "deadline",
         "id",
         "model",
@@ -30,6 +47,7 @@ class RequestContext:
 
     arrived: float
     """When it came to this process, on the monotonic clock."""
+    caller: Caller
     deadline: float | None
     """When nobody waits for its prediction any more, on the same clock; None if somebody does."""
     id: str
@@ -50,6 +68,7 @@ class RequestContext:
 
     def __init__(self, id_: str) -> None:
         self.arrived = self.received = time.monotonic()
+        self.caller = NOBODY
         self.deadline = None
         self.id = id_
         self.model = None
@@ -59,6 +78,20 @@ class RequestContext:
         self.queue_seconds = 0.0
         self.others = ()
         self.trace_id = None
+
+
+class SharedContext(RequestContext):
+    """The context of work that is done for rows of several requests."""
+
+    __slots__ = ("requests",)
+
+    def __init__(self, requests: Sequence[RequestContext]) -> None:
+        first, *others = requests
+        super().__init__(first.id)
+        self.others = tuple([other.id for other in others])
+        self.model, self.version, self.trace_id = first.model, first.version, first.trace_id
+        self.requests = tuple(requests)
+        """One for each row."""
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)
@@ -76,13 +109,34 @@ def request_id(given: str | None) -> str:
 
 def shared_context(contexts: Sequence[RequestContext]) -> RequestContext | None:
     """Make the context of work that is done for several requests; None if it is for none."""
-    if not contexts:
-        return None
-    first, *others = contexts
-    context = RequestContext(first.id)
-    context.others = tuple([other.id for other in others])
-    context.model, context.version, context.trace_id = first.model, first.version, first.trace_id
-    return context
+    return SharedContext(contexts) if contexts else None
+
+
+@contextmanager
+def ensured_context(given_id: str | None) -> Iterator[None]:
+    """See to it that there is a context, also where nobody began one when the request came."""
+    if current_request.get() is not None:
+        yield
+        return
+    token = current_request.set(RequestContext(request_id(given_id)))
+    try:
+        yield
+    finally:
+        current_request.reset(token)
+
+
+def note_headers(headers: Mapping[str, str]) -> None:
+    """Record those headers of the current request that models may read."""
+    context = current_request.get()
+    if context is not None:
+        context.caller = context.caller._replace(headers=headers)
+
+
+def note_principal(principal: object, auth: object) -> None:
+    """Record who sent the current request, as policies found out."""
+    context = current_request.get()
+    if context is not None:
+        context.caller = context.caller._replace(principal=principal, auth=auth)
 
 
 def note_model(name: str | None, version: str | None) -> None:

@@ -24,6 +24,7 @@ def test_every_key_has_the_documented_default() -> None:
         "logging": None,
         "metrics": None,
         "open_inference": None,
+        "request_headers": [],
     }
     assert ModelConfiguration(class_path="a.B").model_dump() == {
         "class_path": "a.B",

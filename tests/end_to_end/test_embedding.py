@@ -364,6 +364,35 @@ def test_a_token_of_the_host_authenticates(database: Database) -> None:
         assert server.client.get("/page").status_code == 302
 
 
+ASKING = "request_headers: [X-Tenant]\nmodels:\n  - class_path: host.hosted.AskingModel\n"
+REQUEST_MIDDLEWARE = "models_api.middleware.RequestMiddleware"
+
+
+@pytest.mark.parametrize("middleware", ["", REQUEST_MIDDLEWARE])
+def test_a_model_knows_the_hosts_user_with_and_without_our_middleware(
+    database: Database, tmp_path: Path, middleware: str
+) -> None:
+    path = tmp_path / "asking.yaml"
+    path.write_text(ASKING, encoding="utf-8")
+    variables = {
+        "REST_CONFIG": str(path),
+        "HOST_MIDDLEWARE": middleware,
+        "HOST_APPS": TOKENS,
+        "HOST_AUTHENTICATION": "rest_framework.authentication.BasicAuthentication "
+        "rest_framework.authentication.TokenAuthentication",
+    }
+    asking = "/ml/api/models/asking/prediction"
+    headers = {"X-Request-ID": "mine", "X-Tenant": "a"}
+    with serve(database, **variables) as server:
+        found = request(server, "POST", asking, auth=ADA, headers=headers).json()
+        assert found == {"id": "mine", "tenant": "a", "principal": "ada", "auth": "NoneType"}
+        headers["Authorization"] = f"Token {database.token}"
+        found = request(server, "POST", asking, headers=headers).json()
+        assert found == {"id": "mine", "tenant": "a", "principal": "ada", "auth": "Token"}
+        found = request(server, "POST", asking, auth=ADA).json()
+        assert (len(found["id"]), found["tenant"]) == (32, None)
+
+
 def test_the_environment_variable_goes_before_the_hosts_setting(
     database: Database, tmp_path: Path
 ) -> None:

@@ -127,3 +127,24 @@ def test_a_class_that_cannot_be_made_uninitialised_is_left_for_later(read: Any) 
     assert not model.is_described
     assert model.qualified_name == "new"
     assert model.state is LoadState.READY
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_decorator"), [("WronglyListed", False), ("WronglyListedDecorator", True)]
+)
+def test_refusals_that_are_none_are_a_problem_of_the_file(
+    read: Any, listed: str, is_decorator: bool
+) -> None:
+    model = "QuietModel" if is_decorator else listed
+    around = f"[{{class_path: tests.fakes.refusing.{listed}}}]" if is_decorator else "[]"
+    file = read(
+        f"models:\n  - class_path: tests.fakes.refusing.{model}\n    decorators: {around}\n"
+    )
+    assert problems(file) == [
+        (
+            2,
+            "models_api.E006",
+            "models[0].class_path",
+            f"{listed}.refusals should be a tuple of refusals",
+        )
+    ]

@@ -8,7 +8,7 @@ import pytest
 from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration.sections import DecoratorConfiguration, ModelConfiguration
-from models_api.exceptions import ClassPathError, DescriptionError
+from models_api.exceptions import ClassPathError, DescriptionError, DescriptionFailed
 from models_api.hosting.class_paths import import_class, one_line
 from models_api.hosting.description import read_names, read_schemas
 from models_api.hosting.model_stack import Layer, ModelStack
@@ -221,9 +221,9 @@ def test_an_uninitialised_decorator_has_its_configuration() -> None:
 
 def test_a_model_that_says_nothing_yet_gives_no_answer() -> None:
     model = stack("LateModel").build_uninitialised()
-    with pytest.raises(AttributeError, match=r"LateModel\.display_name is None"):
+    with pytest.raises(DescriptionFailed, match=r"LateModel\.display_name is None"):
         read_names(model)
-    with pytest.raises(AttributeError, match=r"LateModel\.input_schema is None"):
+    with pytest.raises(DescriptionFailed, match=r"LateModel\.input_schema is None"):
         read_schemas(model)
 
 

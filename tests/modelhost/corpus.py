@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from tests.fakes.refusing import ANSWERS
 from tests.open_inference.hostile_requests import HOSTILE_REQUESTS, strings
 
 CONFIGURATION = {
@@ -27,7 +28,17 @@ CONFIGURATION = {
             "class_path": "tests.fakes.overload.PatientModel",
             "concurrency": {"max_concurrency": 1, "max_queue_size": 0},
         },
+        {"class_path": "tests.fakes.refusing.RefusingModel"},
+        {"class_path": "tests.fakes.refusing.RefusingBatchModel", "batching": {}},
+        {
+            "class_path": "tests.fakes.refusing.QuietModel",
+            "decorators": [{"class_path": "tests.fakes.refusing.QuotaDecorator"}],
+        },
+        {"class_path": "tests.fakes.asking.AskingModel"},
+        {"class_path": "tests.fakes.asking.AskingBatchModel", "batching": {}},
+        {"class_path": "tests.fakes.asking.ColumnsModel"},
     ],
+    "request_headers": ["X-Tenant", "Accept-Language", "Content-Type"],
     "open_inference": {"enabled": True},
 }
 ENVIRONMENT = {
@@ -331,6 +342,37 @@ def of_models() -> Iterator[Asked]:
     yield asked("late batch", "/api/models/hurried/prediction/batch", rows({"never": True}))
 
 
+def of_requests() -> Iterator[Asked]:
+    """Ask models that say which request they work for."""
+    more = {"HTTP_X_REQUEST_ID": "mine", "HTTP_X_TENANT": "\xe9", "HTTP_X_SECRET": "secret"}
+    for model in ("asking", "asking_batch"):
+        path = f"/api/models/{model}/prediction"
+        yield asked(f"{model} with headers", path, more=more)
+        yield asked(f"{model} of many", f"{path}/batch", rows({}, {}, {}), more=more)
+    tensor = {"name": "value", "shape": [2], "datatype": "INT64", "data": [1, 2]}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    yield asked("asking for inference", "/v2/models/asking_columns/infer", body, more=more)
+
+
+def of_refusals() -> Iterator[Asked]:
+    """Ask models that answer by statuses of their own."""
+    for model in ("refusing", "refusing_batch", "quiet"):
+        for wish in ANSWERS:
+            single, many = {"wish": wish}, rows({}, {"wish": wish}, {"wish": "conflict"})
+            path = f"/api/models/{model}/prediction"
+            yield asked(f"{model} {wish}", path, json.dumps(single).encode())
+            yield asked(f"{model} {wish} among others", f"{path}/batch", many)
+        for customer in (404, 429):
+            row = json.dumps({"customer": customer}).encode()
+            yield asked(f"{model} by {customer}", f"/api/models/{model}/prediction", row)
+    tensors_of_wish = [
+        {"name": "wish", "shape": [2], "datatype": "BYTES", "data": ["", "too many"]},
+        {"name": "customer", "shape": [2], "datatype": "INT64", "data": [1, 2]},
+    ]
+    body = json.dumps({"inputs": tensors_of_wish}).encode()
+    yield asked("refused inference", "/v2/models/refusing/infer", body)
+
+
 def plants(*names: str) -> bytes:
     """Write tensors of plants."""
     count = len(names)
@@ -357,4 +399,6 @@ def corpus() -> list[Asked]:
         *of_routes(),
         *of_tensors(),
         *of_models(),
+        *of_refusals(),
+        *of_requests(),
     ]
