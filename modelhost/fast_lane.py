@@ -20,7 +20,7 @@ from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 from django.urls import get_resolver
 
-from modelhost.security import STATUSES_WITHOUT_LENGTH, add_browser_headers
+from modelhost.security import STATUSES_WITHOUT_LENGTH, HostRequest, add_browser_headers
 from models_api.api.answers import Answer
 from models_api.api.literal_routes import LiteralRoutes
 from models_api.api.predictions import PredictionEndpoint
@@ -149,7 +149,7 @@ class FastLane:
         host = environ.get("HTTP_HOST")
         if host in self._allowed_hosts:
             return True
-        request = HttpRequest()
+        request = HostRequest()
         request.META = environ
         try:
             request.get_host()

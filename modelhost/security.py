@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.exception import response_for_exception
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.http import HttpRequest, HttpResponse
+from django.http.request import validate_host
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
@@ -18,6 +22,45 @@ _STATUS_ROUTES = ("/api/health", "/v2/health", "/metrics")
 # RFC 9110 allows 204 no length.
 STATUSES_WITHOUT_LENGTH = (204, 411)
 """That of a request whose end is unknown, too: its connection is to be closed."""
+
+_HOST = re.compile(r"([a-z0-9._-]+)(?::[0-9]+)?", re.ASCII)
+
+
+class HostRequest(HttpRequest):
+    """A request to a host whose name may have underscores, as those of containers do.
+
+    Django refuses such names, even where ALLOWED_HOSTS holds them.
+    """
+
+    def get_host(self) -> str:
+        """Return the host, with its port if the request tells one.
+
+        Raises:
+            DisallowedHost: ALLOWED_HOSTS does not hold it.
+        """
+        try:
+            return super().get_host()
+        except DisallowedHost:
+            host = self._told_host()
+            found = _HOST.fullmatch(host.lower()) if "_" in host else None
+            if not (found and validate_host(found[1].removesuffix("."), settings.ALLOWED_HOSTS)):
+                raise
+            return host
+
+    def _told_host(self) -> str:
+        if settings.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in self.META:
+            return str(self.META["HTTP_X_FORWARDED_HOST"])
+        return str(self.META.get("HTTP_HOST", ""))
+
+
+class ServiceRequest(HostRequest, WSGIRequest):
+    """A request as a server hands it to the service."""
+
+
+class ServiceHandler(WSGIHandler):
+    """Django's handler of requests, for hosts with underscores too."""
+
+    request_class = ServiceRequest
 
 
 class HostMiddleware:

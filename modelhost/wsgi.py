@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 import django
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.core.handlers.wsgi import WSGIHandler
 
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
@@ -40,9 +39,11 @@ def _start() -> WSGIApplication:
         if not apps.ready:
             django.setup(set_prefix=False)
         share_models_own_metrics()
-        handler = WSGIHandler()
-        from models_api.apps import current_service  # noqa: PLC0415 (needs Django to be set up)
+        # Late, because they import what needs Django to be set up.
+        from modelhost.security import ServiceHandler  # noqa: PLC0415
+        from models_api.apps import current_service  # noqa: PLC0415
 
+        handler = ServiceHandler()
         service = current_service()
         if service.error is not None:
             raise service.error

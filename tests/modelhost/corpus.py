@@ -31,7 +31,7 @@ CONFIGURATION = {
     "open_inference": {"enabled": True},
 }
 ENVIRONMENT = {
-    "MODELHOST_ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.org",
+    "MODELHOST_ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.org,a_b",
     "MODELHOST_MAX_BODY_BYTES": "200000",
     "MODELHOST_MAX_JSON_VALUES": "70000",
     "MODELHOST_MAX_BATCH_ROWS": "6",
@@ -178,6 +178,7 @@ HOSTS = (
         "a b",
         "local\thost",
     ),
+    *("a_b", "a_b.", "A_B:80", "a_b.evil.test", "a-b", "a_b:x", "a_b.example.org:1", "_"),
     *("localhost/..", "\xe9.example.org", "[::1", "localhost@evil.test", "x" * 300),
 )
 IDS = (

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.test import RequestFactory, override_settings
 
-from modelhost.security import HostMiddleware
+from modelhost.security import HostMiddleware, ServiceRequest
 
 factory = RequestFactory()
 
@@ -86,3 +87,63 @@ def test_a_response_tells_its_length_unless_it_has_none_or_that_of_the_request_i
 ) -> None:
     middleware = HostMiddleware(lambda _request: HttpResponse("four", status=status))
     assert answer(middleware, "a.example").headers.get("Content-Length") == length
+
+
+# Names with underscores
+
+
+def request_to(host: str, **more: Any) -> ServiceRequest:
+    return ServiceRequest(factory.get("/", HTTP_HOST=host, **more).environ)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host"),
+    [
+        ("models_1", "models_1"),
+        ("models_1", "models_1:8000"),
+        ("models_1", "Models_1."),
+        ("Models_1", "models_1"),
+        (".internal", "my_models.internal:80"),
+        (".my_team", "models.my_team"),
+        (".my_team", "my_team"),
+        ("_models", "_models"),
+        ("*", "a_b-c.d_"),
+        ("models-1", "models-1"),
+        ("[::1]", "[::1]:80"),
+    ],
+)
+def test_a_host_may_have_underscores(allowed: str, host: str) -> None:
+    with override_settings(ALLOWED_HOSTS=[allowed]):
+        assert request_to(host).get_host() == host
+
+
+@pytest.mark.parametrize("allowed", [["models-1", "models_2", ".my_team"], []])
+@pytest.mark.parametrize(
+    "host", ["models_1", "models_2.evil.test", "x_models_2", "my_team.evil", "my_team_", "_"]
+)
+def test_a_host_with_underscores_that_is_not_allowed_is_refused(
+    allowed: list[str], host: str
+) -> None:
+    with override_settings(ALLOWED_HOSTS=allowed), pytest.raises(DisallowedHost):
+        request_to(host).get_host()
+
+
+@override_settings(ALLOWED_HOSTS=["*"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("a_b\r\nSet-Cookie: c", "a_b\n", "a_b/..", "a_b@evil.test", "a b_c", "a_b:", "a_b:x"),
+        *("a_b:80:80", "a_b,c", "\xe4_b", "a_b?", "a_b#", "[a_b]", "a_b\x00", "a_b\\c", "<a_b>"),
+    ],
+)
+def test_what_is_no_name_but_has_underscores_is_refused_whatever_is_allowed(host: str) -> None:
+    with pytest.raises(DisallowedHost):
+        request_to(host).get_host()
+
+
+@override_settings(ALLOWED_HOSTS=["a_b", "c.example"], USE_X_FORWARDED_HOST=True)
+def test_the_forwarded_host_counts_where_the_settings_say_so() -> None:
+    assert request_to("x", HTTP_X_FORWARDED_HOST="a_b").get_host() == "a_b"
+    assert request_to("a_b").get_host() == "a_b"
+    with pytest.raises(DisallowedHost):
+        request_to("a_b", HTTP_X_FORWARDED_HOST="e_vil").get_host()
