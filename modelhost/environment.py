@@ -10,6 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
+_SEGMENT = r"/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~@:+-]+"
+_PREFIX = re.compile(rf"((?:{_SEGMENT})*)/?")
+_LONGEST_PREFIX = 255
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]/,]*)):(?P<port>\d+)")
 
 
@@ -65,6 +68,28 @@ def log_format() -> str:
     if value not in ("text", "json"):
         raise ImproperlyConfigured(f"MODELHOST_LOG_FORMAT is {value!r}; write text or json.")
     return value
+
+
+def prefix(variable: str) -> str:
+    """Read a variable, by its whole name, as a path such as /ml, without a slash at its end.
+
+    Raises:
+        ImproperlyConfigured: it is none.
+    """
+    value = os.environ.get(variable, "").strip()
+    found = as_prefix(value)
+    if found is None:
+        raise ImproperlyConfigured(
+            f"{variable} is {value!r}; write a path such as /ml, of letters, digits and ._~@:+- "
+            "between its slashes."
+        )
+    return found
+
+
+def as_prefix(value: str) -> str | None:
+    """Return a path without a slash at its end; None if it could lead elsewhere than below it."""
+    found = _PREFIX.fullmatch(value) if len(value) <= _LONGEST_PREFIX else None
+    return found[1] if found else None
 
 
 def items(name: str, default: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.utils import get_random_secret_key
 
-from modelhost.environment import flag, items, log_format, log_level, number, text
+from modelhost.environment import flag, items, log_format, log_level, number, prefix, text
 from models_api.conf import makes_traces
 
 DEBUG = flag("DEBUG", default=False)
@@ -52,12 +52,19 @@ MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.
 SECURE_SSL_REDIRECT = flag("SSL_REDIRECT", default=False)
-# Orchestrators and Prometheus ask from within, without TLS.
-SECURE_REDIRECT_EXEMPT = [r"^api/health", r"^v2/health", r"^metrics$"]
+# Orchestrators and Prometheus ask from within, without TLS; the path may begin with a prefix, but
+# it is that of no model with such a name.
+SECURE_REDIRECT_EXEMPT = [
+    r"^(.+/)?api/health(/\w+)?$",
+    r"^(.+/)?v2/health/\w+$",
+    r"^(.+/)?(?<!/models/)(?<!/versions/)metrics$",
+]
 SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = flag("HSTS_SUBDOMAINS", default=False)
 if flag("TRUST_PROXY_TLS", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+MODELHOST_PATH_PREFIX = prefix("MODELHOST_PATH_PREFIX")
+MODELHOST_TRUST_PROXY_PREFIX = flag("TRUST_PROXY_PREFIX", default=False)
 SILENCED_SYSTEM_CHECKS = [
     "security.W003",  # without cookies and sessions a forged request has nothing to use
 ]

@@ -49,11 +49,13 @@ def _start() -> WSGIApplication:
             raise service.error
         # Late, because it imports what needs Django to be set up.
         from modelhost import fast_lane  # noqa: PLC0415
+        from modelhost.path_prefix import with_path_prefix  # noqa: PLC0415
 
         answering = fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
+        application = with_path_prefix(answering)
         service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
         service.registry.start_loading()
-        return answering
+        return application
     except (ConfigurationError, ImproperlyConfigured) as error:
         _refuse(error)
 

@@ -25,7 +25,9 @@ from playwright.sync_api import (
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
+from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import REPOSITORY, Server
+from tests.end_to_end.test_path_prefix import TELLING
 
 pytestmark = pytest.mark.browser
 
@@ -145,13 +147,19 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["at the root", "under a prefix", "behind a SCRIPT_NAME"])
+@pytest.fixture(
+    scope="module",
+    params=["at the root", "under a prefix", "behind a SCRIPT_NAME", "behind a proxy"],
+)
 def base_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Where the service is, in each of the ways that it can be mounted."""
     if request.param == "at the root":
         yield request.getfixturevalue("server").url
+        return
+    if request.param == "behind a proxy":
+        yield from behind_a_proxy()
         return
     if request.param == "behind a SCRIPT_NAME":
         prefix = "/outer/inner"
@@ -168,6 +176,15 @@ def base_url(
         ready_path=f"{prefix}/api/health/ready",
     ) as server:
         yield server.url + prefix
+
+
+def behind_a_proxy() -> Iterator[str]:
+    """Where the service is if nginx takes a prefix away and says so."""
+    with (
+        Server(EXAMPLES, environment={"MODELHOST_TRUST_PROXY_PREFIX": "1"}) as server,
+        Nginx(server.port, replacements=TELLING) as proxy,
+    ):
+        yield f"{proxy.url}/ml"
 
 
 def write_site(folder: Path) -> Path:
@@ -360,6 +377,12 @@ def test_requests_carry_the_csrf_token_if_the_project_gave_one(
             try_out(page, "predict_iris")
         page.context.clear_cookies()
         assert request.value.headers.get("x-ticket") == ("a=b" if has_token else None)
+
+
+def test_the_root_leads_to_the_docs_page_wherever_it_is(base_url: str, open_page: OpenPage) -> None:
+    with open_page(f"{base_url}/") as page:
+        expect(page).to_have_url(f"{base_url}/docs")
+        expect(operation(page, "predict_iris")).to_be_visible()
 
 
 # ReDoc

@@ -212,6 +212,8 @@ HEADERS: dict[str, dict[str, object]] = {
     "another origin": {"HTTP_ORIGIN": "https://evil.test", "HTTP_REFERER": "https://evil.test/"},
     "another method": {"HTTP_X_HTTP_METHOD_OVERRIDE": "DELETE"},
     "another host": {"HTTP_X_FORWARDED_HOST": "evil.test", "HTTP_X_FORWARDED_PORT": "1"},
+    "a prefix": {"HTTP_X_FORWARDED_PREFIX": "/outer/inner/"},
+    "a hostile prefix": {"HTTP_X_FORWARDED_PREFIX": "//evil.test"},
     "TLS in front": {"HTTP_X_FORWARDED_PROTO": "https"},
     "TLS": {"wsgi.url_scheme": "https", "SERVER_PORT": "443"},
     "a mount": {"SCRIPT_NAME": "/ml"},

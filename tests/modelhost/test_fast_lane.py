@@ -39,6 +39,10 @@ VARIANTS: dict[str, tuple[dict[str, object], dict[str, str]]] = {
         {"metrics": {**METRICS, "should_group_untemplated": False, "inprogress_labels": False}},
         {"OTEL_TRACES_EXPORTER": "console", "MODELHOST_DEBUG": "1"},
     ),
+    "under a prefix": (
+        {},
+        {"MODELHOST_PATH_PREFIX": "/ml", "MODELHOST_TRUST_PROXY_PREFIX": "1", "SCRIPT_NAME": "/a"},
+    ),
     "nothing": ({}, {"MODELHOST_ACCESS_LOG": "0"}),
 }
 Seen = dict[str, Any]

@@ -178,8 +178,15 @@ def test_the_deployment_check_says_what_production_lacks(configuration: Path) ->
         ("/v2/health/live", 200),
         ("/v2/health/ready", 200),
         ("/metrics", 200),
+        ("/ml/api/health/ready", 200),
+        ("/ml/here/v2/health/live", 200),
+        ("/ml/metrics", 200),
         ("/api/models", 301),
         ("/docs", 301),
+        ("/ml/api/models", 301),
+        ("/api/models/health/metadata", 301),
+        ("/ml/v2/models/metrics", 301),
+        ("/v2/models/metrics/versions/metrics", 301),
     ],
 )
 def test_only_orchestrators_may_ask_without_tls_where_there_is_tls(path: str, status: int) -> None:
