@@ -13,6 +13,8 @@ _FALSE = ("0", "false", "no", "off")
 _SEGMENT = r"/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~@:+-]+"
 _PREFIX = re.compile(rf"((?:{_SEGMENT})*)/?")
 _LONGEST_PREFIX = 255
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d+)?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]/,]*)):(?P<port>\d+)")
 
 
@@ -95,6 +97,28 @@ def as_prefix(value: str) -> str | None:
 def items(name: str, default: str) -> list[str]:
     """Read MODELHOST_<name> as a list with commas between the items."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
+
+
+def origins(values: list[str]) -> list[str]:
+    """Return origins as browsers write them, or `*` alone for all.
+
+    Raises:
+        ImproperlyConfigured: one of them is none.
+    """
+    found = [value.lower() for value in values]
+    for value in found:
+        if value != "*" and not _ORIGIN.fullmatch(value):
+            raise ImproperlyConfigured(
+                f"MODELHOST_CORS_ORIGINS has {value!r}; write origins such as "
+                "https://pages.example.com, without a path, or * for all."
+            )
+    if "*" in found:
+        return ["*"]
+    return [_without_default_port(value) for value in found]
+
+
+def _without_default_port(origin: str) -> str:
+    return origin.removesuffix(_DEFAULT_PORTS.get(origin.partition("://")[0], ""))
 
 
 def split_address(bind: str) -> tuple[str, int] | None:

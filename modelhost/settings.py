@@ -9,9 +9,19 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from corsheaders.defaults import default_headers
 from django.core.management.utils import get_random_secret_key
 
-from modelhost.environment import flag, items, log_format, log_level, number, prefix, text
+from modelhost.environment import (
+    flag,
+    items,
+    log_format,
+    log_level,
+    number,
+    origins,
+    prefix,
+    text,
+)
 from models_api.conf import makes_traces
 
 DEBUG = flag("DEBUG", default=False)
@@ -27,12 +37,32 @@ MIDDLEWARE = [
     "models_api.middleware.RequestsInProgressMiddleware",
     "modelhost.middleware.HeadMiddleware",
     "modelhost.middleware.JSONErrorMiddleware",
+    "modelhost.security.ResponseHeadersMiddleware",
     "modelhost.security.HostMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
 ]
 if makes_traces():
     MIDDLEWARE.insert(1, "models_api.tracing.TracingMiddleware")
+MODELHOST_COMPRESS_MIN_BYTES = number("COMPRESS_MIN_BYTES", 0)
+if MODELHOST_COMPRESS_MIN_BYTES:
+    # Around what replaces the content of responses.
+    place = MIDDLEWARE.index("modelhost.middleware.JSONErrorMiddleware")
+    MIDDLEWARE.insert(place, "modelhost.compression.CompressionMiddleware")
+CORS_ALLOWED_ORIGINS = origins(items("CORS_ORIGINS", ""))
+if CORS_ALLOWED_ORIGINS:
+    INSTALLED_APPS.append("corsheaders")
+    place = MIDDLEWARE.index("modelhost.security.HostMiddleware")
+    MIDDLEWARE.insert(place, "corsheaders.middleware.CorsMiddleware")
+if CORS_ALLOWED_ORIGINS == ["*"]:
+    CORS_ALLOW_ALL_ORIGINS, CORS_ALLOWED_ORIGINS = True, []
+CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
+CORS_ALLOW_HEADERS = [
+    *default_headers,
+    *("content-encoding", "inference-header-content-length", "x-request-id"),
+    *("traceparent", "tracestate"),
+]
+CORS_EXPOSE_HEADERS = ["Allow", "Inference-Header-Content-Length", "Retry-After", "X-Request-ID"]
 # Commands such as migrate want a database; this one is empty, and never opened while serving.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 

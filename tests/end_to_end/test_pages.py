@@ -15,6 +15,7 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Dialog,
+    Error,
     Locator,
     Page,
     Request,
@@ -451,3 +452,28 @@ def test_no_text_of_the_configuration_runs_as_a_script(
     assert page.title() == f"</title>{HOSTILE}"
     page.close()
     assert dialogs == []
+
+
+# Pages of other sites
+
+
+FETCH = """async (url) => {
+  const headers = { "Content-Type": "application/json", "X-Request-ID": "mine-1" };
+  const response = await fetch(url, { method: "POST", headers, body: '{"sepal_length": 1}' });
+  const body = await response.json();
+  return [response.status, response.headers.get("X-Request-ID"), body.type];
+}"""
+
+
+def test_the_page_of_another_origin_may_ask_where_it_is_allowed(
+    server: Server, context: BrowserContext
+) -> None:
+    page = context.new_page()
+    with Server(EXAMPLES, environment={"MODELHOST_CORS_ORIGINS": server.url}) as allowing:
+        page.goto(f"{server.url}/api/models")  # no page of ours, whose policy would forbid it
+        url = f"{allowing.url}/api/models/iris/prediction"
+        assert page.evaluate(FETCH, url) == [400, "mine-1", "ValidationError"]
+        page.goto(f"{allowing.url}/api/models")
+        with pytest.raises(Error, match="Failed to fetch"):
+            page.evaluate(FETCH, f"{server.url}/api/models/iris/prediction")
+    page.close()

@@ -210,6 +210,13 @@ HEADERS: dict[str, dict[str, object]] = {
     "an authorisation": {"HTTP_AUTHORIZATION": "Basic eDp5"},
     "conditions": {"HTTP_IF_NONE_MATCH": "*", "HTTP_IF_MODIFIED_SINCE": "nonsense"},
     "another origin": {"HTTP_ORIGIN": "https://evil.test", "HTTP_REFERER": "https://evil.test/"},
+    "an allowed origin": {"HTTP_ORIGIN": "https://a.example"},
+    "an accepted encoding": {"HTTP_ACCEPT_ENCODING": "br, gzip"},
+    "a refused encoding": {"HTTP_ACCEPT_ENCODING": "gzip; q=0, br"},
+    "an origin and an encoding": {
+        "HTTP_ORIGIN": "https://a.example",
+        "HTTP_ACCEPT_ENCODING": "gzip",
+    },
     "another method": {"HTTP_X_HTTP_METHOD_OVERRIDE": "DELETE"},
     "another host": {"HTTP_X_FORWARDED_HOST": "evil.test", "HTTP_X_FORWARDED_PORT": "1"},
     "a prefix": {"HTTP_X_FORWARDED_PREFIX": "/outer/inner/"},
@@ -297,6 +304,10 @@ def of_routes() -> Iterator[Asked]:
         yield asked(f"{path!r}", path)
         yield asked(f"{path!r} of another type", path, more={"CONTENT_TYPE": "text/plain"})
     yield asked("no path", "", more={"PATH_INFO": None})
+    for origin in ("https://a.example", "https://evil.test"):
+        preflight = {"HTTP_ORIGIN": origin, "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST"}
+        for path in (*ROUTES, "/nothing"):
+            yield asked(f"preflight of {origin} for {path}", path, b"", "OPTIONS", more=preflight)
 
 
 def of_tensors() -> Iterator[Asked]:

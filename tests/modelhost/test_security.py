@@ -1,33 +1,42 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from django.core.exceptions import DisallowedHost
+from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.middleware.clickjacking import XFrameOptionsMiddleware
-from django.middleware.security import SecurityMiddleware
 from django.test import RequestFactory, override_settings
 
-from modelhost.security import HostMiddleware, ServiceRequest
+from modelhost.security import HostMiddleware, ResponseHeadersMiddleware, ServiceRequest
 
 factory = RequestFactory()
 
 
-def answer(middleware: HostMiddleware, host: str) -> HttpResponseBase:
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+def chain(get_response: GetResponse) -> ResponseHeadersMiddleware:
+    """The two middlewares as Django chains them."""
+    inner: Any = convert_exception_to_response(HostMiddleware(get_response))
+    return ResponseHeadersMiddleware(inner)
+
+
+def answer(middleware: ResponseHeadersMiddleware, host: str) -> HttpResponseBase:
     return middleware(factory.get("/", HTTP_HOST=host))
 
 
 @pytest.fixture
-def middleware() -> HostMiddleware:
-    return HostMiddleware(lambda _request: HttpResponse("four"))
+def middleware() -> ResponseHeadersMiddleware:
+    return chain(lambda _request: HttpResponse("four"))
 
 
 @override_settings(ALLOWED_HOSTS=["a.example"])
 def test_a_host_that_is_not_allowed_is_refused_each_time(
-    middleware: HostMiddleware,
+    middleware: ResponseHeadersMiddleware,
 ) -> None:
     hosts = ["a.example", "b.example", "a.example:80", "a.example", "b.example", "a.example/"]
     statuses = [answer(middleware, host).status_code for host in hosts]
@@ -46,7 +55,7 @@ def test_a_host_that_is_not_allowed_is_refused_each_time(
     ],
 )
 def test_the_status_is_told_whatever_the_host(
-    middleware: HostMiddleware, path: str, status: int
+    middleware: ResponseHeadersMiddleware, path: str, status: int
 ) -> None:
     assert middleware(factory.get(path, HTTP_HOST="10.1.2.3:8000")).status_code == status
 
@@ -54,8 +63,7 @@ def test_the_status_is_told_whatever_the_host(
 @override_settings(ALLOWED_HOSTS=["a.example"], X_FRAME_OPTIONS="SAMEORIGIN")
 @pytest.mark.parametrize("host", ["a.example", "b.example"])
 def test_every_response_has_the_headers_that_browsers_heed(host: str) -> None:
-    protected = XFrameOptionsMiddleware(SecurityMiddleware(lambda _request: HttpResponse("four")))
-    middleware = HostMiddleware(lambda request: cast(HttpResponse, protected(request)))
+    middleware = chain(lambda _request: HttpResponse("four"))
     headers = answer(middleware, host).headers
     assert headers["X-Frame-Options"] == "SAMEORIGIN"
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -76,7 +84,7 @@ def test_a_response_says_how_long_it_is_unless_it_does_already_or_cannot() -> No
         None: StreamingHttpResponse(iter([b"four"])),
     }
     for length, response in responses.items():
-        middleware = HostMiddleware(partial(_answer_with, response))
+        middleware = chain(partial(_answer_with, response))
         assert answer(middleware, "a.example").headers.get("Content-Length") == length
 
 
@@ -85,7 +93,7 @@ def test_a_response_says_how_long_it_is_unless_it_does_already_or_cannot() -> No
 def test_a_response_tells_its_length_unless_it_has_none_or_that_of_the_request_is_unknown(
     status: int, length: str | None
 ) -> None:
-    middleware = HostMiddleware(lambda _request: HttpResponse("four", status=status))
+    middleware = chain(lambda _request: HttpResponse("four", status=status))
     assert answer(middleware, "a.example").headers.get("Content-Length") == length
 
 
