@@ -9,22 +9,35 @@ import re
 
 from django.core.exceptions import ImproperlyConfigured
 
-_PREFIX = "MODELHOST_"
+_COMMON = "MODELHOST_"
 VARIABLES = frozenset(
     {
-        *("ACCESS_LOG", "ALLOWED_HOSTS", "BIND", "CPU_AFFINITY", "DEBUG"),
+        *("ACCESS_LOG", "ALLOWED_HOSTS", "BIND", "COMPRESS_MIN_BYTES", "CORS_ORIGINS"),
+        *("CPU_AFFINITY", "DEBUG"),
         *("GRACEFUL_TIMEOUT_SECONDS", "HSTS_SECONDS", "HSTS_SUBDOMAINS", "HUNG_PREDICTION_SECONDS"),
         *("LOG_FORMAT", "LOG_LEVEL", "MAX_BATCH_ROWS", "MAX_BODY_BYTES"),
-        *("MAX_CONCURRENT_PREDICTIONS", "MAX_JSON_VALUES", "PRELOAD", "SECRET_KEY"),
-        *("SSL_REDIRECT", "THREADS", "TIMEOUT_SECONDS", "TRUST_PROXY_TLS", "WORKERS"),
+        *("MAX_CONCURRENT_PREDICTIONS", "MAX_JSON_VALUES", "PATH_PREFIX", "PRELOAD", "SECRET_KEY"),
+        *(
+            "SSL_REDIRECT",
+            "THREADS",
+            "TIMEOUT_SECONDS",
+            "TRUST_PROXY_PREFIX",
+            "TRUST_PROXY_TLS",
+            "WORKERS",
+        ),
     }
 )
-"""All that are read, without the prefix."""
+"""All that are read, without what is common to their names."""
 # What a server tells its workers, and what Kubernetes tells every container of the namespace of a
 # Service that is called modelhost.
 _NOT_SETTINGS = re.compile(r"SHARED_DIRECTORY|SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?")
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
+_SEGMENT = r"/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~@:+-]+"
+_PREFIX = re.compile(rf"((?:{_SEGMENT})*)/?")
+_LONGEST_PREFIX = 255
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d+)?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]/,]*)):(?P<port>\d+)")
 
 
@@ -36,12 +49,12 @@ def text(name: str, default: str) -> str:
     """
     if name not in VARIABLES:
         raise LookupError(f"VARIABLES has no {name}.")
-    return os.environ.get(f"{_PREFIX}{name}", "").strip() or default
+    return os.environ.get(f"{_COMMON}{name}", "").strip() or default
 
 
 def unknown_variables() -> list[str]:
     """Return a sentence for each variable with the prefix that nothing reads."""
-    given = (each.removeprefix(_PREFIX) for each in os.environ if each.startswith(_PREFIX))
+    given = (each.removeprefix(_COMMON) for each in os.environ if each.startswith(_COMMON))
     unknown = [
         each for each in given if each not in VARIABLES and not _NOT_SETTINGS.fullmatch(each)
     ]
@@ -50,8 +63,8 @@ def unknown_variables() -> list[str]:
 
 def _explain(name: str) -> str:
     near = difflib.get_close_matches(name.upper(), sorted(VARIABLES), n=1)
-    meant = f"Did you mean {_PREFIX}{near[0]}?" if near else "The page on running lists them."
-    return f"The variable {_PREFIX}{name} is none of modelhost's, and does nothing. {meant}"
+    meant = f"Did you mean {_COMMON}{near[0]}?" if near else "The page on running lists them."
+    return f"The variable {_COMMON}{name} is none of modelhost's, and does nothing. {meant}"
 
 
 def flag(name: str, *, default: bool) -> bool:
@@ -103,9 +116,53 @@ def log_format() -> str:
     return value
 
 
+def prefix(variable: str) -> str:
+    """Read a variable, by its whole name, as a path such as /ml, without a slash at its end.
+
+    Raises:
+        ImproperlyConfigured: it is none.
+    """
+    value = os.environ.get(variable, "").strip()
+    found = as_prefix(value)
+    if found is None:
+        raise ImproperlyConfigured(
+            f"{variable} is {value!r}; write a path such as /ml, of letters, digits and ._~@:+- "
+            "between its slashes."
+        )
+    return found
+
+
+def as_prefix(value: str) -> str | None:
+    """Return a path without a slash at its end; None if it could lead elsewhere than below it."""
+    found = _PREFIX.fullmatch(value) if len(value) <= _LONGEST_PREFIX else None
+    return found[1] if found else None
+
+
 def items(name: str, default: str) -> list[str]:
     """Read MODELHOST_<name> as a list with commas between the items."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
+
+
+def origins(values: list[str]) -> list[str]:
+    """Return origins as browsers write them, or `*` alone for all.
+
+    Raises:
+        ImproperlyConfigured: one of them is none.
+    """
+    found = [value.lower() for value in values]
+    for value in found:
+        if value != "*" and not _ORIGIN.fullmatch(value):
+            raise ImproperlyConfigured(
+                f"MODELHOST_CORS_ORIGINS has {value!r}; write origins such as "
+                "https://pages.example.com, without a path, or * for all."
+            )
+    if "*" in found:
+        return ["*"]
+    return [_without_default_port(value) for value in found]
+
+
+def _without_default_port(origin: str) -> str:
+    return origin.removesuffix(_DEFAULT_PORTS.get(origin.partition("://")[0], ""))
 
 
 def split_address(bind: str) -> tuple[str, int] | None:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from http.client import responses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.wsgi import WSGIHandler
@@ -21,7 +22,8 @@ from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse
 from django.urls import get_resolver
 
-from modelhost.security import STATUSES_WITHOUT_LENGTH, add_browser_headers
+from modelhost.compression import CompressionMiddleware
+from modelhost.security import STATUSES_WITHOUT_LENGTH, HostRequest, add_browser_headers
 from models_api.api.answers import Answer
 from models_api.api.literal_routes import LiteralRoutes
 from models_api.api.predictions import PredictionEndpoint
@@ -38,6 +40,7 @@ Environ = dict[str, Any]
 
 _NOTHING = nullcontext()
 _REMEMBERED_HOSTS = 100
+_CORS = "corsheaders.middleware.CorsMiddleware"
 _KNOWN_MIDDLEWARE = {
     "models_api.middleware.RequestMiddleware",
     "models_api.middleware.RequestsInProgressMiddleware",
@@ -45,7 +48,10 @@ _KNOWN_MIDDLEWARE = {
     "models_api.tracing.TracingMiddleware",
     "modelhost.middleware.HeadMiddleware",
     "modelhost.middleware.JSONErrorMiddleware",
+    "modelhost.security.ResponseHeadersMiddleware",
     "modelhost.security.HostMiddleware",
+    "modelhost.compression.CompressionMiddleware",
+    _CORS,
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
 }
@@ -76,7 +82,9 @@ class FastLane:
         self._lanes: dict[object, Lane] = {}
         """By path; none before the models are loaded, which may tell their names only then."""
         self._allowed_hosts: set[object] = set()
-        self._headers = _constant_headers()
+        self._answers_other_origins = _CORS in settings.MIDDLEWARE
+        self._headers = _constant_headers(self._answers_other_origins)
+        self._compression_bytes: int = getattr(settings, "MODELHOST_COMPRESS_MIN_BYTES", 0)
         self._has_used_databases = False
         connection_created.connect(self._note_connection)
         self._counts_in_progress = (
@@ -86,7 +94,7 @@ class FastLane:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         lane = self._lane(environ) if environ["REQUEST_METHOD"] == "POST" else None
-        if lane is None or not self._is_allowed(environ):
+        if lane is None or self._is_of_page(environ) or not self._is_allowed(environ):
             return self._django(environ, start_response)
         recorder = self._service.recorder
         context = recorder.begin(environ.get("HTTP_X_REQUEST_ID"))
@@ -123,6 +131,8 @@ class FastLane:
         headers = {**headers, **self._headers, "X-Request-ID": context.id}
         if status not in STATUSES_WITHOUT_LENGTH:
             headers["Content-Length"] = str(len(body))
+        if self._compression_bytes and len(body) >= self._compression_bytes:
+            headers, body = _compressed(environ, headers, body)
         finished = FinishedRequest(
             method="POST",
             route=lane.route,
@@ -150,12 +160,16 @@ class FastLane:
             self._lanes = _find_lanes()
         return self._lanes.get(environ.get("PATH_INFO"))
 
+    def _is_of_page(self, environ: Environ) -> bool:
+        """Whether the answer depends on which site's page asks: browsers are left to Django."""
+        return self._answers_other_origins and "HTTP_ORIGIN" in environ
+
     def _is_allowed(self, environ: Environ) -> bool:
         """Whether ALLOWED_HOSTS holds the host; if it does not, Django answers."""
         host = environ.get("HTTP_HOST")
         if host in self._allowed_hosts:
             return True
-        request = HttpRequest()
+        request = HostRequest()
         request.META = environ
         try:
             request.get_host()
@@ -180,9 +194,22 @@ def _find_lanes() -> dict[object, Lane]:
     return lanes
 
 
-def _constant_headers() -> dict[str, str]:
-    """Return the headers for browsers that Django's middlewares add to every answer."""
+def _constant_headers(answers_other_origins: bool) -> dict[str, str]:
+    """Return the headers for browsers that middlewares add to every answer."""
     request, response = HttpRequest(), HttpResponse()
     del response.headers["Content-Type"]
     add_browser_headers(request, response)
+    if answers_other_origins:
+        CorsMiddleware(lambda _request: response)(request)
     return dict(response.headers)
+
+
+def _compressed(
+    environ: Environ, headers: dict[str, str], body: bytes
+) -> tuple[dict[str, str], bytes]:
+    """Return headers and body as the middleware leaves them."""
+    request = HttpRequest()
+    request.META = environ
+    response = HttpResponse(body, headers=headers)
+    CompressionMiddleware(lambda _request: response)(request)
+    return dict(response.headers), response.content

@@ -9,9 +9,19 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from corsheaders.defaults import default_headers
 from django.core.management.utils import get_random_secret_key
 
-from modelhost.environment import flag, items, log_format, log_level, number, text
+from modelhost.environment import (
+    flag,
+    items,
+    log_format,
+    log_level,
+    number,
+    origins,
+    prefix,
+    text,
+)
 from models_api.conf import makes_traces
 
 DEBUG = flag("DEBUG", default=False)
@@ -27,12 +37,32 @@ MIDDLEWARE = [
     "models_api.middleware.RequestsInProgressMiddleware",
     "modelhost.middleware.HeadMiddleware",
     "modelhost.middleware.JSONErrorMiddleware",
+    "modelhost.security.ResponseHeadersMiddleware",
     "modelhost.security.HostMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
 ]
 if makes_traces():
     MIDDLEWARE.insert(1, "models_api.tracing.TracingMiddleware")
+MODELHOST_COMPRESS_MIN_BYTES = number("COMPRESS_MIN_BYTES", 0)
+if MODELHOST_COMPRESS_MIN_BYTES:
+    # Around what replaces the content of responses.
+    place = MIDDLEWARE.index("modelhost.middleware.JSONErrorMiddleware")
+    MIDDLEWARE.insert(place, "modelhost.compression.CompressionMiddleware")
+CORS_ALLOWED_ORIGINS = origins(items("CORS_ORIGINS", ""))
+if CORS_ALLOWED_ORIGINS:
+    INSTALLED_APPS.append("corsheaders")
+    place = MIDDLEWARE.index("modelhost.security.HostMiddleware")
+    MIDDLEWARE.insert(place, "corsheaders.middleware.CorsMiddleware")
+if CORS_ALLOWED_ORIGINS == ["*"]:
+    CORS_ALLOW_ALL_ORIGINS, CORS_ALLOWED_ORIGINS = True, []
+CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
+CORS_ALLOW_HEADERS = [
+    *default_headers,
+    *("content-encoding", "inference-header-content-length", "x-request-id"),
+    *("traceparent", "tracestate"),
+]
+CORS_EXPOSE_HEADERS = ["Allow", "Inference-Header-Content-Length", "Retry-After", "X-Request-ID"]
 # Commands such as migrate want a database; this one is empty, and never opened while serving.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
@@ -52,12 +82,19 @@ MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.
 SECURE_SSL_REDIRECT = flag("SSL_REDIRECT", default=False)
-# Orchestrators and Prometheus ask from within, without TLS.
-SECURE_REDIRECT_EXEMPT = [r"^api/health", r"^v2/health", r"^metrics$"]
+# Orchestrators and Prometheus ask from within, without TLS; the path may begin with a prefix, but
+# it is that of no model with such a name.
+SECURE_REDIRECT_EXEMPT = [
+    r"^(.+/)?api/health(/\w+)?$",
+    r"^(.+/)?v2/health/\w+$",
+    r"^(.+/)?(?<!/models/)(?<!/versions/)metrics$",
+]
 SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = flag("HSTS_SUBDOMAINS", default=False)
 if flag("TRUST_PROXY_TLS", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+MODELHOST_PATH_PREFIX = prefix("MODELHOST_PATH_PREFIX")
+MODELHOST_TRUST_PROXY_PREFIX = flag("TRUST_PROXY_PREFIX", default=False)
 SILENCED_SYSTEM_CHECKS = [
     "security.W003",  # without cookies and sessions a forged request has nothing to use
 ]

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 import django
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.core.handlers.wsgi import WSGIHandler
 
 from modelhost.environment import unknown_variables
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
@@ -46,19 +45,23 @@ def _start() -> WSGIApplication:
         for sentence in unknown_variables():
             logger.warning(sentence)
         share_models_own_metrics()
-        handler = WSGIHandler()
-        from models_api.apps import current_service  # noqa: PLC0415 (needs Django to be set up)
+        # Late, because they import what needs Django to be set up.
+        from modelhost.security import ServiceHandler  # noqa: PLC0415
+        from models_api.apps import current_service  # noqa: PLC0415
 
+        handler = ServiceHandler()
         service = current_service()
         if service.error is not None:
             raise service.error
         # Late, because it imports what needs Django to be set up.
         from modelhost import fast_lane  # noqa: PLC0415
+        from modelhost.path_prefix import with_path_prefix  # noqa: PLC0415
 
         answering = fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
+        application = with_path_prefix(answering)
         service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
         service.registry.start_loading()
-        return answering
+        return application
     except (ConfigurationError, ImproperlyConfigured) as error:
         _refuse(error)
 

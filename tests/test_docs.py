@@ -218,6 +218,7 @@ def environment_variables() -> list[str]:
         text = path.read_text(encoding="utf-8")
         names = re.findall(r'\b(?:flag|items|number|text)\(\s*"([A-Z_]+)"', text)
         found |= {f"MODELHOST_{name}" for name in names}
+        found |= set(re.findall(r'\bprefix\(\s*"(MODELHOST_[A-Z_]+)"', text))
     return sorted(found)
 
 

@@ -176,6 +176,14 @@ def test_the_hosts_throttles_are_in_force(database: Database) -> None:
         assert request(server, "POST", PREDICTION, auth=ADA).status_code == 200
 
 
+def test_the_app_begins_its_paths_as_the_host_says_that_a_proxy_does(database: Database) -> None:
+    with serve(database, HOST_SCRIPT_NAME="/outer") as server:
+        assert request(server, "GET", "/ml/").headers["Location"] == "/outer/ml/docs"
+        document = request(server, "GET", "/ml/openapi.json", auth=ADA).json()
+        assert document["servers"] == [{"url": "/outer/ml"}]
+        assert request(server, "POST", PREDICTION, auth=ADA).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -15,6 +15,7 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Dialog,
+    Error,
     Locator,
     Page,
     Request,
@@ -25,7 +26,9 @@ from playwright.sync_api import (
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
+from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import REPOSITORY, Server
+from tests.end_to_end.test_path_prefix import TELLING
 
 pytestmark = pytest.mark.browser
 
@@ -154,13 +157,19 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["at the root", "under a prefix", "behind a SCRIPT_NAME"])
+@pytest.fixture(
+    scope="module",
+    params=["at the root", "under a prefix", "behind a SCRIPT_NAME", "behind a proxy"],
+)
 def base_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Where the service is, in each of the ways that it can be mounted."""
     if request.param == "at the root":
         yield request.getfixturevalue("server").url
+        return
+    if request.param == "behind a proxy":
+        yield from behind_a_proxy()
         return
     if request.param == "behind a SCRIPT_NAME":
         prefix = "/outer/inner"
@@ -177,6 +186,15 @@ def base_url(
         ready_path=f"{prefix}/api/health/ready",
     ) as server:
         yield server.url + prefix
+
+
+def behind_a_proxy() -> Iterator[str]:
+    """Where the service is if nginx takes a prefix away and says so."""
+    with (
+        Server(EXAMPLES, environment={"MODELHOST_TRUST_PROXY_PREFIX": "1"}) as server,
+        Nginx(server.port, replacements=TELLING) as proxy,
+    ):
+        yield f"{proxy.url}/ml"
 
 
 def write_site(folder: Path) -> Path:
@@ -490,6 +508,12 @@ def test_requests_carry_the_csrf_token_if_the_project_gave_one(
         assert request.value.headers.get("x-ticket") == ("a=b" if has_token else None)
 
 
+def test_the_root_leads_to_the_docs_page_wherever_it_is(base_url: str, open_page: OpenPage) -> None:
+    with open_page(f"{base_url}/") as page:
+        expect(page).to_have_url(f"{base_url}/docs")
+        expect(operation(page, "predict_iris")).to_be_visible()
+
+
 # ReDoc
 
 
@@ -556,3 +580,28 @@ def test_no_text_of_the_configuration_runs_as_a_script(
     assert page.title() == f"</title>{HOSTILE}"
     page.close()
     assert dialogs == []
+
+
+# Pages of other sites
+
+
+FETCH = """async (url) => {
+  const headers = { "Content-Type": "application/json", "X-Request-ID": "mine-1" };
+  const response = await fetch(url, { method: "POST", headers, body: '{"sepal_length": 1}' });
+  const body = await response.json();
+  return [response.status, response.headers.get("X-Request-ID"), body.type];
+}"""
+
+
+def test_the_page_of_another_origin_may_ask_where_it_is_allowed(
+    server: Server, context: BrowserContext
+) -> None:
+    page = context.new_page()
+    with Server(EXAMPLES, environment={"MODELHOST_CORS_ORIGINS": server.url}) as allowing:
+        page.goto(f"{server.url}/api/models")  # no page of ours, whose policy would forbid it
+        url = f"{allowing.url}/api/models/iris/prediction"
+        assert page.evaluate(FETCH, url) == [400, "mine-1", "ValidationError"]
+        page.goto(f"{allowing.url}/api/models")
+        with pytest.raises(Error, match="Failed to fetch"):
+            page.evaluate(FETCH, f"{server.url}/api/models/iris/prediction")
+    page.close()

@@ -42,7 +42,7 @@ CONFIGURATION = {
     "open_inference": {"enabled": True},
 }
 ENVIRONMENT = {
-    "MODELHOST_ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.org",
+    "MODELHOST_ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],.example.org,a_b",
     "MODELHOST_MAX_BODY_BYTES": "200000",
     "MODELHOST_MAX_JSON_VALUES": "70000",
     "MODELHOST_MAX_BATCH_ROWS": "6",
@@ -189,6 +189,7 @@ HOSTS = (
         "a b",
         "local\thost",
     ),
+    *("a_b", "a_b.", "A_B:80", "a_b.evil.test", "a-b", "a_b:x", "a_b.example.org:1", "_"),
     *("localhost/..", "\xe9.example.org", "[::1", "localhost@evil.test", "x" * 300),
 )
 IDS = (
@@ -220,8 +221,17 @@ HEADERS: dict[str, dict[str, object]] = {
     "an authorisation": {"HTTP_AUTHORIZATION": "Basic eDp5"},
     "conditions": {"HTTP_IF_NONE_MATCH": "*", "HTTP_IF_MODIFIED_SINCE": "nonsense"},
     "another origin": {"HTTP_ORIGIN": "https://evil.test", "HTTP_REFERER": "https://evil.test/"},
+    "an allowed origin": {"HTTP_ORIGIN": "https://a.example"},
+    "an accepted encoding": {"HTTP_ACCEPT_ENCODING": "br, gzip"},
+    "a refused encoding": {"HTTP_ACCEPT_ENCODING": "gzip; q=0, br"},
+    "an origin and an encoding": {
+        "HTTP_ORIGIN": "https://a.example",
+        "HTTP_ACCEPT_ENCODING": "gzip",
+    },
     "another method": {"HTTP_X_HTTP_METHOD_OVERRIDE": "DELETE"},
     "another host": {"HTTP_X_FORWARDED_HOST": "evil.test", "HTTP_X_FORWARDED_PORT": "1"},
+    "a prefix": {"HTTP_X_FORWARDED_PREFIX": "/outer/inner/"},
+    "a hostile prefix": {"HTTP_X_FORWARDED_PREFIX": "//evil.test"},
     "TLS in front": {"HTTP_X_FORWARDED_PROTO": "https"},
     "TLS": {"wsgi.url_scheme": "https", "SERVER_PORT": "443"},
     "a mount": {"SCRIPT_NAME": "/ml"},
@@ -305,6 +315,10 @@ def of_routes() -> Iterator[Asked]:
         yield asked(f"{path!r}", path)
         yield asked(f"{path!r} of another type", path, more={"CONTENT_TYPE": "text/plain"})
     yield asked("no path", "", more={"PATH_INFO": None})
+    for origin in ("https://a.example", "https://evil.test"):
+        preflight = {"HTTP_ORIGIN": origin, "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST"}
+        for path in (*ROUTES, "/nothing"):
+            yield asked(f"preflight of {origin} for {path}", path, b"", "OPTIONS", more=preflight)
 
 
 def of_tensors() -> Iterator[Asked]:

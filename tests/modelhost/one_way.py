@@ -68,26 +68,39 @@ def _one_way(application: Any, way: str) -> Any:
     """Return what answers; each request that Django is asked is counted there."""
     from modelhost.fast_lane import FastLane
 
-    assert isinstance(application, FastLane)
-    django = application._django
-
-    def count(environ: Any, start_response: Any) -> Any:
-        count.asked += 1  # type: ignore[attr-defined]
-        return django(environ, start_response)
-
-    count.asked = 0  # type: ignore[attr-defined]
-    application._django = count  # type: ignore[assignment]
-    return application if way == "fast" else _through(count)
+    lane = getattr(application, "_application", application)
+    assert isinstance(lane, FastLane)
+    way_of_django = Counting(lane._django)
+    lane._django = way_of_django  # type: ignore[assignment]
+    answering = lane if way == "fast" else way_of_django
+    if application is not lane:
+        application._application, answering = answering, application
+    return OneWay(answering, way_of_django)
 
 
-def _through(count: Any) -> Any:
-    class ThroughDjango:
-        _django = count
+class Counting:
+    """Django, and how often it was asked."""
 
-        def __call__(self, environ: Any, start_response: Any) -> Any:
-            return count(environ, start_response)
+    def __init__(self, django: Any) -> None:
+        self.asked = 0
+        self._django = django
 
-    return ThroughDjango()
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        """Answer."""
+        self.asked += 1
+        return self._django(environ, start_response)
+
+
+class OneWay:
+    """What answers, and the way through Django that may be part of it."""
+
+    def __init__(self, answering: Any, django: Counting) -> None:
+        self._answering = answering
+        self._django = django
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        """Answer."""
+        return self._answering(environ, start_response)
 
 
 def _wait_for_models() -> None:

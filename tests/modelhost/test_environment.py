@@ -136,3 +136,42 @@ def test_the_page_on_running_lists_every_variable() -> None:
 def test_no_variable_is_read_that_is_not_known() -> None:
     with pytest.raises(LookupError, match="NO_SUCH"):
         environment.text("NO_SUCH", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [
+        *(("", ""), (" ", ""), ("/", ""), ("/ml", "/ml"), ("/ml/", "/ml"), (" /a/b ", "/a/b")),
+        *(
+            ("/.well-known", "/.well-known"),
+            ("/a..b/...", "/a..b/..."),
+            ("/@me/1.0~x", "/@me/1.0~x"),
+        ),
+    ],
+)
+def test_a_prefix_is_a_path_without_a_slash_at_its_end(
+    monkeypatch: pytest.MonkeyPatch, value: str, meaning: str
+) -> None:
+    monkeypatch.setenv("SCRIPT_NAME", value)
+    assert environment.prefix("SCRIPT_NAME") == meaning
+
+
+HOSTILE_PREFIXES = (
+    *("//evil.test", "https://evil.test", "///", "/a//b", "/a//", "/\\evil.test", "\\\\evil.test"),
+    *("/..", "/a/../b", "/./a", "/a/.", "ml", "javascript:alert(1)", "/a\r\nSet-Cookie: b", "/a\n"),
+    *("/a b", "/\t/evil.test", "/%2fevil.test", "/a?b", "/a#b", "/\xe4", "/{a}", "/<b>", '/"'),
+    *("/a,/b", "/\x00", "/" + "a" * 255),
+)
+
+
+@pytest.mark.parametrize("value", HOSTILE_PREFIXES)
+def test_what_could_lead_elsewhere_is_no_prefix(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    assert environment.as_prefix(value) is None
+    if value.isprintable():
+        monkeypatch.setenv("MODELHOST_PATH_PREFIX", value)
+        with pytest.raises(
+            ImproperlyConfigured, match=r"MODELHOST_PATH_PREFIX is .*; write a path"
+        ):
+            environment.prefix("MODELHOST_PATH_PREFIX")

@@ -39,6 +39,16 @@ VARIANTS: dict[str, tuple[dict[str, object], dict[str, str]]] = {
         {"metrics": {**METRICS, "should_group_untemplated": False, "inprogress_labels": False}},
         {"OTEL_TRACES_EXPORTER": "console", "MODELHOST_DEBUG": "1"},
     ),
+    "under a prefix": (
+        {},
+        {"MODELHOST_PATH_PREFIX": "/ml", "MODELHOST_TRUST_PROXY_PREFIX": "1", "SCRIPT_NAME": "/a"},
+    ),
+    "other origins": ({}, {"MODELHOST_CORS_ORIGINS": "https://a.example,http://b.test:8080"}),
+    "all origins, compressed": (
+        {"metrics": METRICS},
+        {"MODELHOST_CORS_ORIGINS": "*", "MODELHOST_COMPRESS_MIN_BYTES": "50"},
+    ),
+    "compressed": ({}, {"MODELHOST_COMPRESS_MIN_BYTES": "300"}),
     "nothing": ({}, {"MODELHOST_ACCESS_LOG": "0"}),
 }
 Seen = dict[str, Any]
@@ -120,14 +130,17 @@ def test_the_metrics_count_the_same(both: tuple[Seen, Seen]) -> None:
     assert differences(both, "metrics") == []
 
 
-def test_predictions_are_answered_without_django(both: tuple[Seen, Seen]) -> None:
+def test_predictions_are_answered_without_django(both: tuple[Seen, Seen], request: Any) -> None:
     fast, django = (seen["answers"] for seen in both)
     requests = {each.name: each for each in corpus()}
+    _, variables = VARIANTS[request.node.callspec.params["both"]]
+    tells_origins = "MODELHOST_CORS_ORIGINS" in variables
     hosts = {f"{path} at {host!r}" for path in ROUTES for host in HOSTS}
     for name, each in requests.items():
         is_lane = each.method == "POST" and each.path in (SINGLE, BATCH, INFER)
+        is_of_page = tells_origins and "HTTP_ORIGIN" in each.more
         if is_lane and name not in hosts:
-            assert fast[name]["asked django"] == 0, name
+            assert fast[name]["asked django"] == is_of_page, name
         assert django[name]["asked django"] == 1
 
 
@@ -225,3 +238,34 @@ def test_predictions_under_policies_of_the_project_are_djangos(
         check=False,
     )
     assert done.stdout == f"{said}\n", done.stderr[-3000:]
+
+
+def test_answers_are_compressed_where_that_is_asked_for(
+    both: tuple[Seen, Seen], request: Any
+) -> None:
+    _, variables = VARIANTS[request.node.callspec.params["both"]]
+    for seen in both:
+        encodings = {
+            value
+            for each in seen["answers"].values()
+            for name, value in each.get("headers", [])
+            if name == "Content-Encoding"
+        }
+        assert encodings == ({"gzip"} if "MODELHOST_COMPRESS_MIN_BYTES" in variables else set())
+
+
+def test_pages_of_other_origins_are_told_whether_they_may_read(
+    both: tuple[Seen, Seen], request: Any
+) -> None:
+    _, variables = VARIANTS[request.node.callspec.params["both"]]
+    allowed = variables.get("MODELHOST_CORS_ORIGINS", "")
+    for seen in both:
+        for end in ("an allowed origin", "another origin", "a query"):
+            headers = dict(seen["answers"][f"{SINGLE} with {end}"]["headers"])
+            told = headers.get("access-control-allow-origin")
+            named = end == "an allowed origin" and allowed and allowed != "*"
+            asked = "origin" in end
+            assert told == (
+                "https://a.example" if named else "*" if allowed == "*" and asked else None
+            )
+            assert ("origin" in headers.get("Vary", "")) is bool(allowed)

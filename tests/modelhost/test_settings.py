@@ -83,6 +83,14 @@ def test_a_secret_key_is_made_anew_at_each_start(load: Any) -> None:
         ("MAX_JSON_VALUES", "0", "MODELS_API_MAX_JSON_VALUES", None),
         ("MAX_BATCH_ROWS", "7", "MODELS_API_MAX_BATCH_ROWS", 7),
         ("SSL_REDIRECT", "true", "SECURE_SSL_REDIRECT", True),
+        ("PATH_PREFIX", "/ml/", "MODELHOST_PATH_PREFIX", "/ml"),
+        ("TRUST_PROXY_PREFIX", "1", "MODELHOST_TRUST_PROXY_PREFIX", True),
+        ("COMPRESS_MIN_BYTES", "1000", "MODELHOST_COMPRESS_MIN_BYTES", 1000),
+        ("CORS_ORIGINS", "*", "CORS_ALLOW_ALL_ORIGINS", True),
+        (
+            *("CORS_ORIGINS", "https://A.example:443, http://b_c:80,http://[::1]:8080"),
+            *("CORS_ALLOWED_ORIGINS", ["https://a.example", "http://b_c", "http://[::1]:8080"]),
+        ),
         ("HSTS_SECONDS", "60", "SECURE_HSTS_SECONDS", 60),
         ("HSTS_SUBDOMAINS", "yes", "SECURE_HSTS_INCLUDE_SUBDOMAINS", True),
         ("HSTS_SUBDOMAINS", "yes", "SECURE_HSTS_PRELOAD", True),
@@ -183,8 +191,15 @@ def test_the_deployment_check_says_what_production_lacks(configuration: Path) ->
         ("/v2/health/live", 200),
         ("/v2/health/ready", 200),
         ("/metrics", 200),
+        ("/ml/api/health/ready", 200),
+        ("/ml/here/v2/health/live", 200),
+        ("/ml/metrics", 200),
         ("/api/models", 301),
         ("/docs", 301),
+        ("/ml/api/models", 301),
+        ("/api/models/health/metadata", 301),
+        ("/ml/v2/models/metrics", 301),
+        ("/v2/models/metrics/versions/metrics", 301),
     ],
 )
 def test_only_orchestrators_may_ask_without_tls_where_there_is_tls(path: str, status: int) -> None:
@@ -223,3 +238,23 @@ def test_only_errors_with_a_traceback_of_djangos_own_are_logged() -> None:
     assert not logger.filter(plain)
     assert logger.filter(traceback)
     assert not logger.isEnabledFor(logging.WARNING)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("a.example", "https://", "https://a.example/", "https://a.example/x", "null"),
+        *("https://*.example", "https://a b", "https://a@b", "//a.example", "https://a:x"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(load: Any, origin: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"MODELHOST_CORS_ORIGINS has .*; write origins"):
+        load(CORS_ORIGINS=f"https://good.example,{origin}")
+
+
+def test_without_any_variable_no_other_origin_is_told_anything_and_nothing_compressed(
+    load: Any,
+) -> None:
+    names = " ".join(load()["MIDDLEWARE"])
+    assert "cors" not in names
+    assert "compression" not in names

@@ -73,7 +73,7 @@ def test_django_answers_predictions_where_its_settings_ask_for_more(
     variables = {"DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": str(tmp_path)}
     program = "from modelhost.wsgi import application; print(type(application).__name__)"
     done = run(tmp_path, MODEL % "ObedientModel", program, **variables)
-    assert (done.returncode, done.stdout) == (0, "WSGIHandler\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "ServiceHandler\n"), done.stderr
 
 
 def test_what_is_loaded_is_left_out_of_garbage_collection(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ FOLDER = Path(__file__).parent.parent
 
 SECRET_KEY = "of no use to anybody"
 ALLOWED_HOSTS = ["127.0.0.1"]
+FORCE_SCRIPT_NAME = os.environ.get("HOST_SCRIPT_NAME")
 ROOT_URLCONF = os.environ.get("HOST_URLCONF", "host.urls")
 WSGI_APPLICATION = "host.wsgi.application"
 INSTALLED_APPS = [
