@@ -60,8 +60,9 @@ class DiabetesModelOutput(BaseModel):
     """How far the disease is expected to have progressed."""
 
     progression: float = Field(
+        allow_inf_nan=False,
         description="Disease progression one year after the examination, on the data set's own "
-        "scale, where patients score from 25 to 346. Higher is worse."
+        "scale, where patients score from 25 to 346. Higher is worse.",
     )
 
 

@@ -15,7 +15,7 @@ from models_api.open_inference.datatypes import (
     Array,
     Datatype,
     narrow_to_bfloat16,
-    require_finite,
+    refuse_infinity,
     widen_bfloat16,
 )
 
@@ -43,7 +43,7 @@ def read_binary(body: bytes, start: int, size: int, datatype: Datatype, count: i
     array: Array = numpy.frombuffer(body, datatype.wire, count, start)
     if datatype.name == "BF16":
         array = widen_bfloat16(array)
-    require_finite(array, datatype)
+    refuse_infinity(array, datatype)
     return array
 
 

@@ -38,6 +38,8 @@ class Column:
     """What the elements of BYTES are: `str`, `datetime`, `base64`, or `json`; else None."""
     is_nullable: bool = False
     is_required: bool = True
+    holds_null: bool = False
+    """Whether elements of lists may be null, which is NaN among FP64."""
 
     @property
     def is_scalar(self) -> bool:
@@ -54,6 +56,8 @@ class Columns:
     """Whether the only column holds the whole value, rather than a field of it."""
     takes_others: bool = False
     """Whether the model takes fields that it does not name."""
+    refuses_others: bool = False
+    """Whether these are an error, where otherwise nobody looks at them."""
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.by_name.values())
@@ -84,7 +88,8 @@ def columns(schema: type[BaseModel], mode: Mode) -> Columns:
     found = {
         name: reader.column(name, field, name in required) for name, field in properties.items()
     }
-    return Columns(found, is_whole=False, takes_others=bool(node.get("additionalProperties")))
+    others = node.get("additionalProperties")
+    return Columns(found, is_whole=False, takes_others=bool(others), refuses_others=others is False)
 
 
 def _are_of_one_kind(columns: Sequence[Column]) -> bool:
@@ -150,9 +155,19 @@ class _Reader:
         if isinstance(node.get("items"), dict):
             items.append(node["items"])
         item = self._common([self._column(each) for each in items])
-        if item.content_type == "json" or item.is_nullable:
+        holds_null = item.is_nullable and not item.dimensions and self._can_be_nan(item)
+        if item.content_type == "json" or (item.is_nullable and not holds_null):
             return _JSON
-        return replace(item, dimensions=(_length(node), *item.dimensions))
+        return replace(
+            item,
+            dimensions=(_length(node), *item.dimensions),
+            is_nullable=False,
+            holds_null=item.holds_null or holds_null,
+        )
+
+    def _can_be_nan(self, column: Column) -> bool:
+        """Return whether there is room for null in elements that a model gives."""
+        return self._mode == "serialization" and column.datatype == "FP64"
 
     def _common(self, columns: Sequence[Column]) -> Column:
         """Find what holds the values of each of these."""
@@ -162,6 +177,9 @@ class _Reader:
         if all(column == first for column in rest):
             return first
         kinds = {column.datatype for column in columns}
+        if kinds <= _NUMBERS and any(map(self._can_be_nan, columns)):
+            columns = _with_nan(columns)
+            first, *_ = columns
         alike = {(column.dimensions, column.is_nullable) for column in columns}
         is_json = any(column.content_type == "json" for column in columns)
         if len(alike) > 1 or is_json or "BOOL" in kinds:
@@ -172,6 +190,20 @@ class _Reader:
             # A client may send either, and a number as text too.
             return replace(first, datatype="BYTES", content_type="str")
         return _JSON
+
+
+def _with_nan(columns: Sequence[Column]) -> list[Column]:
+    """Return columns of numbers, all with the room for null that one of them needs."""
+    is_nullable = any(column.is_nullable for column in columns if not column.dimensions)
+    holds_null = any(column.holds_null for column in columns)
+    return [
+        replace(
+            column,
+            is_nullable=column.is_nullable or (is_nullable and not column.dimensions),
+            holds_null=holds_null,
+        )
+        for column in columns
+    ]
 
 
 def _written(column: Column) -> Column:

@@ -54,8 +54,10 @@ def narrow_to_bfloat16(values: Array) -> Array:
     return numpy.where(numpy.isnan(values), 0x7FC0, rounded).astype("<u2")
 
 
-def require_finite(array: Array, datatype: Datatype) -> None:
-    """Refuse NaN and infinities in floats, which a prediction's JSON may not hold either.
+def refuse_infinity(array: Array, datatype: Datatype) -> None:
+    """Refuse infinities in floats, which a prediction's JSON may not hold either.
+
+    NaN is left to whoever knows whether a value may be missing.
 
     Raises:
         TensorError: there is one; it says where, counted in row-major order.
@@ -64,8 +66,22 @@ def require_finite(array: Array, datatype: Datatype) -> None:
         return
     finite = numpy.isfinite(array)
     # Several times faster than all() where there is little data.
+    if numpy.count_nonzero(finite) == finite.size:
+        return
+    finite |= numpy.isnan(array)
     if numpy.count_nonzero(finite) != finite.size:
         raise TensorError(f"data[{finite.argmin()}] is not a finite number of {datatype.name}.")
+
+
+def missing(array: Array) -> Array | None:
+    """Return where values are missing, being NaN or None; None if nowhere."""
+    if array.dtype.kind == "f":
+        found = numpy.isnan(array)
+    elif array.dtype.kind == "O":
+        found = numpy.equal(array, None)  # type: ignore[call-overload]
+    else:
+        return None
+    return found if numpy.count_nonzero(found) else None
 
 
 DATATYPES = {

@@ -75,7 +75,7 @@ def _columns(model: HostedModel) -> tuple[Columns, Columns]:
 def _tensor(column: Column) -> OpenInferenceTensor:
     parameters: dict[str, Any] = {
         "required": column.is_required,
-        "nullable": column.is_nullable,
+        "nullable": column.is_nullable or column.holds_null,
     }
     if column.content_type:
         parameters["content_type"] = column.content_type

@@ -17,6 +17,7 @@ from models_api.open_inference.mapping import (
     checked_fields,
     columns_from_predictions,
     model_arrays,
+    number_of_rows,
     rows_from_fields,
     tensor_error,
     tensor_from_values,
@@ -92,7 +93,7 @@ class TensorRows(Rows):
         super().__init__([] if self._columns is not None else self.make())
 
     def __len__(self) -> int:
-        return self._tensors[0].shape[0]
+        return number_of_rows(self._fields, self._tensors)
 
     def columns(self) -> dict[str, Array] | None:
         """Return the arrays that the model takes; None if rows must tell more."""

@@ -12,7 +12,7 @@ from models_api.open_inference.datatypes import (
     Array,
     Datatype,
     narrow_to_bfloat16,
-    require_finite,
+    refuse_infinity,
     widen_bfloat16,
 )
 
@@ -30,6 +30,8 @@ _KINDS = {
 def read_json(data: Any, shape: tuple[int, ...], datatype: Datatype, count: int) -> Array:
     """Read the `count` elements of the shape from what JSON was parsed to.
 
+    Null is NaN among floats; with it, others become objects.
+
     Raises:
         TensorError: they are more or fewer, nested otherwise, or no such elements.
     """
@@ -38,13 +40,17 @@ def read_json(data: Any, shape: tuple[int, ...], datatype: Datatype, count: int)
     elements = _unnested(data, shape) if data and type(data[0]) is list else data
     if len(elements) != count:
         raise TensorError(f"the shape has {count} elements, but data has {len(elements)}.")
+    if datatype.is_float:
+        return _floats(elements, datatype)
+    if None in elements:
+        return _with_nulls(elements, datatype)
     if datatype.name == "BYTES":
         _require_kinds(elements, {str}, "strings", datatype)
         return numpy.array(list(map(str.encode, elements)), dtype=object)
     if datatype.name == "BOOL":
         _require_kinds(elements, {bool}, "true and false", datatype)
         return numpy.array(elements, dtype=bool)
-    return _floats(elements, datatype) if datatype.is_float else _integers(elements, datatype)
+    return _integers(elements, datatype)
 
 
 def write_json(array: Array, datatype: Datatype) -> list[Any]:
@@ -68,6 +74,15 @@ def _unnested(data: list[Any], shape: tuple[int, ...]) -> list[Any]:
     return values
 
 
+def _with_nulls(elements: list[Any], datatype: Datatype) -> Array:
+    fillers: dict[str, object] = {"BYTES": "", "BOOL": False}
+    filler = fillers.get(datatype.name, 0)
+    filled = [filler if element is None else element for element in elements]
+    array = read_json(filled, (len(filled),), datatype, len(filled)).astype(object)
+    array[[index for index, element in enumerate(elements) if element is None]] = None
+    return array
+
+
 def _integers(elements: list[Any], datatype: Datatype) -> Array:
     _require_kinds(elements, {int}, "whole numbers", datatype)
     limits = numpy.iinfo(datatype.held)
@@ -82,7 +97,7 @@ def _integers(elements: list[Any], datatype: Datatype) -> Array:
 
 
 def _floats(elements: list[Any], datatype: Datatype) -> Array:
-    _require_kinds(elements, {int, float}, "numbers", datatype)
+    _require_kinds(elements, {int, float, type(None)}, "numbers", datatype)
     try:
         array: Array = numpy.array(elements, dtype=numpy.float64)
     except OverflowError:
@@ -93,7 +108,7 @@ def _floats(elements: list[Any], datatype: Datatype) -> Array:
             array = array.astype(datatype.held)
     if datatype.name == "BF16":
         array = widen_bfloat16(narrow_to_bfloat16(array))
-    require_finite(array, datatype)
+    refuse_infinity(array, datatype)
     return array
 
 

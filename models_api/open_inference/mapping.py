@@ -19,7 +19,7 @@ from pydantic_core import from_json, to_json
 from models_api.configuration.document import key_path
 from models_api.exceptions import InputProblem, InvalidInput, TensorError
 from models_api.open_inference.columns import ANY_LENGTH, Column, Columns
-from models_api.open_inference.datatypes import Array
+from models_api.open_inference.datatypes import Array, missing
 from models_api.open_inference.tensors import Tensor
 
 _CONTENT_TYPES = ("np", "pd", "str", "datetime", "base64", "json", "pd_json")
@@ -58,6 +58,8 @@ def checked_fields(
 ) -> Sequence[Field]:
     """Find which field each tensor holds, and see to it that all have as many rows.
 
+    Tensors that the model ignores are left out, which may be all of them.
+
     Args:
         tensors: At least one.
         columns: What the model takes.
@@ -67,8 +69,14 @@ def checked_fields(
         TensorError: a tensor is none of the model's, or has other rows than it should.
     """
     fields = _fields(tensors, columns)
-    _check_rows(tensors, maximum_rows)
+    _check_rows([tensor for _, tensor in fields] or tensors, maximum_rows)
     return fields
+
+
+def number_of_rows(fields: Sequence[Field], tensors: Sequence[Tensor]) -> int:
+    """Return how many rows the tensors hold, after `checked_fields` found their fields."""
+    tensor = fields[0][1] if fields else tensors[0]
+    return tensor.shape[0]
 
 
 def rows_from_fields(
@@ -85,7 +93,9 @@ def rows_from_fields(
     Raises:
         TensorError: values have no place in their field.
     """
-    if len(fields) > len(tensors) and tensors[0].datatype != "BYTES":
+    if not fields:
+        return Rows([{} for _ in range(number_of_rows(fields, tensors))], {})
+    if _is_of_columns(fields, tensors):
         # The columns of one tensor: its rows are there already.
         names, kind = [column.name for column, _ in fields], _kind(tensors[0].data)
         return Rows(_objects_of(names, tensors[0].data.tolist()), dict.fromkeys(names, kind))
@@ -93,6 +103,14 @@ def rows_from_fields(
     listed = [data.tolist() for data in values.values()]
     rows = listed[0] if columns.is_whole else _objects_of(list(values), zip(*listed, strict=True))
     return Rows(rows, kinds)
+
+
+def _is_of_columns(fields: Sequence[Field], tensors: Sequence[Tensor]) -> bool:
+    """Return whether the fields are columns of one tensor of values as they are."""
+    first, *_ = tensors
+    return len(fields) > 1 == len(tensors) and not (
+        first.datatype == "BYTES" or missing(first.data) is not None
+    )
 
 
 def values_of_fields(fields: Sequence[Field], content_type: object) -> Values:
@@ -179,14 +197,21 @@ def _fields(tensors: Sequence[Tensor], columns: Columns) -> list[Field]:
     if not unknown or (columns.takes_others and len(tensors) > 1):
         return [(_column(tensor, columns), tensor) for tensor in tensors]
     (first, *_), names = unknown, ", ".join(columns.by_name)
-    if len(tensors) > 1:
-        raise TensorError(f'Input "{first.name}": the model has none of this name; it has {names}.')
-    if columns.is_whole:
+    if columns.is_whole and len(tensors) == 1:
         return [(column, first) for column in columns]
+    if len(tensors) > 1:
+        if columns.is_whole or columns.refuses_others:
+            raise TensorError(
+                f'Input "{first.name}": the model has none of this name; it has {names}.'
+            )
+        known = [tensor for tensor in tensors if tensor.name in columns.by_name]
+        return [(_column(tensor, columns), tensor) for tensor in known]
     positional = columns.positional(first.shape[1]) if len(first.shape) == 2 else None
     if positional is None:
         if columns.takes_others:
             return [(_column(first, columns), first)]
+        if not columns.refuses_others and not any(column.is_required for column in columns):
+            return []
         raise TensorError(
             f'Input "{first.name}": the model has none of this name, and the shape '
             f"{list(first.shape)} is not that of rows with one element for each of {names}."
@@ -196,7 +221,8 @@ def _fields(tensors: Sequence[Tensor], columns: Columns) -> list[Field]:
 
 def _column(tensor: Tensor, columns: Columns) -> Column:
     # A field that the model does not name takes whatever the datatype and the shape say.
-    unnamed = Column(tensor.name, tensor.datatype, tensor.shape[1:])
+    shape = tensor.shape[1:]
+    unnamed = Column(tensor.name, tensor.datatype, shape, is_nullable=True, holds_null=True)
     return columns.by_name.get(tensor.name) or unnamed
 
 
@@ -239,10 +265,26 @@ def _values(tensor: Tensor, column: Column, content_type: object) -> tuple[Array
     if column.content_type != "json" and decode is not _from_json:
         _require_shape(tensor, data.shape, column)
     kind = _kind(data)
+    where = missing(data)
+    if where is not None:
+        data, kind = _with_nulls(tensor, column, data, where), None
     if decode is not None:
         data = _decoded(tensor.name, data, decode)
         kind = None if decode is _from_json else str
     return data, kind
+
+
+def _with_nulls(tensor: Tensor, column: Column, data: Array, where: Array) -> Array:
+    """Return the elements with None in place of those that are missing, if that may be."""
+    takes_null = column.holds_null if column.dimensions else column.is_nullable
+    if not takes_null and column.content_type != "json":
+        raise TensorError(
+            f'Input "{tensor.name}": data[{where.argmax()}] is null or NaN, '
+            "and the field takes neither."
+        )
+    data = data.astype(object)
+    data[where] = None
+    return data
 
 
 def _require_shape(tensor: Tensor, shape: tuple[int, ...], column: Column) -> None:
@@ -273,6 +315,8 @@ def _decoder(tensor: Tensor, column: Column, content_type: object) -> Callable[[
 def _decoded(name: str, data: Array, decode: Callable[[bytes], Any]) -> Array:
     decoded = numpy.empty(data.size, dtype=object)
     for index, element in enumerate(data.ravel().tolist()):
+        if element is None:
+            continue
         try:
             decoded[index] = decode(element)
         except UnicodeDecodeError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cmath
 import re
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
@@ -14,9 +13,26 @@ from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, SchemaSerializer, from_json, to_json
+from pydantic_core import (
+    PydanticSerializationError,
+    SchemaSerializer,
+    SchemaValidator,
+    from_json,
+    to_json,
+)
 
-from models_api.exceptions import InputProblem, InvalidInput
+from models_api.exceptions import DescriptionError, InputProblem, InvalidInput
+from models_api.prediction.foreign_values import Unwritable, python_value
+from models_api.prediction.plain_values import (
+    SEQUENCES,
+    attributes,
+    holds_foreign,
+    plain,
+    validated,
+)
+from models_api.schemas.core_nodes import has_undescribed_serializers
+from models_api.schemas.json_schema import definitions_of, json_schema
+from models_api.schemas.json_validator import json_validator
 from models_api.schemas.plain_fields import plain_schema
 
 _ZERO_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
@@ -56,37 +72,76 @@ def parse(body: bytes, schema: type[BaseModel]) -> BaseModel:
 def serialise(prediction: object, schema: type[BaseModel]) -> bytes:
     """Write a prediction as its schema documents it: by alias, NaN and infinities as null.
 
-    What is not an instance of the schema is validated first; numpy scalars and arrays become JSON
-    numbers and lists.
+    What is not an instance of the schema is validated first; values of numpy and pandas are
+    written by what they mean.
 
     Raises:
-        pydantic.ValidationError: the prediction does not fit the schema.
+        pydantic.ValidationError: the prediction, or what is written of it, does not fit.
         pydantic_core.PydanticSerializationError: some value has no JSON.
     """
     if not isinstance(prediction, schema):
-        prediction = _validated(prediction, schema)
+        prediction = validated(prediction, schema)
     try:
-        # `warnings="error"` raises where a field holds what its type does not allow. It costs more
-        # than the serialising, and lets other threads run meanwhile.
-        warnings: Literal[False, "error"] = (
-            False if _is_as_declared(prediction, schema) else "error"
-        )
-        written = schema.__pydantic_serializer__.to_json(
-            prediction, by_alias=True, warnings=warnings, fallback=_from_numpy
-        )
-    except PydanticSerializationError:
-        prediction = _validated(_plain(prediction), schema)
-        written = schema.__pydantic_serializer__.to_json(
-            prediction, by_alias=True, fallback=_from_numpy
-        )
+        return _written(prediction, schema)
+    except (PydanticSerializationError, ValidationError):
+        # Anew, because instances may hold whatever was put into them after they were validated.
+        return _as_documented(_to_json(validated(plain(prediction), schema), schema, False), schema)
+
+
+def _written(prediction: BaseModel, schema: type[BaseModel]) -> bytes:
+    """Write an instance of the schema that holds what its fields declare.
+
+    Raises:
+        pydantic.ValidationError, pydantic_core.PydanticSerializationError: it holds anything else.
+    """
+    if _is_as_declared(prediction, schema):
+        written = _to_json(prediction, schema, False)
+        return _as_documented(written, schema) if b"null" in written else written
+    if holds_foreign(prediction):
+        raise PydanticSerializationError("a value is one of numpy's or pandas'")
+    # `warnings="error"` raises where a field holds what its type does not allow. It costs more
+    # than the serialising, and lets other threads run meanwhile.
+    return _as_documented(_to_json(prediction, schema, "error"), schema)
+
+
+def _to_json(
+    prediction: BaseModel, schema: type[BaseModel], warnings: Literal[False, "error"]
+) -> bytes:
+    written = schema.__pydantic_serializer__.to_json(
+        prediction, by_alias=True, warnings=warnings, fallback=_fallback
+    )
     if b"NaN" in written or b"Infinity" in written:
         # pydantic writes them where a model's configuration says ser_json_inf_nan="constants".
         return to_json(from_json(written), inf_nan_mode="null")
     return written
 
 
+def _as_documented(written: bytes, schema: type[BaseModel]) -> bytes:
+    """Return what is written of a prediction.
+
+    Raises:
+        pydantic.ValidationError: it is not what the schema's description says.
+    """
+    if (validator := _answer_validator(schema)) is not None:
+        validator.validate_json(written)
+    return written
+
+
+# A service has few schemas, and a loaded model may change its own.
+@lru_cache(maxsize=1024)
+def _answer_validator(schema: type[BaseModel], is_list: bool = False) -> SchemaValidator | None:
+    if has_undescribed_serializers(schema):
+        return None
+    try:
+        document = json_schema(schema, "serialization")
+    except DescriptionError:
+        return None
+    node = {"type": "array", "items": document} if is_list else document
+    return json_validator({"title": schema.__name__, **node}, definitions_of(document))
+
+
 def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
-    """Return whether all fields surely hold what they declare."""
+    """Return whether all fields surely hold what they declare, but perhaps NaN."""
     declared = _declared_types(schema)
     if declared is None or type(prediction) is not schema:
         return False
@@ -111,10 +166,19 @@ def serialise_together(predictions: Sequence[object], schema: type[BaseModel]) -
     """
     if not all(isinstance(prediction, schema) for prediction in predictions):
         return None
+    is_declared = all(_is_as_declared(each, schema) for each in predictions)  # type: ignore[arg-type]
+    if not is_declared and holds_foreign(predictions):
+        return None
     try:
         written = _list_serializer(schema).to_json(
-            predictions, by_alias=True, warnings="error", fallback=_from_numpy
+            predictions,
+            by_alias=True,
+            warnings=False if is_declared else "error",
+            fallback=_fallback,
         )
+        validator = _answer_validator(schema, is_list=True)
+        if validator is not None and not (is_declared and b"null" not in written):
+            validator.validate_json(written)
     except Exception:  # noqa: BLE001 (`serialise` finds which prediction it is, and why)
         return None
     return None if b"NaN" in written or b"Infinity" in written else written
@@ -127,40 +191,14 @@ def _list_serializer(schema: type[BaseModel]) -> SchemaSerializer:
     return TypeAdapter(list[schema], config=schema.model_config).serializer  # type: ignore[valid-type]
 
 
-def _validated(prediction: object, schema: type[BaseModel]) -> BaseModel:
-    try:
-        return _validate(prediction, schema)
-    except ValidationError:
-        plain = _plain(prediction)
-    return _validate(plain, schema)
-
-
-def _validate(value: object, schema: type[BaseModel]) -> BaseModel:
-    validate = schema.__pydantic_validator__.validate_python
-    return validate(value, from_attributes=True, by_alias=True, by_name=True)  # type: ignore[no-any-return]
-
-
-def _plain(value: object) -> object:
-    """Return numpy's values as Python's, however deep they are, with models validated anew."""
-    if isinstance(value, BaseModel):
-        content = value.root if isinstance(value, RootModel) else _attributes(value)
-        return _validate(_plain(content), type(value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    if isinstance(value, list | set | frozenset | deque):
-        return type(value)(map(_plain, value))
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _from_numpy(value: object) -> object:
-    # Scalars and arrays of numpy, and tensors, without importing any of these libraries.
-    if not hasattr(value, "tolist"):
+def _fallback(value: object) -> object:
+    """Return what stands for a value that pydantic does not know."""
+    found = python_value(value)
+    if isinstance(found, Unwritable):
+        raise PydanticSerializationError(found.message)
+    if found is value:
         raise PydanticSerializationError(f"{type(value).__name__} has no JSON")
-    return value.tolist()
+    return found
 
 
 def _may_hold_non_finite(body: bytes) -> bool:
@@ -232,20 +270,16 @@ def _leaves(value: object, location: Location) -> Iterator[tuple[Location, objec
 
 def _items(value: object) -> Iterable[tuple[str | int, object]] | None:
     if isinstance(value, BaseModel):
-        items = _attributes(value).items()
+        items = attributes(value).items()
         # A default that is NaN did not come from the client.
         return [(_key(value, name), item) for name, item in items if name in value.model_fields_set]
     if is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name, None)) for field in fields(value)]
     if isinstance(value, dict):
         return [(str(key), item) for key, item in value.items()]
-    if isinstance(value, list | tuple | set | frozenset | deque):
+    if isinstance(value, SEQUENCES):
         return enumerate(value)
     return None
-
-
-def _attributes(model: BaseModel) -> dict[str, object]:
-    return {**vars(model), **(model.model_extra or {})}
 
 
 def _key(model: BaseModel, name: str) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema
 
+from models_api.prediction.plain_values import plain
 from models_api.schemas.plain_fields import Field, PlainValues, plain_schema
 
 _INT64 = range(-(2**63), 2**63)
@@ -133,11 +134,11 @@ def _is_text(text: str) -> bool:
 
 def _listed(values: object) -> PlainValues:
     """Return Python's values of an array, or of a sequence of numpy's or Python's values."""
-    if hasattr(values, "tolist"):
-        return cast(SupportsToList, values).tolist()
-    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+    if not hasattr(values, "tolist") and (
+        not isinstance(values, Sequence) or isinstance(values, str | bytes)
+    ):
         raise TypeError
-    return [each.tolist() for each in values] if hasattr(values[0], "tolist") else list(values)
+    return list(plain(values))  # type: ignore[call-overload, no-any-return]
 
 
 # A service has few schemas, and a loaded model may change its own.

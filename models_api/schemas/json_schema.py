@@ -8,20 +8,30 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from math import isfinite
-from typing import Any, Literal, cast
+from math import inf, isfinite, nan
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
-from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
+from pydantic_core import (
+    CoreConfig,
+    PydanticSerializationError,
+    SchemaValidator,
+    core_schema,
+    to_json,
+    to_jsonable_python,
+)
 
 from models_api.exceptions import DescriptionError
+from models_api.schemas.core_nodes import is_undescribed, nodes
+from models_api.schemas.json_validator import json_validator
 
 JSONSchema = dict[str, Any]
 Mode = Literal["validation", "serialization"]
 
 REFERENCE_PREFIX = "#/components/schemas/"
+DEFINITION_PREFIX = "#/$defs/"
 SERVICE = ""
 """Owner of the schemas that are the service's own."""
 
@@ -64,7 +74,16 @@ def json_schema(schema: type[BaseModel], mode: Mode) -> JSONSchema:
     """
     with _problems_of(schema):
         document = schema.model_json_schema(mode=mode, schema_generator=_Generator)
-        return _Cleaning().apply(_as_json(document))
+        cleaned = _Cleaning().apply(_as_json(document))
+        return _without_false_defaults(cleaned, definitions_of(cleaned))
+
+
+def definitions_of(document: JSONSchema) -> dict[str, JSONSchema]:
+    """Return, by the reference to it, what one model's JSON Schema refers to."""
+    return {
+        DEFINITION_PREFIX + name: definition
+        for name, definition in document.get("$defs", {}).items()
+    }
 
 
 def components(
@@ -91,9 +110,11 @@ def components(
         for name, definition in document.get("$defs", {}).items():
             definitions[owner, name] = definition
     names = _names(definitions)
+    named = dict(sorted(_named(definitions, names).items()))
+    by_reference = {REFERENCE_PREFIX + name: schema for name, schema in named.items()}
     return (
         {use: _renamed(reference, use.owner, names) for use, reference in references.items()},
-        dict(sorted(_named(definitions, names).items())),
+        {name: _without_false_defaults(schema, by_reference) for name, schema in named.items()},
     )
 
 
@@ -113,6 +134,12 @@ def referenced(schema: JSONSchema, components: Mapping[str, JSONSchema]) -> set[
 class _Generator(GenerateJsonSchema):
     """Pydantic's generator, corrected where its schemas do not fit the JSON, or vary by the run."""
 
+    gives_defaults: ClassVar[bool] = True
+    """Whether fields that have a default are always given."""
+
+    _leaves_out = False
+    """Whether the model that is being described may leave out fields by code of its own."""
+
     def emit_warning(self, kind: object, detail: str) -> None:
         """Warn of nothing: a default that has no JSON is simply left out."""
 
@@ -121,13 +148,39 @@ class _Generator(GenerateJsonSchema):
             raise PydanticSerializationError("JSON has neither NaN nor infinities")
         return _ordered(super().encode_default(dft), dft)
 
+    def model_schema(self, schema: core_schema.ModelSchema) -> JSONSchema:
+        outer, self._leaves_out = self._leaves_out, is_undescribed(schema)
+        try:
+            return super().model_schema(schema)
+        finally:
+            self._leaves_out = outer
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        is_required = super().field_is_required(field, total)
+        if is_required or self.mode == "validation" or not self.gives_defaults or self._leaves_out:
+            return is_required
+        is_always_there = (
+            field["type"] != "typed-dict-field" and field.get("serialization_exclude_if") is None
+        )
+        return is_always_there and all(
+            node.get("type") != "missing-sentinel" for node in nodes(field, within_models=False)
+        )
+
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JSONSchema:
         described = super().default_schema(schema)
-        default, null = schema.get("default"), {"type": "null"}
-        if self.mode == "validation" or not isinstance(default, float) or isfinite(default):
+        is_null = schema.get("default", ...) is None
+        if self.mode == "validation" or not self.gives_defaults or not is_null:
             return described
-        # A field that has NaN by default goes out as null.
-        return described if null in described.get("anyOf", []) else {"anyOf": [described, null]}
+        # Nobody checks a default: a field goes out as null that otherwise may not be.
+        return described if _allows_null(described) else {"anyOf": [described, {"type": "null"}]}
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> JSONSchema:
+        described = super().float_schema(schema)
+        if self.mode == "validation" or not _takes_non_finite(schema, self._config.allow_inf_nan):
+            return described
+        as_strings = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
+        in_strings = self._config.ser_json_inf_nan == "strings"
+        return {"anyOf": [described, as_strings if in_strings else {"type": "null"}]}
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JSONSchema:
         described = super().dict_schema(schema)
@@ -198,6 +251,9 @@ class _Generator(GenerateJsonSchema):
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JSONSchema:
         described = super().decimal_schema(schema)
+        if self.mode == "serialization" and schema.get("allow_inf_nan"):
+            # They are words.
+            described.pop("pattern", None)
         places, digits = schema.get("decimal_places"), schema.get("max_digits")
         if self.mode == "serialization" or (places is None and digits is None):
             return described
@@ -220,6 +276,21 @@ class _Generator(GenerateJsonSchema):
         if self.mode == "serialization":
             return self.build_decimal_pattern(schema)
         return _decimal_pattern(schema.get("decimal_places"), schema.get("max_digits"))
+
+
+def _takes_non_finite(schema: core_schema.FloatSchema, allow_inf_nan: bool) -> bool:
+    bare = {key: value for key, value in schema.items() if key not in ("ref", "serialization")}
+    config = CoreConfig(allow_inf_nan=allow_inf_nan)
+    validator = SchemaValidator(cast(core_schema.FloatSchema, bare), config)
+    return any(map(validator.isinstance_python, (nan, inf, -inf)))
+
+
+def _allows_null(described: JSONSchema) -> bool:
+    if "enum" in described or "const" in described:
+        return None in (*described.get("enum", ()), described.get("const", ...))
+    if "anyOf" in described:
+        return any(map(_allows_null, described["anyOf"]))
+    return not described.keys() & {"type", "$ref", "oneOf", "allOf"}
 
 
 def _of_one_type(described: JSONSchema) -> JSONSchema:
@@ -269,6 +340,12 @@ class _IdentifyingGenerator(_Generator):
         return {**json_schema, _IDENTITY: f"{cls.__module__}:{id(cls)}"}
 
 
+class _ServiceGenerator(_IdentifyingGenerator):
+    """Describes the service's own bodies, in which nothing is null that may be left out."""
+
+    gives_defaults = False
+
+
 def _models_json_schema(
     uses: list[SchemaUse],
 ) -> tuple[dict[tuple[type[BaseModel], Mode], JSONSchema], JSONSchema]:
@@ -276,7 +353,9 @@ def _models_json_schema(
         mapping, document = models_json_schema(
             [(use.schema, use.mode) for use in uses],
             ref_template=REFERENCE_PREFIX + "{model}",
-            schema_generator=_IdentifyingGenerator,
+            schema_generator=(
+                _ServiceGenerator if uses[0].owner == SERVICE else _IdentifyingGenerator
+            ),
         )
         return mapping, _as_json(document)  # type: ignore[return-value] # modes are those asked for
 
@@ -440,6 +519,32 @@ class _Cleaning(_Rewriting):
         if schema.get("format") in _BASE64_DIGITS:
             schema.setdefault("pattern", _base64_pattern(_BASE64_DIGITS[schema["format"]]))
         return {key: value for key, value in schema.items() if _is_finite_keyword(key, value)}
+
+
+class _DefaultCheck(_Rewriting):
+    """Leaves out defaults that their own schemas refuse."""
+
+    def __init__(self, definitions: Mapping[str, JSONSchema]) -> None:
+        self._definitions = definitions
+
+    def rewritten(self, schema: JSONSchema) -> JSONSchema:
+        if "default" in schema and not self._fits(schema):
+            del schema["default"]
+        return schema
+
+    def _fits(self, schema: JSONSchema) -> bool:
+        validator = json_validator(schema, self._definitions, with_patterns=True)
+        try:
+            validator.validate_json(to_json(schema["default"]))
+        except ValueError:
+            return False
+        return True
+
+
+def _without_false_defaults(
+    schema: JSONSchema, definitions: Mapping[str, JSONSchema]
+) -> JSONSchema:
+    return _DefaultCheck(definitions).apply(schema)
 
 
 def _base64_pattern(digits: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     JsonValue,
     RootModel,
     computed_field,
@@ -64,7 +65,6 @@ def column_of(annotation: Any, mode: Mode) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("annotation", "expected"),
     [
-        (float, ("FP64", (), None, False)),
         (int, ("INT64", (), None, False)),
         (bool, ("BOOL", (), None, False)),
         (str, ("BYTES", (), "str", False)),
@@ -79,7 +79,6 @@ def column_of(annotation: Any, mode: Mode) -> tuple[Any, ...]:
         (Literal["a", "b"], ("BYTES", (), "str", False)),
         (Literal[1, 2], ("INT64", (), None, False)),
         (Literal[True], ("BOOL", (), None, False)),
-        (int | float, ("FP64", (), None, False)),
         (bool | int, JSON),
         (list[float], ("FP64", (-1,), None, False)),
         (Pair, ("FP64", (2,), None, False)),
@@ -94,7 +93,6 @@ def column_of(annotation: Any, mode: Mode) -> tuple[Any, ...]:
         (set[int], ("INT64", (-1,), None, False)),
         (Vector, ("FP64", (-1,), None, False)),
         (list[Vector], ("FP64", (-1, -1), None, False)),
-        (list[float | None], JSON),
         (list[Nested], JSON),
         (Nested, JSON),
         (dict[str, float], JSON),
@@ -121,6 +119,11 @@ def test_a_field_has_the_tensor_of_its_type(
         (Decimal, ("BYTES", (), "str", False), ("BYTES", (), "str", False)),
         (int | str, ("BYTES", (), "str", False), JSON),
         (Mixed, ("BYTES", (), "str", False), JSON),
+        # What a model gives may be NaN, which is null in JSON.
+        (float, ("FP64", (), None, False), ("FP64", (), None, True)),
+        (int | float, ("FP64", (), None, False), ("FP64", (), None, True)),
+        (FiniteFloat, ("FP64", (), None, False), ("FP64", (), None, False)),
+        (list[float | None], JSON, ("FP64", (-1,), None, False)),
         (int | None, ("INT64", (), None, True), ("BYTES", (), "json", True)),
         (str | None, ("BYTES", (), "str", True), ("BYTES", (), "json", True)),
         (Literal["a", None], ("BYTES", (), "str", True), ("BYTES", (), "json", True)),
@@ -133,6 +136,31 @@ def test_what_may_be_several_things_is_taken_as_one_and_given_without_loss(
 ) -> None:
     assert column_of(annotation, "validation") == taken
     assert column_of(annotation, "serialization") == given
+
+
+@pytest.mark.parametrize("annotation", [list[float], list[float | None], tuple[int, float]])
+def test_lists_that_a_model_gives_may_hold_null(annotation: Any) -> None:
+    (column,) = columns(create_model("Schema", field=(annotation, ...)), "serialization")
+    assert (column.datatype, column.holds_null) == ("FP64", True)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "expected"),
+    [
+        (int, 0, ("INT64", (), None, False)),
+        (bool, False, ("BOOL", (), None, False)),
+        (str, "", ("BYTES", (), "str", False)),
+        (list[int], [], ("INT64", (-1,), None, False)),
+        (int, None, ("BYTES", (), "json", True)),
+    ],
+)
+def test_a_field_with_a_default_is_always_given(
+    annotation: Any, default: Any, expected: tuple[Any, ...]
+) -> None:
+    schema = create_model("Schema", field=(annotation, default))
+    (taken,), (given,) = columns(schema, "validation"), columns(schema, "serialization")
+    assert (taken.is_required, given.is_required) == (False, True)
+    assert (given.datatype, given.dimensions, given.content_type, given.is_nullable) == expected
 
 
 class Aliased(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 import pytest
-from pydantic import BaseModel, RootModel, create_model
+from pydantic import BaseModel, ConfigDict, RootModel, create_model
 
 from models_api.exceptions import InputProblem, InvalidInput, TensorError
 from models_api.open_inference.columns import Columns, columns
@@ -49,7 +49,7 @@ def refusal(fields: dict[str, Any], *tensors: Tensor, maximum: int = 10) -> str:
     return str(caught.value)
 
 
-NUMBERS = {"a": (float, ...), "b": (int, ...)}
+NUMBERS: dict[str, Any] = {"a": (float, ...), "b": (int, ...)}
 
 
 def test_each_tensor_is_a_field_and_its_first_dimension_the_rows() -> None:
@@ -120,8 +120,12 @@ def test_no_rows_are_no_rows() -> None:
     ("given", "message"),
     [
         (
-            [tensor("a", "FP64", [1.0]), tensor("c", "FP64", [1.0])],
-            'Input "c": the model has none of this name; it has a, b.',
+            [tensor("a", "FP64", [[1.0], [math.nan]]), tensor("b", "INT64", [1, 2])],
+            'Input "a": data[1] is null or NaN, and the field takes neither.',
+        ),
+        (
+            [tensor("x", "FP64", [[1.0, 1.0], [math.nan, 2.0]])],
+            'Input "x": data[1] is null or NaN, and the field takes neither.',
         ),
         (
             [tensor("x", "FP64", [1.0])],
@@ -168,8 +172,69 @@ def test_what_has_no_place_is_refused_with_the_reason(given: list[Tensor], messa
     assert refusal(NUMBERS, *given) == message
 
 
+@pytest.mark.parametrize(
+    ("type_", "given", "expected"),
+    [
+        (float | None, tensor("a", "FP64", [1.5, math.nan]), [1.5, None]),
+        (float | None, tensor("a", "FP32", [[math.nan], [1.5]]), [None, 1.5]),
+        (int | None, tensor("a", "FP64", [math.nan, 2.0]), [None, 2.0]),
+        (str | None, tensor("a", "BYTES", [None, b"x"]), [None, "x"]),
+        (bool | None, tensor("a", "BYTES", [None, b"true"]), [None, "true"]),
+        (list[float | None], tensor("a", "BYTES", [b"[null]", b"[1.5]"]), [[None], [1.5]]),
+        (Any, tensor("a", "BYTES", [None, b"1"]), [None, 1]),
+    ],
+)
+def test_what_is_missing_is_null_where_the_schema_takes_null(
+    type_: Any, given: Tensor, expected: list[Any]
+) -> None:
+    others = {"b": (int, 0)}
+    assert rows({"a": (type_, ...), **others}, given) == [{"a": value} for value in expected]
+
+
+def test_nothing_is_missing_in_lists_that_a_tensor_has_whole() -> None:
+    assert refusal({"a": (list[float] | None, ...)}, tensor("a", "FP64", [[1.0, math.nan]])) == (
+        'Input "a": data[1] is null or NaN, and the field takes neither.'
+    )
+
+
+def test_columns_of_one_tensor_may_miss_values() -> None:
+    fields: dict[str, Any] = {"a": (float | None, ...), "b": (float | None, ...)}
+    given = tensor("x", "FP64", [[1.5, math.nan], [math.nan, 2.5]])
+    assert rows(fields, given) == [{"a": 1.5, "b": None}, {"a": None, "b": 2.5}]
+
+
+@pytest.mark.parametrize("extra", ["ignore", "forbid", "allow"])
+def test_unknown_tensors_are_what_the_schema_makes_of_unknown_fields(extra: Any) -> None:
+    schema = create_model("Schema", __config__=ConfigDict(extra=extra), **NUMBERS)
+    given = [
+        tensor("unknown", "BYTES", [b"x"]),
+        tensor("a", "FP64", [1.0]),
+        tensor("b", "INT64", [2]),
+    ]
+    if extra == "forbid":
+        with pytest.raises(TensorError, match='Input "unknown": the model has none of this name'):
+            rows_of(given, columns(schema, "validation"))
+        return
+    expected: dict[str, Any] = {"a": 1.0, "b": 2}
+    if extra == "allow":
+        expected = {"unknown": "x", **expected}
+    assert rows_of(given, columns(schema, "validation")) == [expected]
+
+
+def test_a_tensor_that_is_ignored_may_have_any_shape() -> None:
+    given = [tensor("x", "FP64", [[1.0, 2.0]] * 3), tensor("a", "FP64", [1.0])]
+    assert rows({"a": (float, ...)}, *given) == [{"a": 1.0}]
+
+
+def test_rows_of_nothing_but_ignored_tensors_have_the_defaults() -> None:
+    given = tensor("x", "BYTES", [b"1", b"2"])
+    assert rows({"a": (float, 0.5), "b": (str, "")}, given) == [{}, {}]
+    assert "the model has none of this name" in refusal(NUMBERS, given)
+    assert rows(NUMBERS, given, tensor("y", "FP64", [1.0, 1.0])) == [{}, {}]
+
+
 def test_problems_of_the_schema_are_told_by_tensor_and_row() -> None:
-    found = columns(create_model("Schema", **NUMBERS), "validation")  # type: ignore[call-overload]
+    found = columns(create_model("Schema", **NUMBERS), "validation")
     problems = [
         InputProblem(("inputs", 0, "a"), "missing", "Field required"),
         InputProblem(("inputs", 1, "a"), "missing", "Field required"),
@@ -190,7 +255,7 @@ def test_problems_of_a_whole_value_are_told_by_its_only_tensor() -> None:
 
 
 def test_only_some_problems_are_told() -> None:
-    found = columns(create_model("Schema", **NUMBERS), "validation")  # type: ignore[call-overload]
+    found = columns(create_model("Schema", **NUMBERS), "validation")
     problems = [InputProblem(("inputs", row, "a"), "x", "Bad") for row in range(12)]
     text = str(tensor_error(InvalidInput(problems), found))
     assert text.startswith('Input "a", row 0: Bad; Input "a", row 1: Bad; ')

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -14,11 +14,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     NaiveDatetime,
     StringConstraints,
     create_model,
+    model_serializer,
 )
 from pydantic_core import to_jsonable_python
+from typing_extensions import TypedDict
 
 from models_api.api.bodies import Error
 from models_api.exceptions import DescriptionError
@@ -124,7 +127,16 @@ def test_the_service_keeps_its_names() -> None:
     assert described(*reversed(uses)) == (names[::-1], schemas)
 
 
-@pytest.mark.parametrize("schema", [awkward.Shared, awkward.Tree, awkward.Folder, awkward.Pet])
+@pytest.mark.parametrize("schema", [awkward.Shared, awkward.Tree, awkward.Folder])
+def test_a_class_with_defaults_is_two_components_because_they_are_always_given(
+    schema: type[BaseModel],
+) -> None:
+    names, schemas = described(takes("m", schema), gives("m", schema))
+    assert names == [f"{schema.__name__}-Input", f"{schema.__name__}-Output"]
+    assert schemas[names[0]].get("required") != schemas[names[1]]["required"]
+
+
+@pytest.mark.parametrize("schema", [awkward.Left.Part, awkward.Table])
 def test_a_class_taken_and_given_is_one_component_if_nothing_differs(
     schema: type[BaseModel],
 ) -> None:
@@ -360,6 +372,114 @@ def test_extensions_become_json() -> None:
 
 class Inner(BaseModel):
     words: set[str] = Field(default={"d", "e", "f"}, serialization_alias="Words")
+
+
+NULL = {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        (float, {"anyOf": [{"type": "number"}, NULL]}),
+        (float | None, {"anyOf": [{"type": "number"}, NULL]}),
+        (list[float], {"type": "array", "items": {"anyOf": [{"type": "number"}, NULL]}}),
+        (
+            dict[str, float],
+            {"type": "object", "additionalProperties": {"anyOf": [{"type": "number"}, NULL]}},
+        ),
+        (int | float, {"anyOf": [{"type": "integer"}, {"type": "number"}, NULL]}),
+        (Annotated[float, Field(ge=0)], {"anyOf": [{"minimum": 0, "type": "number"}, NULL]}),
+        (Annotated[float, Field(ge=0, le=1)], {"maximum": 1, "minimum": 0, "type": "number"}),
+        (FiniteFloat, {"type": "number"}),
+        (list[FiniteFloat], {"type": "array", "items": {"type": "number"}}),
+    ],
+    ids=str,
+)
+def test_what_may_be_nan_is_null_and_what_may_not_is_a_number(annotation: Any, said: Any) -> None:
+    assert of_type(annotation, "serialization") == said
+
+
+def test_a_class_can_say_that_none_of_its_numbers_is_nan() -> None:
+    config = ConfigDict(allow_inf_nan=False)
+    assert of_type(list[float], "serialization", config)["items"] == {"type": "number"}
+
+
+def test_nan_is_a_string_where_the_class_says_so() -> None:
+    config = ConfigDict(ser_json_inf_nan="strings")
+    words = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
+    said = of_type(float, "serialization", config)
+    assert said == {"anyOf": [{"type": "number"}, words]}
+
+
+class Dropping(BaseModel):
+    """Leaves out what is None."""
+
+    x: int | None = None
+    y: int = 0
+
+    @model_serializer(mode="wrap")
+    def leave_out(self, handler: Any) -> Any:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+
+class Sometimes(TypedDict, total=False):
+    x: int
+
+
+class Always(BaseModel):
+    plain: int = 0
+    made: list[int] = Field(default_factory=list)
+    hidden: int = Field(default=0, exclude=True)
+    maybe: int = Field(default=0, exclude_if=lambda value: value == 0)
+    mapping: Sometimes = {}
+    dropping: Dropping = Dropping()
+
+
+def test_fields_that_are_always_given_are_required_whatever_their_default() -> None:
+    said = json_schema(Always, "serialization")
+    assert said["required"] == ["plain", "made", "mapping", "dropping"]
+    assert "required" not in said["$defs"]["Sometimes"]
+    assert "required" not in said["$defs"]["Dropping"]
+    assert "required" not in json_schema(Always, "validation")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "has_default"),
+    [
+        (int, None, False),
+        (str, None, False),
+        (list[int], None, False),
+        (Inner, None, False),
+        (int, "5", False),
+        (Annotated[int, Field(gt=0)], 0, False),
+        (Annotated[str, Field(pattern="^a")], "b", False),
+        (Literal["a", "b"], "c", False),
+        (Annotated[list[int], Field(min_length=1)], [], False),
+        (int, 5, True),
+        (int | None, None, True),
+        (float, 5, True),
+        (Any, None, True),
+        (date, date(2026, 1, 2), True),
+        (dict[str, list[int]], {"a": [1]}, True),
+        (Annotated[str, Field(pattern="^a")], "ab", True),
+    ],
+    ids=str,
+)
+def test_a_default_is_told_if_the_field_would_take_it(
+    annotation: Any, default: object, has_default: bool
+) -> None:
+    schema = make("Schema", value=(annotation, default))
+    assert ("default" in field(schema)) == has_default
+    assert "required" not in json_schema(schema, "validation")
+    (use,) = [takes("m", schema)]
+    _, schemas = components([use])
+    assert ("default" in schemas["Schema"]["properties"]["value"]) == has_default
+
+
+@pytest.mark.parametrize("annotation", [int, list[int], Inner, Literal["a"]])
+def test_a_field_that_is_none_by_default_may_go_out_as_null(annotation: Any) -> None:
+    said = field(make("Schema", value=(annotation, None)), "serialization")
+    assert NULL in said["anyOf"]
 
 
 def test_sets_in_defaults_are_sorted_however_deep() -> None:

@@ -1,0 +1,63 @@
+"""What pydantic's core schemas hold, however deep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from pydantic import BaseModel
+
+from models_api.schemas.plain_fields import CoreNode
+
+_DATA = {"metadata", "default", "cls", "expected", "members"}
+"""Keys of pydantic's core schemas whose values hold none."""
+_FUNCTIONS = {"function-plain", "function-wrap"}
+
+
+# A service has few schemas, and a loaded model may change its own.
+@lru_cache(maxsize=1024)
+def fields_with_own_serializers(schema: type[BaseModel]) -> frozenset[str]:
+    """Return the names of the fields that something else than pydantic writes."""
+    model = next(
+        (node for node in nodes(schema.__pydantic_core_schema__) if node.get("cls") is schema), {}
+    )
+    fields = next((node for node in nodes(model) if node.get("type") == "model-fields"), {})
+    return frozenset(
+        name
+        for name, field in fields.get("fields", {}).items()
+        if any(map(_is_own, nodes(field, within_models=False)))
+    )
+
+
+@lru_cache(maxsize=1024)
+def has_undescribed_serializers(schema: type[BaseModel]) -> bool:
+    """Return whether something in it is written by a function that does not say what it gives."""
+    return any(map(is_undescribed, nodes(schema.__pydantic_core_schema__)))
+
+
+def is_undescribed(node: CoreNode) -> bool:
+    """Return whether a core schema has a function that writes it, and does not say as what."""
+    return _is_own(node) and "return_schema" not in node["serialization"]
+
+
+def nodes(value: object, *, within_models: bool = True) -> Iterator[CoreNode]:
+    """Yield all core schemas in one, from the outermost.
+
+    Args:
+        value: The core schema.
+        within_models: Whether to go on within pydantic models.
+    """
+    if isinstance(value, Mapping):
+        if value.get("type") == "model" and not within_models:
+            return
+        yield value
+        parts = [part for key, part in value.items() if key not in _DATA]
+    else:
+        parts = list(value) if isinstance(value, list | tuple) else []
+    for part in parts:
+        yield from nodes(part, within_models=within_models)
+
+
+def _is_own(node: CoreNode) -> bool:
+    serialization = node.get("serialization")
+    return isinstance(serialization, Mapping) and serialization.get("type") in _FUNCTIONS
