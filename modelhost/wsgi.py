@@ -20,6 +20,7 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
+from modelhost.server.output import show_lines_at_once
 from models_api.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _held: TextIO | None = None
 
 
 def _start() -> WSGIApplication:
+    show_lines_at_once()
     end_while_starting()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelhost.settings")
     reset_signals_in_children()

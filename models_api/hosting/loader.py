@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from models_api.fork import flush_output
 from models_api.hosting.hosted_model import LOADING_THREAD, HostedModel, LoadState
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class ModelLoader:
         if is_main and self._thread is not None and self._thread.is_alive():
             with _exit_on_signals():
                 self._thread.join()
+        # Children would write again what models have printed and is still in a buffer.
+        flush_output()
 
     def _forget_unfinished_load(self) -> None:
         # The next request starts it again.
