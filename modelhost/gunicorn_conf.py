@@ -17,9 +17,12 @@ kept away by a proxy in front.
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import sys
 from typing import TYPE_CHECKING
+
+from gunicorn.errors import HaltServer
 
 from modelhost.environment import flag, number, text
 from modelhost.server.cpus import available_cpus
@@ -52,10 +55,27 @@ forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "")
 control_socket_disable = True
 logger_class = "modelhost.server.gunicorn_logger.GunicornLogger"
 
+_CANNOT_START = 3
+"""Exit status of a server whose workers cannot start, the same as gunicorn's own."""
+_NO_STATUS = -1
+"""No process ends with it."""
+_has_failed = mmap.mmap(-1, 1)
+"""Whether a worker could not start; shared with the workers, which are forked."""
+
 
 def on_starting(server: Arbiter) -> None:
-    """Make what the workers share."""
+    """Make what the workers share, and leave it to them to say that they cannot start.
+
+    Gunicorn takes two exit statuses for that, and code of a model may end its process with any.
+    """
+    server.WORKER_BOOT_ERROR = server.APP_LOAD_ERROR = _NO_STATUS
     open_server(server.cfg.uid, server.cfg.gid)
+
+
+def worker_exit(_server: Arbiter, worker: Worker) -> None:
+    """Say, in the worker, that it could not start, unless it was told to stop meanwhile."""
+    if worker.alive and not worker.booted:
+        _has_failed[0] = 1
 
 
 def when_ready(_server: Arbiter) -> None:
@@ -73,9 +93,11 @@ def post_worker_init(worker: Worker) -> None:
     prepare_worker(worker.cfg.threads, worker.age - 1)
 
 
-def child_exit(_server: Arbiter, worker: Worker) -> None:
-    """Forget what a worker that has ended told of its state."""
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    """Forget what a worker that has ended told of its state; stop if it could not start."""
     forget_worker(worker.pid)
+    if _has_failed[0] and server.LISTENERS:  # none are left while it stops
+        raise HaltServer("Worker failed to boot.", _CANNOT_START)
 
 
 def on_exit(_server: Arbiter) -> None:

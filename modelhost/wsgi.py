@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from modelhost.environment import unknown_variables
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
+from modelhost.server.output import show_lines_at_once
 from models_api.exceptions import ConfigurationError
 from models_api.observability.file_locks import HAS_FILE_LOCKS, fcntl
 
@@ -35,6 +36,7 @@ logger = logging.getLogger("modelhost")
 
 
 def _start() -> WSGIApplication:
+    show_lines_at_once()
     end_while_starting()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelhost.settings")
     reset_signals_in_children()

@@ -1,10 +1,17 @@
-"""Calls in forked children, which have none of the threads that were using an object."""
+"""What happens in forked children, which have none of the threads that were using an object."""
 
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def call_after_fork(method: Callable[[], None]) -> None:
@@ -18,3 +25,63 @@ def call_after_fork(method: Callable[[], None]) -> None:
 
     if hasattr(os, "register_at_fork"):  # Windows forks nothing
         os.register_at_fork(after_in_child=call)
+
+
+class ForkGuard:
+    """Ends the children that code of a model forks, where they come out of that code.
+
+    There they would go on as this service does: answer the parent's request a second time, and
+    keep its port.
+    """
+
+    def __init__(self) -> None:
+        self.forks = 0
+        """Between the first process and this one, since the guard was made."""
+        call_after_fork(self._count)
+
+    def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the work returns, in the process that called it."""
+        forks = self.forks
+        try:
+            result = work(*args, **kwargs)
+        except BaseException as error:
+            self.end_child(forks, error)
+            raise
+        if self.forks != forks:
+            self.end_child(forks)
+        return result
+
+    def end_child(self, forks: int, error: BaseException | None = None) -> None:
+        """End this process if it was forked meanwhile; see `end_process`.
+
+        Args:
+            forks: Those that there were when the code of the model began.
+            error: What it raised.
+        """
+        if self.forks != forks:
+            end_process(error)
+
+    def _count(self) -> None:
+        self.forks += 1
+
+
+def flush_output() -> None:
+    """Write what is still in the buffers of standard output and standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # it may be closed, or not be there
+            stream.flush()
+
+
+def end_process(error: BaseException | None) -> NoReturn:
+    """End this process, a child of one that serves, as Python ends after an error or none."""
+    status: object = 0 if error is None else 1
+    with suppress(Exception):
+        if isinstance(error, SystemExit):
+            status = error.code or 0
+            if not isinstance(status, int):
+                print(status, file=sys.stderr)  # noqa: T201
+        elif error is not None:
+            traceback.print_exception(error)
+    flush_output()
+    # Without the handlers for the end of a process: they are those of the parent.
+    os._exit(status & 0xFF if isinstance(status, int) else 1)

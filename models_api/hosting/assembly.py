@@ -44,7 +44,7 @@ def build_registry(file: ConfigurationFile, resources: Resources | None = None) 
     models: list[HostedModel] = []
     places: dict[str, tuple[Key, ...]] = {}
     for keys, configuration, stack in _stacks(file):
-        problems += _argument_problems(file, keys, stack)
+        problems += _layer_problems(file, keys, stack)
         try:
             model = HostedModel(configuration, stack, resources)
             _check_schemas(model)
@@ -86,7 +86,7 @@ def _class_problems(file: ConfigurationFile) -> Iterator[Problem]:
             yield _problem(file, INVALID_CLASS, keys, error)
 
 
-def _argument_problems(
+def _layer_problems(
     file: ConfigurationFile, keys: tuple[Key, ...], stack: ModelStack
 ) -> Iterator[Problem]:
     try:
@@ -95,10 +95,14 @@ def _argument_problems(
         yield _problem(file, INVALID_CLASS, (*keys, "batching"), error)
     places = [keys, *((*keys, "decorators", index) for index in range(len(stack.decorators)))]
     for place, layer in zip(places, (stack.model, *stack.decorators), strict=True):
-        try:
-            layer.check_arguments()
-        except ClassPathError as error:
-            yield _problem(file, INVALID_CLASS, (*place, "configuration"), error)
+        for check, key in (
+            (layer.check_methods, "class_path"),
+            (layer.check_arguments, "configuration"),
+        ):
+            try:
+                check()
+            except ClassPathError as error:
+                yield _problem(file, INVALID_CLASS, (*place, key), error)
 
 
 def _duplicate_problems(

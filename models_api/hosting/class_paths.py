@@ -72,7 +72,9 @@ def _import_module(module_path: str) -> ModuleType:
             hint = "Install the package that provides it."
             raise ClassPathError(message, hint) from error
         raise ClassPathError(f"importing {module_path} raised {one_line(error)}", hint) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # A module of somebody else's can raise anything while it is imported.
         raise ClassPathError(f"importing {module_path} raised {one_line(error)}", hint) from error
 
@@ -93,4 +95,8 @@ def _elsewhere(missing: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """Write kind and text of an error on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 (its class is somebody else's)
+        text = "(it cannot be written)"
+    return " ".join(f"{type(error).__name__}: {text}".split())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from ml_base import MLModel
 from ml_base.utilities import ModelManager
 
 from models_api.configuration.sections import ModelConfiguration
 from models_api.exceptions import DescriptionError, DescriptionFailed, ModelNotReady
+from models_api.fork import ForkGuard
 from models_api.hosting.class_paths import one_line
 from models_api.hosting.description import read_names, read_schemas
 from models_api.hosting.model_stack import ModelStack
@@ -26,9 +28,13 @@ from models_api.prediction.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RETRY_AFTER_SECONDS = 5
 """How long a client should wait before it asks again for a model that is not ready."""
 DEFAULT_MAXIMUM_ROWS = 1000
+LOADING_THREAD = "model-loading"
+"""Name of the threads that load models."""
 _DESCRIPTION_WAIT_SECONDS = 1
 """How long a request waits for a model that tells only an instance what it is."""
 
@@ -100,6 +106,7 @@ class HostedModel:
         self._stack = stack
         self._resources = resources or Resources()
         self._predictor: Predictor | None = None
+        self._guard = ForkGuard()
         self._lock = threading.RLock()
         self._in_background = False
         self._ended = threading.Event()
@@ -198,22 +205,38 @@ class HostedModel:
             raise self.not_ready()
         return self.model
 
+    def load_apart(self) -> None:
+        """Load the model on another thread than the main one, and wait for it; see `load`.
+
+        No server loads models on its main thread, and more is allowed there: to set the handler of
+        a signal, for one.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            self.load()
+            return
+        thread = threading.Thread(target=self.load, name=LOADING_THREAD, daemon=True)
+        thread.start()
+        thread.join()
+
     def load(self) -> None:
-        """Load the model, once; a second call waits for the first. Never raises: see `state`."""
+        """Load the model, once; a second call waits for the first.
+
+        What the model raises is in `failure`; only an interruption from the keyboard comes out.
+        """
         with self._lock:
             if self.state is not LoadState.NOT_LOADED:
                 return
             self.state = LoadState.LOADING
             started = time.perf_counter()
             try:
-                self._load()
+                self._guard.call(self._load)
             except BaseException as error:
                 # Whatever somebody else's model raises, the other models go on.
                 self.load_seconds = time.perf_counter() - started
                 self.failure = one_line(error)
                 self.state = LoadState.FAILED
                 logger.exception("Failed to load %s (%.2f s)", self.label, self.load_seconds)
-                if isinstance(error, KeyboardInterrupt):
+                if _is_interruption(error):
                     raise
             else:
                 self.load_seconds = time.perf_counter() - started
@@ -256,7 +279,7 @@ class HostedModel:
         if self.is_described:
             return
         if not self._in_background:
-            self.load()
+            self.load_apart()
         elif not self._ended.wait(_DESCRIPTION_WAIT_SECONDS):
             raise self.not_ready()
 
@@ -293,27 +316,22 @@ class HostedModel:
         Raises:
             DescriptionError: the class says something that no model can.
         """
-        names: ModelNames | None = None
-        schemas: ModelSchemas | None = None
-        try:
-            model = self._stack.build_uninitialised()
-        except Exception as error:  # noqa: BLE001 (a `__new__` of their own can raise anything)
-            logger.debug("%s tells nothing before it is loaded: %r", self.label, error)
-            return
-        try:
-            names = self._checked_names(model)
-        except DescriptionFailed as error:
-            self._note_failure("names", error)
-        try:
-            schemas = read_schemas(model)
-        except DescriptionFailed as error:
-            self._note_failure("schemas", error)
-        self._description = ModelDescription(names, schemas)
+        model = self._told("anything", self._stack.build_uninitialised)
+        if model is not None:
+            names = self._told("its names", partial(self._checked_names, model))
+            schemas = self._told("its schemas", partial(read_schemas, model))
+            self._description = ModelDescription(names, schemas)
 
-    def _note_failure(self, what: str, error: DescriptionFailed) -> None:
-        logger.debug("%s tells its %s only once it is loaded: %s", self.label, what, error)
-        if error.is_certain:
-            self.defect = self.defect or error
+    def _told(self, what: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except (DescriptionError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 (`__new__` or a property can raise anything)
+            logger.debug("%s tells %s only once it is loaded: %r", self.label, what, error)
+            if isinstance(error, DescriptionFailed) and error.is_certain:
+                self.defect = self.defect or error
+            return None
 
     def _checked_names(self, model: MLModel) -> ModelNames:
         names = read_names(model)
@@ -326,6 +344,12 @@ class HostedModel:
             message = f'another model has the qualified name "{actual}" already'
             raise DescriptionError(message, "Give one of the two another qualified_name.")
         return names
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """Return whether the error came from the keyboard; elsewhere a model has raised it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return isinstance(error, KeyboardInterrupt) and is_main
 
 
 def _add_to_model_manager(model: MLModel) -> None:

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from models_api.hosting.hosted_model import HostedModel, LoadState
+from models_api.fork import flush_output
+from models_api.hosting.hosted_model import LOADING_THREAD, HostedModel, LoadState
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class ModelLoader:
                 return
             for model in self._models:
                 model.load_in_background()
-            self._thread = threading.Thread(target=self.load, name="model-loading", daemon=True)
+            self._thread = threading.Thread(target=self.load, name=LOADING_THREAD, daemon=True)
             if not self._follows_forks and hasattr(os, "register_at_fork"):
                 os.register_at_fork(
                     before=self._finish_before_fork, after_in_child=self._forget_unfinished_load
@@ -71,6 +72,8 @@ class ModelLoader:
         if is_main and self._thread is not None and self._thread.is_alive():
             with self._exit_on_signals():
                 self._thread.join()
+        # Children would write again what models have printed and is still in a buffer.
+        flush_output()
 
     @contextmanager
     def _exit_on_signals(self) -> Iterator[None]:

@@ -11,8 +11,14 @@ from ml_base import MLModel, MLModelDecorator
 from models_api.configuration.sections import BatchingConfiguration, ModelConfiguration
 from models_api.exceptions import REFUSALS, ClassPathError, DescriptionError, Refusal
 from models_api.hosting.class_paths import import_class
-from models_api.prediction.batcher import batching_decorator
+from models_api.prediction.batcher import BatchingDecorator, batching_decorator
 from models_api.prediction.instruments import Instruments
+from models_api.prediction.model_calls import (
+    PREDICTING_METHODS,
+    awaitable,
+    is_asynchronous,
+    synchronous,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,19 @@ class Layer:
 
     cls: type[MLModel]
     arguments: Mapping[str, object]
+
+    def check_methods(self) -> None:
+        """Raise ClassPathError if a method that predicts gives no prediction, but a generator."""
+        for name in PREDICTING_METHODS:
+            method = getattr(self.cls, name, None)
+            # What a list can be made of is as good as one.
+            yields = inspect.isgeneratorfunction(method) and name != "predict_batch"
+            if yields or inspect.isasyncgenfunction(method):
+                hint = (
+                    "A request has one answer: return it instead of yielding it, put together from "
+                    "its parts if it comes in parts."
+                )
+                raise ClassPathError(f"{self.cls.__name__}.{name} is a generator function", hint)
 
     def check_arguments(self) -> None:
         """Raise ClassPathError if the `__init__` does not take the configured arguments."""
@@ -122,10 +141,18 @@ class ModelStack:
         """Make the model, which runs every `__init__`, and whatever they raise comes out."""
         model = self.model.cls(**self.model.arguments)
         if self.batching is not None:
+            model = synchronous(model)
             model = batching_decorator(model)(model, self.batching, instruments)
         for layer in self.decorators:
-            model = _decorate(layer, model)
-        return model
+            model = _decorate(layer, self._as_seen_by(layer.cls, model))
+        return synchronous(model)
+
+    def _as_seen_by(self, decorator: type[MLModel], model: MLModel) -> MLModel:
+        if not is_asynchronous(decorator):
+            return synchronous(model)
+        # One that awaits its model shall do so with batching, too.
+        is_awaited = isinstance(model, BatchingDecorator) and is_asynchronous(self.model.cls)
+        return awaitable(model) if is_awaited else model
 
     def build_uninitialised(self) -> MLModel:
         """Make the stack without running any `__init__`: good for reading descriptions only."""

@@ -188,7 +188,7 @@ class ModelRegistry:
         with_endpoint = [model for model in self._models if model.configuration.create_endpoint]
         for model in with_endpoint:
             if model.known_name is None and not self.loader.has_begun:
-                model.load()
+                model.load_apart()
         return [model for model in with_endpoint if model.known_name is not None]
 
     def load(self) -> None:

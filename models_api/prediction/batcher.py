@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import time
@@ -18,8 +19,10 @@ from models_api.configuration.sections import BatchingConfiguration
 from models_api.exceptions import DeadlineExceeded
 from models_api.fork import call_after_fork
 from models_api.prediction.instruments import Instruments
+from models_api.prediction.model_calls import ModelCalls
 from models_api.prediction.request_context import RequestContext, current_request, shared_context
 
+D = TypeVar("D")
 T = TypeVar("T")
 
 # Tens of microseconds less than time.sleep(0), where the system has it.
@@ -37,13 +40,16 @@ class BatchFailed(BaseException):
 class Sharing(Enum):
     """How a request takes part in batches."""
 
-    AS_IT_IS = "its row is predicted again as it is where a call for several failed"
+    WITH_COPY = "a copy of its row is predicted again where a call for several failed"
     WITH_RETRY = "where a call for several rows failed, BatchFailed is raised"
     ALONE = "its row shares no call"
 
 
-sharing: ContextVar[Sharing] = ContextVar("sharing", default=Sharing.AS_IT_IS)
-"""Set by whoever can make the row anew, from the request's own bytes."""
+sharing: ContextVar[Sharing] = ContextVar("sharing", default=Sharing.WITH_COPY)
+"""Set by whoever can make the row anew, from the request's own bytes.
+
+Not so where a decorator predicts in a thread of its own, or where code of the host project does.
+"""
 
 
 class _Row:
@@ -52,6 +58,7 @@ class _Row:
     __slots__ = (
         "began",
         "context",
+        "copy",
         "data",
         "error",
         "leads",
@@ -64,6 +71,8 @@ class _Row:
     def __init__(self, data: object, how: Sharing, *, waits: bool = True) -> None:
         self.data = data
         self.sharing = how
+        self.copy: object = None
+        """Of the data, with `Sharing.WITH_COPY`, once the row is about to share a call."""
         self.result: object = _PENDING
         self.error: BaseException | None = None
         self.leads = False
@@ -81,6 +90,14 @@ class _Row:
 
     def end_waiting(self) -> None:
         self.seconds = time.monotonic() - self.began
+
+    def prepare_sharing(self) -> None:
+        """Keep what is needed in case that a shared call fails, or let the row share none."""
+        if self.sharing is Sharing.WITH_COPY:
+            try:
+                self.copy = copy.deepcopy(self.data)
+            except BaseException:  # noqa: BLE001 (the data may be of any class)
+                self.sharing = Sharing.ALONE
 
     def is_late(self) -> bool:
         deadline = self.context.deadline if self.context is not None else None
@@ -121,6 +138,7 @@ class Batcher:
         self._max_batch_size = options.max_batch_size
         self._max_wait_seconds = options.max_wait_seconds
         self._instruments = instruments
+        self._call = ModelCalls()
         self._begin_idle()
         # A forked child has none of the threads that were predicting.
         call_after_fork(self._begin_idle)
@@ -134,7 +152,7 @@ class Batcher:
         """
         how = sharing.get()
         if how is Sharing.ALONE:
-            return self.call(partial(self._predict, data))
+            return self.call(self._predict, data)
         with self._lock:
             row = self._enqueue(data, how) if self._busy else None
             self._busy = True
@@ -146,12 +164,16 @@ class Batcher:
         # The way of a caller that is alone: nothing here that only a batch needs.
         self._instruments.batch(1)
         try:
-            return self._predict(data)
+            return self._call(self._predict, data)
         finally:
             self._hand_over()
 
-    def call(self, predict: Callable[[], T]) -> T:
-        """Make a call of the model for rows that came together, once it is idle.
+    def predict_rows(self, rows: Sequence[object]) -> list[object]:
+        """Predict in one call for rows that came together; see `call`."""
+        return self.call(self._predict_list, rows)
+
+    def call(self, predict: Callable[[D], T], data: D) -> T:
+        """Make a call of the model for what came together, once it is idle.
 
         Raises:
             DeadlineExceeded: nobody waits for the rows any more.
@@ -167,7 +189,7 @@ class Batcher:
                 row.end_waiting()
                 self._instruments.waited(row.began, row.seconds)
                 self._refuse_late(row)
-            return predict()
+            return self._call(predict, data)
         finally:
             self._hand_over()
 
@@ -261,21 +283,36 @@ class Batcher:
                 row.error = error
         if not rows:
             return
-        self._instruments.batch(len(rows))
-        if len(rows) == 1:
-            self._predict_alone(rows[0])
-        elif not self._predict_together(rows):
+        if len(rows) > 1:
             for row in rows:
-                if row.sharing is Sharing.WITH_RETRY:
-                    row.error = BatchFailed()
-                else:
-                    self._predict_alone(row)
+                row.prepare_sharing()
+        shared = [row for row in rows if row.sharing is not Sharing.ALONE]
+        if len(shared) < 2:
+            self._predict_one_by_one(rows)
+            return
+        self._predict_one_by_one([row for row in rows if row.sharing is Sharing.ALONE])
+        self._instruments.batch(len(shared))
+        if not self._predict_together(shared):
+            for row in shared:
+                self._predict_again(row)
+
+    def _predict_one_by_one(self, rows: list[_Row]) -> None:
+        for row in rows:
+            self._instruments.batch(1)
+            self._predict_alone(row)
+
+    def _predict_again(self, row: _Row) -> None:
+        if row.sharing is Sharing.WITH_RETRY:
+            row.error = BatchFailed()
+        else:
+            row.data = row.copy
+            self._predict_alone(row)
 
     def _predict_alone(self, row: _Row) -> None:
         # What is logged belongs to the request of the row, whoever's thread this is.
         token = current_request.set(row.context)
         try:
-            row.result = self._predict(row.data)
+            row.result = self._call(self._predict, row.data)
         except BaseException as error:  # noqa: BLE001 (it belongs to whoever asked)
             row.error = error
         finally:
@@ -287,7 +324,7 @@ class Batcher:
             context.batch_size = len(rows)
         token = current_request.set(shared_context(contexts))
         try:
-            results = list(self._predict_batch([row.data for row in rows]))
+            results = self._call(self._predict_list, [row.data for row in rows])
         except BaseException:  # noqa: BLE001 (each row alone will tell which it was, and why)
             return False
         finally:
@@ -297,6 +334,9 @@ class Batcher:
         for row, result in zip(rows, results, strict=True):
             row.result = result
         return True
+
+    def _predict_list(self, rows: Sequence[object]) -> list[object]:
+        return list(self._call(self._predict_batch, [*rows]))
 
     def _hand_over(self) -> None:
         with self._lock:
@@ -325,7 +365,7 @@ class BatchingDecorator(MLModelDecorator):
 
     def predict_batch(self, data: Sequence[object]) -> Sequence[object]:
         """Predict in one call for rows that came together; see Batcher.call."""
-        results: Sequence[object] = self.batcher.call(partial(self._model.predict_batch, data))
+        results: Sequence[object] = self.batcher.predict_rows(data)
         return results
 
 
@@ -334,7 +374,7 @@ class ColumnBatchingDecorator(BatchingDecorator):
 
     def predict_columns(self, columns: Mapping[str, object]) -> object:
         """Predict in one call for rows that came together; see Batcher.call."""
-        return self.batcher.call(partial(self._model.predict_columns, columns))
+        return self.batcher.call(self._model.predict_columns, columns)
 
 
 def batching_decorator(model: MLModel) -> type[BatchingDecorator]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from models_api.configuration.sections import ModelConfiguration
 from models_api.exceptions import DeadlineExceeded, NotPredicted, Overloaded
-from models_api.fork import call_after_fork
+from models_api.fork import call_after_fork, end_process
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.request_context import RequestContext, current_request
 
@@ -87,6 +87,9 @@ class Slot:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if not self._limiter.has(self):
+            # Of the parent, whose request this is: a validator, say, has forked this process.
+            end_process(error)
         self.release()
 
     def release(self) -> None:
@@ -230,6 +233,10 @@ class ConcurrencyLimiter:
         slot = Slot(self, request)
         worker.slots.add(slot)
         return slot
+
+    def has(self, slot: Slot) -> bool:
+        """Return whether the slot is one of this process, and not yet given up."""
+        return slot in self._worker.slots
 
     def release(self, slot: Slot) -> None:
         """Let the next prediction run in the place of one that has ended."""

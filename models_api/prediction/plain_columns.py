@@ -90,7 +90,7 @@ def written_columns(
             field.key: _with_nulls(field, validator.validate_python(listed[field.name]))
             for field, validator in fields
         }
-    except Exception:  # noqa: BLE001 (a model's own object may raise anything)
+    except BaseException:  # noqa: BLE001 (a model's own object may raise anything)
         return None
     return None if None in found.values() else found  # type: ignore[return-value]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ml_base import MLModel, MLModelDecorator
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 
 class OwnError(BaseException):
@@ -83,6 +84,24 @@ class ScalingModel(MLModel):
         return Mean(mean=sum(row.values) / len(row.values))
 
 
+class ElementwiseScalingModel(ScalingModel):
+    """The same, and it changes the list that the row holds."""
+
+    def _scale(self, row: Pixels) -> Mean:
+        for index, value in enumerate(row.values):
+            row.values[index] = value / 255
+        return Mean(mean=sum(row.values) / len(row.values))
+
+
+class ThreadDecorator(MLModelDecorator):
+    """Predicts in a thread of its own, as decorators do that limit the time."""
+
+    def predict(self, data: Pixels) -> Any:
+        """Wait for the thread."""
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(self._model.predict, data).result(30)
+
+
 class ShiftingDecorator(MLModelDecorator):
     """Changes rows in place before its model gets them."""
 
@@ -105,7 +124,7 @@ class ColumnsInPlaceModel(MLModel):
     description = "Halves numbers."
     version = "1.0.0"
     input_schema = Point
-    output_schema = Point
+    output_schema: type[BaseModel] = Point
 
     def __init__(self) -> None:
         """Have nothing to load."""
@@ -123,3 +142,70 @@ class ColumnsInPlaceModel(MLModel):
             columns["failure"][:] = "changed"
             raise ERRORS[failure]("secret")
         return dict(columns)
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+class PanickingSequence(Sequence[float]):
+    """Holds values that cannot be had."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, index: Any) -> Any:
+        """Fail."""
+        raise Panic("called `Option::unwrap()` on a `None` value")
+
+
+class PanickingColumnsModel(ColumnsInPlaceModel):
+    """Gives columns that fail once they are looked at."""
+
+    def predict_columns(self, columns: Mapping[str, Any]) -> Any:
+        """Give them."""
+        rows = len(columns["value"])
+        return {"value": PanickingSequence(rows), "failure": columns["failure"]}
+
+
+class PanickingOutput(BaseModel):
+    value: float
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> float:
+        """Twice the value, if that is not negative."""
+        if self.value < 0:
+            raise Panic("negative")
+        return 2 * self.value
+
+
+class PanickingOutputModel(ColumnsInPlaceModel):
+    """Gives predictions that cannot be written."""
+
+    output_schema: type[BaseModel] = PanickingOutput
+
+    def predict(self, data: Point) -> Any:
+        """Give one."""
+        return PanickingOutput(value=data.value)
+
+    def predict_columns(self, columns: Mapping[str, Any]) -> Any:
+        """Leave it to the rows."""
+        raise NotImplementedError
+
+
+class SecretiveModel(ColumnsInPlaceModel):
+    """Has properties that fail, but not with an Exception, until it is loaded."""
+
+    def __init__(self) -> None:
+        self.loaded = True
+
+    @property
+    def output_schema(self) -> Any:  # type: ignore[override]
+        """Tell it once it is loaded."""
+        if "loaded" not in vars(self):
+            raise Panic
+        return Point

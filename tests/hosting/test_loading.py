@@ -15,6 +15,7 @@ from models_api.hosting.model_stack import Layer, ModelStack
 from models_api.prediction.description import ModelNames
 from models_api.prediction.instruments import Instruments
 from tests.fakes import broken, decorators, models
+from tests.fakes.executing import UnspeakableError
 
 MODELS = "tests.fakes.models"
 DECORATORS = "tests.fakes.decorators"
@@ -65,7 +66,9 @@ def test_what_is_no_class_path_is_not_imported(class_path: str) -> None:
         ("raise ModuleNotFoundError('nameless')\n", "raised ModuleNotFoundError: nameless"),
         ("from os import nothing\n", "raised ImportError: cannot import name 'nothing' from 'os'"),
         ("import sys; sys.exit()\n", "raised SystemExit:"),
-        ("raise GeneratorExit\n", None),
+        ("raise GeneratorExit\n", "raised GeneratorExit:"),
+        ("class P(BaseException): ...\nraise P('x')\n", "raised P: x"),
+        ("import asyncio\nraise asyncio.CancelledError\n", "raised CancelledError:"),
         ("raise KeyboardInterrupt\n", None),
     ],
 )
@@ -107,6 +110,7 @@ def test_a_missing_module_of_a_package_is_named_with_the_nearest(
 
 def test_an_error_is_written_on_one_line() -> None:
     assert one_line(ValueError("a\n  b\n")) == "ValueError: a b"
+    assert one_line(UnspeakableError()) == "UnspeakableError: (it cannot be written)"
 
 
 # Arguments

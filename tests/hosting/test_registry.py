@@ -114,6 +114,56 @@ def test_a_model_that_fails_says_why(
     assert record.exc_info
 
 
+def test_a_property_may_fail_in_any_way_before_the_model_is_loaded() -> None:
+    configuration = ModelConfiguration(class_path="tests.fakes.changing.SecretiveModel")
+    model = HostedModel(configuration, ModelStack.from_configuration(configuration))
+    assert model.known_name == "in_place"
+    assert not model.is_described
+    model.load()
+    assert model.schemas.output.__name__ == "Point"
+
+
+@pytest.mark.parametrize("name", ["InterruptedModel", "UnspeakableModel"])
+def test_whatever_an_init_raises_the_models_after_it_are_loaded(name: str) -> None:
+    registry = ModelRegistry([executing(name), host("DoublingModel")])
+    registry.start_loading()
+    wait_for_loading(registry)
+    assert [model.state for model in registry] == [LoadState.FAILED, LoadState.READY]
+
+
+def executing(name: str) -> HostedModel:
+    configuration = ModelConfiguration(class_path=f"tests.fakes.executing.{name}")
+    return HostedModel(configuration, ModelStack.from_configuration(configuration))
+
+
+@pytest.mark.parametrize("name", ["EventLoopModel", "SignalModel", "LateSignalModel"])
+def test_what_only_a_main_thread_may_do_fails_apart_from_it(name: str) -> None:
+    model = executing(name)
+    model.load_apart()
+    assert model.state is LoadState.FAILED
+
+
+def test_a_model_that_is_asked_for_its_name_is_loaded_apart_from_the_main_thread() -> None:
+    registry = ModelRegistry([executing("LateSignalModel")])
+    assert registry.endpoints() == []
+    assert registry.has_failed
+
+
+def test_a_model_is_loaded_where_it_is_told_to() -> None:
+    apart, here = executing("WhereModel"), executing("WhereModel")
+    apart.load_apart()
+    assert apart.ready_model().thread.name == "model-loading"
+    here.load()
+    assert here.ready_model().thread is threading.current_thread()
+
+
+def test_an_interruption_from_the_keyboard_ends_the_loading() -> None:
+    model = executing("InterruptedModel")
+    with pytest.raises(KeyboardInterrupt):
+        model.load()
+    assert model.state is LoadState.FAILED
+
+
 def test_a_failed_model_is_not_tried_again(marker: Path) -> None:
     model = host("MarkingModel", "Failing")
     model.load()

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from models_api.management.commands import load_models
 
 ROOT = Path(__file__).parents[2]
 MODELS = "tests.fakes.models"
+EXECUTING = "tests.fakes.executing"
 
 
 @pytest.fixture
@@ -156,6 +158,45 @@ def test_a_process_ends_with_the_outcome(tmp_path: Path) -> None:
     assert process.stdout == ""
     assert f'{path}:1: port: (models_api.E003) unknown key "port"' in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_models_that_no_server_could_load_are_not_loaded(tmp_path: Path) -> None:
+    names = ("EventLoopModel", "SignalModel", "LateSignalModel", "InterruptedModel", "WhereModel")
+    entries = "".join(f"  - class_path: {EXECUTING}.{name}\n" for name in names)
+    path = tmp_path / "service.yaml"
+    path.write_text(f"models:\n{entries}", encoding="utf-8")
+    process = manage("load_models", path=path)
+    assert process.returncode == 1
+    _, _, reasons = process.stderr.partition("CommandError: ")
+    # Python 3.12 puts it otherwise.
+    reasons = re.sub("in (main thread of the main interpreter|thread '.*')", "...", reasons)
+    only = "ValueError: signal only works ..."
+    assert reasons == (
+        "4 of 5 models cannot be loaded:\n"
+        "  event_loop: RuntimeError: There is no current event loop ....\n"
+        f"  signal: {only}\n"
+        f"  {EXECUTING}.LateSignalModel: {only}\n"
+        "  interrupted: KeyboardInterrupt:\n"
+    )
+
+
+def test_an_interruption_ends_it_while_a_model_loads(tmp_path: Path) -> None:
+    path = tmp_path / "service.yaml"
+    path.write_text(
+        f"models: [{{class_path: {MODELS}.SlowModel, configuration: {{seconds: 60}}}}]", "utf-8"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "load_models"],
+        cwd=ROOT,
+        env={**os.environ, "REST_CONFIG": str(path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"[1/1] Loading slow")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    process.stdout.close()
 
 
 def test_the_help_says_what_is_measured() -> None:

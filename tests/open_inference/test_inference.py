@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
-from models_api.exceptions import ModelsAPIError, TensorError
+from models_api.exceptions import ModelsAPIError, PredictionFailed, TensorError
 from models_api.open_inference.inference import Payload
 from models_api.open_inference.inference import infer as infer_tensors
 from tests.fakes.changing import ERRORS, WRONG_RESULTS
@@ -255,12 +255,12 @@ def test_the_arrays_are_the_models_own_and_of_one_type_for_each_field(
 
 @pytest.mark.parametrize("failure", ["", *ERRORS, *WRONG_RESULTS])
 @pytest.mark.parametrize("batching", [None, {"max_batch_size": 2}])
+@pytest.mark.parametrize("name", ["ScalingModel", "ElementwiseScalingModel"])
 def test_rows_of_a_call_that_failed_are_made_anew_from_the_tensors(
-    failure: str, batching: Any
+    name: str, failure: str, batching: Any
 ) -> None:
-    service = InProcessService(
-        {"models": [{"class_path": "tests.fakes.changing.ScalingModel", "batching": batching}]}
-    )
+    entry = {"class_path": f"tests.fakes.changing.{name}", "batching": batching}
+    service = InProcessService({"models": [entry]})
     values = [255.0, 51.0, 102.0, 0.0, 25.5]
     inputs = [
         {"name": "values", "datatype": "FP64", "shape": [5, 2], "data": [[x, x] for x in values]},
@@ -288,3 +288,23 @@ def test_columns_of_a_call_that_failed_are_left_as_they_came(failure: str, is_bi
     (model,) = service.registry
     outputs = json.loads(infer_tensors(model, payload)[0].body)["outputs"]
     assert [output["data"] for output in outputs] == [[1.0, 2.0, 3.0], [failure] * 3]
+
+
+def test_columns_that_fail_when_they_are_looked_at_leave_it_to_the_rows() -> None:
+    service = InProcessService(
+        {"models": [{"class_path": "tests.fakes.changing.PanickingColumnsModel"}]}
+    )
+    (model,) = service.registry
+    inputs = [tensor("value", "FP64", [2.0, 4.0]), tensor("failure", "BYTES", ["", ""])]
+    outputs = json.loads(infer_tensors(model, Payload(as_json(inputs)))[0].body)["outputs"]
+    assert outputs[0]["data"] == [1.0, 2.0]
+
+
+def test_a_prediction_that_panics_when_it_is_written_is_told_with_its_row() -> None:
+    service = InProcessService(
+        {"models": [{"class_path": "tests.fakes.changing.PanickingOutputModel"}]}
+    )
+    (model,) = service.registry
+    inputs = [tensor("value", "FP64", [2.0, -4.0]), tensor("failure", "BYTES", ["", ""])]
+    with pytest.raises(PredictionFailed, match=r"^Row 1: The model in_place failed"):
+        infer_tensors(model, Payload(as_json(inputs)))

@@ -180,10 +180,10 @@ def test_a_wrong_number_of_results_is_mended_row_by_row(returned: Any) -> None:
 
 def calling(batcher: Batcher, model: Doubling) -> Callable[[int], Any]:
     """Make whole calls for two rows."""
-    return lambda row: batcher.call(lambda: model.predict_batch([row, row]))
+    return lambda row: batcher.call(model.predict_batch, [row, row])
 
 
-def queue_up(batcher: Batcher, predict: Callable[[int], Any], row: int) -> Caller:
+def queue_up(batcher: Batcher, predict: Callable[[Any], Any], row: Any) -> Caller:
     before = batcher.queue_depth
     caller = Caller(predict, row)
     caller.start()
@@ -350,7 +350,7 @@ def test_under_stress_each_caller_gets_its_own_result_once(total: int) -> None:
     wrong: list[tuple[int, Any]] = []
 
     def whole(row: Any) -> Any:
-        return batcher.call(partial(model.predict, row))
+        return batcher.call(model.predict, row)
 
     def call(first: int) -> None:
         for row in range(first, total, callers):
@@ -584,6 +584,38 @@ def test_who_can_make_a_row_anew_is_told_that_its_batch_failed(fail: Callable[[]
     model.gate.set()
     assert outcomes([first, *callers]) == [2000, 2, 4]
     assert (batcher.queue_depth, batcher._busy) == (0, False)
+
+
+@pytest.mark.parametrize("fail", [*map(raising, ERRORS), list, lambda: [1, 2, 3]])
+def test_a_row_that_nobody_can_make_anew_is_predicted_as_it_was(fail: Callable[[], Any]) -> None:
+    model = Spoiling(fail)
+    batcher = batcher_of(model)
+    first = Caller(batcher.predict, [1000])
+    first.start()
+    assert model.entered.wait(10)
+    callers = [queue_up(batcher, batcher.predict, [row]) for row in (1, 2)]
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, 2, 4]
+
+
+class Unique(list[int]):
+    """Cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("there is but one")
+
+
+def test_a_row_that_cannot_be_copied_shares_no_call() -> None:
+    model, heard = Spoiling(lambda: [2, 4]), Heard()
+    batcher = batcher_of(model, heard)
+    first = Caller(batcher.predict, [1000])
+    first.start()
+    assert model.entered.wait(10)
+    rows = [[1], Unique([3]), [2]]
+    callers = [queue_up(batcher, batcher.predict, row) for row in rows]
+    model.gate.set()
+    assert outcomes([first, *callers]) == [2000, 2, 6, 4]
+    assert heard.batches == [1, 1, 2]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

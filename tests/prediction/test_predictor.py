@@ -513,10 +513,11 @@ def pixels(value: float, failure: str = "", alone: str = "") -> dict[str, Any]:
 
 @pytest.mark.parametrize("keys", [{}, {"batching": {"max_batch_size": 2}}])
 @pytest.mark.parametrize("failure", ["", *FAILURES])
+@pytest.mark.parametrize("class_path", [SCALING, f"{CHANGING}.ElementwiseScalingModel"])
 def test_rows_of_a_call_that_failed_are_predicted_from_the_requests_own_bytes(
-    keys: dict[str, Any], failure: str
+    class_path: str, keys: dict[str, Any], failure: str
 ) -> None:
-    predictor = loaded(SCALING, **keys).predictor
+    predictor = loaded(class_path, **keys).predictor
     rows = [pixels(value, failure) for value in (255, 51, 102, 0, 25.5)]
     found = json.loads(predictor.predict_batch(inputs(*rows)))["predictions"]
     assert [each["mean"] for each in found] == [1.0, 0.2, 0.4, 0.0, 0.1]
@@ -550,10 +551,11 @@ def call_together(model: HostedModel, rows: list[dict[str, Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("timeout_seconds", [None, 60])
 @pytest.mark.parametrize("failure", ["", *FAILURES])
+@pytest.mark.parametrize("class_path", [SCALING, f"{CHANGING}.ElementwiseScalingModel"])
 def test_single_predictions_whose_batch_failed_start_from_their_own_bytes(
-    failure: str, timeout_seconds: float | None
+    class_path: str, failure: str, timeout_seconds: float | None
 ) -> None:
-    model = loaded(SCALING, batching={"max_batch_size": 8}, timeout_seconds=timeout_seconds)
+    model = loaded(class_path, batching={"max_batch_size": 8}, timeout_seconds=timeout_seconds)
     rows = [pixels(value, failure) for value in (255, 51, 102)]
     assert call_together(model, rows) == [{"mean": 1.0}, {"mean": 0.2}, {"mean": 0.4}]
     assert model.ready_model().calls[1] == [255, 51, 102]
@@ -569,6 +571,18 @@ def test_decorators_that_change_rows_in_place_get_new_ones_too(failure: str) -> 
     assert batch == [{"mean": 0.8}, {"mean": 0.0}, {"mean": 0.2}]
 
 
+@pytest.mark.parametrize("failure", FAILURES)
+def test_rows_of_decorators_with_threads_of_their_own_are_not_predicted_as_they_were_left(
+    failure: str,
+) -> None:
+    decorators = [{"class_path": f"{CHANGING}.ThreadDecorator"}]
+    scaling = f"{CHANGING}.ElementwiseScalingModel"
+    model = loaded(scaling, batching={"max_batch_size": 8}, decorators=decorators)
+    rows = [pixels(value, failure) for value in (255, 51, 102)]
+    assert call_together(model, rows) == [{"mean": 1.0}, {"mean": 0.2}, {"mean": 0.4}]
+    assert model.ready_model().calls[1] == [255, 51, 102]
+
+
 @pytest.mark.parametrize("alone", ERRORS)
 def test_whatever_a_row_of_a_shared_batch_raises_the_others_are_answered(alone: str) -> None:
     model = loaded(SCALING, batching={"max_batch_size": 8})
@@ -579,6 +593,19 @@ def test_whatever_a_row_of_a_shared_batch_raises_the_others_are_answered(alone: 
     assert str(two) == "The model scaling failed to make a prediction."
     assert type(two.__cause__) is ERRORS[alone]
     assert model.ready_model().batcher.queue_depth == 0
+
+
+def test_a_prediction_that_panics_when_it_is_written_is_the_failure_of_its_row() -> None:
+    predictor = loaded(f"{CHANGING}.PanickingOutputModel").predictor
+    good, bad = {"value": 1, "failure": ""}, {"value": -1, "failure": ""}
+    with pytest.raises(
+        PredictionFailed, match=r"^inputs\[1\]: The model in_place failed"
+    ) as caught:
+        predictor.predict_batch(inputs(good, bad, good))
+    assert "Panic: negative" in str(caught.value.__cause__)
+    with pytest.raises(PredictionFailed):
+        predictor.predict(json.dumps(bad).encode())
+    assert json.loads(predictor.predict_batch(inputs(good)))["predictions"][0]["twice"] == 2
 
 
 class CountedInput(BaseModel):
