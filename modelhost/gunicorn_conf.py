@@ -49,8 +49,26 @@ logger_class = "modelhost.server.gunicorn_logger.GunicornLogger"
 
 
 def on_starting(server: Arbiter) -> None:
-    """Make what the workers share."""
+    """Make what the workers share, and read what they serve, unless they are loaded already."""
     open_server(server.cfg.uid, server.cfg.gid)
+    if _reads_for_workers(server):
+        from modelhost.server.configuration import read_configuration  # noqa: PLC0415
+
+        read_configuration()
+
+
+def on_reload(server: Arbiter) -> None:
+    """Read anew what the workers serve; a file with problems changes nothing."""
+    if _reads_for_workers(server):
+        from modelhost.server.configuration import reread_configuration  # noqa: PLC0415
+
+        reread_configuration()
+
+
+def _reads_for_workers(server: Arbiter) -> bool:
+    # Another application has settings of its own, and sets Django up with them.
+    served = str(getattr(server.app, "app_uri", "")).partition(":")[0]
+    return served == "modelhost.wsgi" and not server.cfg.preload_app
 
 
 def when_ready(_server: Arbiter) -> None:

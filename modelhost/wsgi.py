@@ -18,6 +18,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
 
+from modelhost.server.configuration import CANNOT_START, share_configuration
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from models_api.exceptions import ConfigurationError
@@ -25,7 +26,6 @@ from models_api.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-_CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others
 _HEAD_START_SECONDS = 1.0
 _STOPPING_SECONDS = 2.0
 _held: TextIO | None = None
@@ -39,6 +39,7 @@ def _start() -> WSGIApplication:
         # A second time it would configure logging anew, without what the YAML file says of it.
         if not apps.ready:
             django.setup(set_prefix=False)
+            share_configuration()
         share_models_own_metrics()
         handler = WSGIHandler()
         from models_api.apps import current_service  # noqa: PLC0415 (needs Django to be set up)
@@ -76,7 +77,7 @@ def _refuse(error: Exception) -> NoReturn:
     print(error, file=sys.stderr, flush=True)  # noqa: T201
     first = _comes_first()
     time.sleep(_HEAD_START_SECONDS if first else _STOPPING_SECONDS)
-    sys.exit(_CANNOT_START if first else 1)
+    sys.exit(CANNOT_START if first else 1)
 
 
 def _comes_first() -> bool:
