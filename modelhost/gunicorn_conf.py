@@ -64,12 +64,31 @@ _has_failed = mmap.mmap(-1, 1)
 
 
 def on_starting(server: Arbiter) -> None:
-    """Make what the workers share, and leave it to them to say that they cannot start.
+    """Make what the workers share, and read what they serve, unless they are loaded already.
 
-    Gunicorn takes two exit statuses for that, and code of a model may end its process with any.
+    It is left to them to say that they cannot start. Gunicorn takes two exit statuses for that, and
+    code of a model may end its process with any.
     """
     server.WORKER_BOOT_ERROR = server.APP_LOAD_ERROR = _NO_STATUS
     open_server(server.cfg.uid, server.cfg.gid)
+    if _reads_for_workers(server):
+        from modelhost.server.configuration import read_configuration  # noqa: PLC0415
+
+        read_configuration()
+
+
+def on_reload(server: Arbiter) -> None:
+    """Read anew what the workers serve; a file with problems changes nothing."""
+    if _reads_for_workers(server):
+        from modelhost.server.configuration import reread_configuration  # noqa: PLC0415
+
+        reread_configuration()
+
+
+def _reads_for_workers(server: Arbiter) -> bool:
+    # Another application has settings of its own, and sets Django up with them.
+    served = str(getattr(server.app, "app_uri", "")).partition(":")[0]
+    return served == "modelhost.wsgi" and not server.cfg.preload_app
 
 
 def worker_exit(_server: Arbiter, worker: Worker) -> None:

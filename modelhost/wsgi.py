@@ -18,6 +18,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
 from modelhost.environment import unknown_variables
+from modelhost.server.configuration import CANNOT_START, share_configuration
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from modelhost.server.output import show_lines_at_once
@@ -27,7 +28,6 @@ from models_api.observability.file_locks import HAS_FILE_LOCKS, fcntl
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-_CANNOT_START = 3  # gunicorn gives up on workers that exit with this status, and starts no others
 _HEAD_START_SECONDS = 1.0
 _STOPPING_SECONDS = 2.0
 _held: TextIO | None = None
@@ -44,6 +44,7 @@ def _start() -> WSGIApplication:
         # A second time it would configure logging anew, without what the YAML file says of it.
         if not apps.ready:
             django.setup(set_prefix=False)
+            share_configuration()
         for sentence in unknown_variables():
             logger.warning(sentence)
         share_models_own_metrics()
@@ -87,7 +88,7 @@ def _refuse(error: Exception) -> NoReturn:
     print(error, file=sys.stderr, flush=True)  # noqa: T201
     first = _comes_first()
     time.sleep(_HEAD_START_SECONDS if first else _STOPPING_SECONDS)
-    sys.exit(_CANNOT_START if first else 1)
+    sys.exit(CANNOT_START if first else 1)
 
 
 def _comes_first() -> bool:

@@ -7,7 +7,9 @@ from functools import cached_property
 from typing import cast
 
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.utils.autoreload import BaseReloader, autoreload_started
+from django.utils.log import configure_logging
 
 from models_api.conf import asks_for_traces, configuration_path, makes_traces, service_settings
 from models_api.configuration.file import ConfigurationFile
@@ -37,6 +39,12 @@ class ModelsAPIConfig(AppConfig):
                 'install "modelhost[tracing]"'
             )
         autoreload_started.connect(self._watch_configuration)
+
+    def use(self, file: ConfigurationFile) -> None:
+        """Use another reading of the configuration file; only before there is a service."""
+        configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
+        self.configuration_file = file
+        file.apply_logging()
 
     def _watch_configuration(self, sender: BaseReloader, **_kwargs: object) -> None:
         # So that the development server starts anew when the file is mended.

@@ -56,8 +56,11 @@ class YAMLDocument:
     `data` is None where nothing could be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """Read the file; with `content`, take that for what is in it."""
         self.path = path
+        self.content = content
+        """What was read; None where that was not possible."""
         self.data: object = None
         self.problems: list[Problem] = []
         self._root: yaml.Node | None = None
@@ -110,7 +113,9 @@ class YAMLDocument:
     def _read(self) -> str | None:
         line, hint = None, "Name an existing file in the environment variable REST_CONFIG."
         try:
-            return self.path.read_bytes().decode("utf-8-sig")
+            if self.content is None:
+                self.content = self.path.read_bytes()
+            return self.content.decode("utf-8-sig")
         except FileNotFoundError:
             message = f"there is no such file (looked for {self.path.absolute()})"
         except UnicodeDecodeError as error:

@@ -28,8 +28,9 @@ _LOGGING_PART = re.compile(
 class ConfigurationFile:
     """What a configuration file holds. Reading it never raises: `problems` lists what is wrong."""
 
-    def __init__(self, path: Path) -> None:
-        self.document = YAMLDocument(path)
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """Read the file; with `content`, take that for what is in it."""
+        self.document = YAMLDocument(path, content)
         self.problems: list[Problem] = list(self.document.problems)
         self.configuration: ServiceConfiguration | None = None
         """None if the keys and values do not fit; problems elsewhere may be there all the same."""

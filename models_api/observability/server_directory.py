@@ -17,7 +17,12 @@ from multiprocessing import util
 from pathlib import Path
 
 from models_api.observability.file_locks import fcntl
-from models_api.observability.private_files import belongs_to_us, is_private, keeps_others_out
+from models_api.observability.private_files import (
+    belongs_to_us,
+    is_private,
+    keeps_others_out,
+    open_file,
+)
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable by which prometheus_client shares metrics among processes."""
@@ -69,6 +74,32 @@ class ServerDirectory:
         # Runs at the end of processes of multiprocessing too, where atexit does not.
         util.Finalize(None, self.leave, exitpriority=_LAST)
         return path
+
+    def agree(self, name: str, content: bytes | None) -> bytes | None:
+        """Return what the first of the siblings has proposed; what is proposed where it has none.
+
+        Args:
+            name: Of the file that holds it.
+            content: What is proposed; None for nothing.
+
+        Raises:
+            OSError: there is no directory, or no room in it.
+        """
+        if self._siblings is None:
+            return content
+        path = self.join() / name
+        with self._door():
+            try:
+                with os.fdopen(open_file(path, os.O_RDONLY), "rb") as agreed:
+                    return agreed.read()
+            except FileNotFoundError:
+                if content is None:
+                    return None
+            # Written whole, or not there at all.
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as proposed:
+                proposed.write(content)
+            Path(proposed.name).rename(path)
+            return content
 
     def give_to(self, user: int, group: int) -> None:
         """Let the workers have it, where they run as somebody else.

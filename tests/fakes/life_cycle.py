@@ -240,3 +240,25 @@ def _with_field(schema: type[BaseModel], field: str) -> type[BaseModel]:
         extra: Any = {field: (int, ...)}
         _SCHEMAS[schema, field] = create_model(f"Doubled_{field}", __base__=schema, **extra)
     return _SCHEMAS[schema, field]
+
+
+class NoteAndProcess(BaseModel):
+    """What the configuration said, and which process answers."""
+
+    note: str
+    process: int
+
+
+class Noted(Quick):
+    """Tells what it was configured with."""
+
+    display_name = "Noted"
+    qualified_name = "noted"
+    output_schema = NoteAndProcess
+
+    def __init__(self, note: str = "") -> None:
+        self._note = note
+
+    def predict(self, data: Any) -> NoteAndProcess:
+        """Repeat the note."""
+        return NoteAndProcess(note=self._note, process=os.getpid())

@@ -223,6 +223,16 @@ def test_nothing_is_removed_for_its_name(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == before
 
 
+def test_workers_agree_on_what_the_first_of_them_proposes(tmp_path: Path) -> None:
+    first, second = (ServerDirectory(tmp_path, siblings()) for _ in range(2))
+    assert first.agree("matter", None) is None
+    assert second.agree("matter", b"this") == b"this"
+    assert first.agree("matter", b"that") == b"this"
+    assert first.agree("matter", None) == b"this"
+    assert ServerDirectory(tmp_path).agree("matter", b"that") == b"that"
+    assert sorted(path.name for path in first.join().iterdir()) == ["matter"]
+
+
 @is_root
 def test_workers_that_run_as_somebody_else_can_share_it(tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents):

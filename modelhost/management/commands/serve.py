@@ -12,9 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.util import Finalize
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from granian.constants import HTTPModes, Interfaces
@@ -23,12 +22,11 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from modelhost.environment import flag, number, split_address, text
+from modelhost.server.configuration import CANNOT_START, is_right, reread_configuration
 from modelhost.server.cpus import available_cpus
 from modelhost.server.metrics import begin_server, end_server, forget_ended_workers, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
-from models_api.apps import ModelsAPIConfig
-from models_api.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -40,9 +38,6 @@ _HEAD_BYTES = 128 * 1024
 """About so long may the head of a request be, and each connection takes no more memory for it."""
 _IDLE_MILLISECONDS = 75_000
 """Longer than the idle timeout of common load balancers, so that it is they who close."""
-
-_CANNOT_START = 3
-"""Exit status, the same as gunicorn's."""
 
 logger = logging.getLogger("modelhost.serve")
 
@@ -91,11 +86,13 @@ class Command(BaseCommand):
         multiprocessing.set_start_method("fork", force=True)
         if flag("PRELOAD", default=True):
             import modelhost.wsgi  # noqa: F401, PLC0415 (begins to load the models)
-        else:
-            _check_configuration()
+        elif not is_right():
+            sys.exit(CANNOT_START)
         logging.getLogger("_granian").addFilter(_concerns_the_user)
         server = _server(address, port, workers, threads)
         server.on_startup(partial(_announce, host, port, workers, threads))
+        if not flag("PRELOAD", default=True):
+            server.on_reload(reread_configuration)
         server.on_shutdown(end_server)
         started = multiprocessing.Value("i")
         server.serve(target_loader=partial(_start_worker, threads, started), wrap_loader=False)
@@ -144,23 +141,6 @@ def _free_address(host: str, port: int) -> tuple[str, int]:
             "Choose others with --host and --port, or by MODELHOST_BIND."
         ) from None
     return numeric, free
-
-
-def _check_configuration() -> None:
-    """Exit if the configuration has problems, having imported the models elsewhere to find out."""
-    check = multiprocessing.Process(target=_report_problems)
-    check.start()
-    check.join()
-    if check.exitcode:
-        sys.exit(_CANNOT_START)
-
-
-def _report_problems() -> None:
-    try:
-        _ = cast(ModelsAPIConfig, apps.get_app_config("models_api")).registry
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        sys.exit(_CANNOT_START)
 
 
 def _server(address: str, port: int, workers: int, threads: int) -> MPServer:
