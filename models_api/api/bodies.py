@@ -41,7 +41,12 @@ class ReadinessStatusResponse(BaseModel):
     """Readiness of the service."""
 
     readiness_status: ReadinessStatus = Field(
-        description="ACCEPTING_TRAFFIC once every model is loaded."
+        description="ACCEPTING_TRAFFIC once every model is loaded, unless one is not healthy."
+    )
+    unhealthy_models: list[str] | None = Field(
+        default=None,
+        description="Names of the models that do not say of themselves that they are healthy; only "
+        "there if there are some.",
     )
 
 

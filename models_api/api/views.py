@@ -46,7 +46,8 @@ METRICS_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 def json_response(body: BaseModel, status: int = 200) -> HttpResponse:
     """Return one of the service's own bodies."""
-    return HttpResponse(body.model_dump_json(), status=status, content_type="application/json")
+    content = body.model_dump_json(exclude_unset=True)
+    return HttpResponse(content, status=status, content_type="application/json")
 
 
 class RawBodyParser(BaseParser):
@@ -323,20 +324,23 @@ class ReadinessView(StatusView):
             id="get_readiness",
             tag="status",
             summary="Check readiness",
-            description="Ready once every model is loaded.",
+            description="Ready once every model is loaded, unless one says that it is not healthy.",
             response=own_body(ReadinessStatusResponse),
             other_responses={
-                503: "A model is not loaded yet, failed to load, or never ends a prediction."
+                503: "A model is not loaded yet, failed to load, is not healthy, or never ends a "
+                "prediction."
             },
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
-        """Say whether every model is loaded."""
+        """Say whether every model is loaded and healthy."""
         if self.registry.is_ready:
             accepting = ReadinessStatus.ACCEPTING_TRAFFIC
             return json_response(ReadinessStatusResponse(readiness_status=accepting))
-        refusing = ReadinessStatus.REFUSING_TRAFFIC
-        return json_response(ReadinessStatusResponse(readiness_status=refusing), 503)
+        refusing = ReadinessStatusResponse(readiness_status=ReadinessStatus.REFUSING_TRAFFIC)
+        if unhealthy := self.registry.unhealthy_models():
+            refusing.unhealthy_models = unhealthy
+        return json_response(refusing, 503)
 
 
 class StartupView(StatusView):

@@ -19,6 +19,7 @@ from models_api.exceptions import DescriptionError, DescriptionFailed, ModelNotR
 from models_api.fork import ForkGuard
 from models_api.hosting.class_paths import one_line
 from models_api.hosting.description import read_names, read_schemas
+from models_api.hosting.health import ModelHealth, has_health_check
 from models_api.hosting.model_stack import ModelStack
 from models_api.prediction.description import ModelDescription, ModelNames, ModelSchemas
 from models_api.prediction.instruments import Instruments
@@ -94,6 +95,8 @@ class HostedModel:
         self.configuration = configuration
         self.refusals = stack.refusals()
         """What the model may answer besides 400, as its classes list it."""
+        for layer in (stack.model, *stack.decorators):
+            has_health_check(layer.cls)
         self.state = LoadState.NOT_LOADED
         self.load_seconds: float | None = None
         """Seconds that loading took, well or not; None before it ended."""
@@ -103,6 +106,8 @@ class HostedModel:
         """Why the model will not be loaded, where its classes tell that already."""
         self.model: MLModel | None = None
         """The decorated instance; None unless the state is READY."""
+        self.health: ModelHealth | None = None
+        """What the model says of its own health; None where it does not, or is not loaded."""
         self._stack = stack
         self._resources = resources or Resources()
         self._predictor: Predictor | None = None
@@ -296,6 +301,7 @@ class HostedModel:
         names, schemas = self._checked_names(model), read_schemas(model)
         self._description = ModelDescription(names, schemas)
         _add_to_model_manager(model)
+        self.health = ModelHealth(model, self.label, self.instruments.publish) or None
         self._predictor = Predictor(model, schemas, names.qualified_name, self._means(names))
         self.model = model
 

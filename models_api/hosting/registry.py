@@ -9,6 +9,7 @@ from typing import Protocol
 
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ConfigurationError, ModelNotFound, ModelNotReady, Problem
+from models_api.hosting.health import ask_all
 from models_api.hosting.hosted_model import RETRY_AFTER_SECONDS, HostedModel, LoadState
 from models_api.hosting.loader import ModelLoader
 from models_api.prediction.description import ModelNames
@@ -140,9 +141,19 @@ class ModelRegistry:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model is loaded, and no prediction hangs."""
+        """Whether every model is loaded, says that it is healthy, and no prediction hangs."""
         is_loaded = all(model.state is LoadState.READY for model in self._models)
-        return self._error is None and is_loaded and not self.is_hung
+        is_usable = self._error is None and is_loaded and not self.is_hung
+        return is_usable and not self.unhealthy_models()
+
+    def unhealthy_models(self) -> list[str]:
+        """Return the names of the models that do not say that they are healthy.
+
+        They are asked, if that is due, and waited for no longer than a moment.
+        """
+        asked = [(model.label, model.health) for model in self._models if model.health is not None]
+        ask_all(health for _, health in asked)
+        return [label for label, health in asked if not health.is_healthy]
 
     @property
     def has_failed(self) -> bool:

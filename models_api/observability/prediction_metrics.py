@@ -35,7 +35,7 @@ BATCH_BUCKETS = tuple(2.0**power for power in range(11))
 # Kinds of records.
 _PREDICTION, _QUEUE, _BATCH = "prediction", "queue", "batch"
 _IN_FLIGHT, _QUEUE_DEPTH = "in flight", "queue depth"
-_READY, _LOAD_SECONDS = "ready", "load seconds"
+_READY, _HEALTHY, _LOAD_SECONDS = "ready", "healthy", "load seconds"
 
 
 class ModelSeries:
@@ -64,6 +64,8 @@ class ModelSeries:
         self.add_outcome(SUCCESS)  # so that it is there, as 0, before the first prediction
         seconds, labels = hosted_model.load_seconds, self._labels
         self._shared.gauge(_READY, labels).set(hosted_model.state is LoadState.READY)
+        if hosted_model.health is not None and hosted_model.health.is_healthy is not None:
+            self._shared.gauge(_HEALTHY, labels).set(hosted_model.health.is_healthy)
         load_seconds = self._shared.gauge(_LOAD_SECONDS, labels)
         load_seconds.set(math.nan if seconds is None else seconds)
 
@@ -233,5 +235,6 @@ _GAUGES: tuple[tuple[str, str, str, Callable[[list[float]], float]], ...] = (
     ("model_in_flight", "Requests for predictions that have not ended.", _IN_FLIGHT, sum),
     ("model_queue_depth", "Requests for predictions that wait for their turn.", _QUEUE_DEPTH, sum),
     ("model_ready", "1 if the model is loaded in every worker process.", _READY, min),
+    ("model_healthy", "1 if the model says in every worker that it is healthy.", _HEALTHY, min),
     ("model_load_seconds", "Seconds that the slowest loading took.", _LOAD_SECONDS, max),
 )

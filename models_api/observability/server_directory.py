@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import util
 from pathlib import Path
 
-from models_api.observability.file_locks import fcntl
+from models_api.observability.file_locks import HAS_FILE_LOCKS, fcntl
 from models_api.observability.private_files import (
     belongs_to_us,
     is_private,
@@ -243,6 +243,8 @@ def _siblings() -> str | None:
     The id of their parent, and when that began: ids come again.
     """
     parent = os.getppid()
+    if not HAS_FILE_LOCKS:
+        return None  # one process serves
     is_worker = multiprocessing.parent_process() is not None or _is_like(parent)
     # A gunicorn that takes over from another is a child of that.
     if not is_worker or os.environ.get("GUNICORN_PID") == str(parent):

@@ -142,10 +142,11 @@ class ReadyView(OpenInferenceView, StatusView):
             id="open_inference_ready",
             tag=OPEN_INFERENCE_TAG,
             summary="Check readiness",
-            description="Ready once every model is loaded.",
+            description="Ready once every model is loaded, unless one says that it is not healthy.",
             response=own_body(OpenInferenceReady),
             other_responses={
-                503: "A model is not loaded yet, failed to load, or never ends a prediction."
+                503: "A model is not loaded yet, failed to load, is not healthy, or never ends a "
+                "prediction."
             },
             error=OpenInferenceError,
         )
@@ -167,9 +168,11 @@ class ModelReadyView(OpenInferenceView, StatusView):
         return self.model_operation(
             "model_ready",
             "Check a model's readiness",
-            description="Ready once the model is loaded.",
+            description="Ready once the model is loaded, unless it says that it is not healthy.",
             response=own_body(OpenInferenceModelReady),
-            other_responses={503: "The model is not loaded yet, or failed to load."},
+            other_responses={
+                503: "The model is not loaded yet, failed to load, or is not healthy."
+            },
             errors=(404,),
         )
 
@@ -178,7 +181,8 @@ class ModelReadyView(OpenInferenceView, StatusView):
     ) -> HttpResponse:
         """Say whether the model is loaded."""
         model = self.hosted(qualified_name, version)
-        is_ready = model.state is LoadState.READY
+        is_healthy = model.known_name not in self.registry.unhealthy_models()
+        is_ready = model.state is LoadState.READY and is_healthy
         body = OpenInferenceModelReady(name=qualified_name, ready=is_ready)
         return json_response(body, 200 if is_ready else 503)
 
@@ -305,10 +309,10 @@ class RepositoryIndexView(OpenInferenceView):
         only_ready = _wants_only_ready(
             read_json_body(request.META, RequestStream(request._request))
         )
-        models = [
-            model for model in self.registry if model.state is LoadState.READY or not only_ready
-        ]
-        return json_response(OpenInferenceIndex(list(map(_index_entry, models))))
+        unhealthy = self.registry.unhealthy_models()
+        entries = [_index_entry(model, model.label not in unhealthy) for model in self.registry]
+        listed = [entry for entry in entries if entry.state == "READY" or not only_ready]
+        return json_response(OpenInferenceIndex(listed))
 
 
 class InferView(OpenInferenceView, PredictionView):
@@ -378,9 +382,11 @@ def _wants_only_ready(body: bytes) -> bool:
     return ready
 
 
-def _index_entry(model: HostedModel) -> OpenInferenceIndexEntry:
+def _index_entry(model: HostedModel, is_healthy: bool) -> OpenInferenceIndexEntry:
     details, state = model.details, _STATES.get(model.state, "LOADING")
     reason = "" if state == "READY" else str(model.not_ready())
+    if state == "READY" and not is_healthy:
+        state, reason = "UNAVAILABLE", f"The model {model.label} is not healthy."
     return OpenInferenceIndexEntry(
         name=details.qualified_name, version=details.version, state=state, reason=reason
     )

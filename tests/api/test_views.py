@@ -232,6 +232,9 @@ class Registry:
     def start_loading(self) -> None:
         self.started += 1
 
+    def unhealthy_models(self) -> list[str]:
+        return []
+
 
 @pytest.mark.parametrize(
     ("view_class", "state", "status", "answer"),
