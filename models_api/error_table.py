@@ -73,7 +73,10 @@ ERROR_KINDS = (
               "The body is larger, or holds more values, than the service reads."),
     ErrorKind(exceptions.UnsupportedMediaType, 415, "UnsupportedMediaType", FAILURE,
               'Unsupported media type "text/csv"; send application/json.',
-              "The body says that it is something else than JSON, or is compressed."),
+              "The body says that it is something else than JSON, or is compressed by something "
+              "else than gzip."),
+    ErrorKind(exceptions.UnsupportedEncoding, 415, "UnsupportedMediaType", FAILURE, "",
+              header="Accept-Encoding"),
     ErrorKind(exceptions.Unprocessable, 422, "Unprocessable", REFUSED,
               "No road leads from A to B.",
               "The data fits the schema, and the model can make nothing of it.", _RETRY),

@@ -238,9 +238,26 @@ class PayloadTooLarge(ModelsAPIError):
         """Name the limit of what its JSON holds."""
         return cls(f"The body holds more than the limit of {limit} JSON values.")
 
+    @classmethod
+    def of_members(cls, limit: int) -> PayloadTooLarge:
+        """Name the limit of the parts that a compressed body consists of."""
+        return cls(f"The compressed body has more than the limit of {limit} members.")
+
 
 class UnsupportedMediaType(ModelsAPIError):
-    """The body says that it is something else than JSON, or is compressed."""
+    """The body says that it is something else than JSON."""
+
+
+class UnsupportedEncoding(ModelsAPIError):
+    """The body is compressed in a way that this service does not read."""
+
+    accepted = "gzip"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f'Unsupported content encoding "{encoding}"; send the body uncompressed, or compressed '
+            f"by {self.accepted}."
+        )
 
 
 class UnreadableBody(InvalidInput):

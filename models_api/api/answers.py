@@ -11,7 +11,7 @@ from urllib.parse import quote
 from models_api.api.request_body import Environ
 from models_api.conf import shows_reasons
 from models_api.error_table import error_kind
-from models_api.exceptions import InputProblem, InvalidInput, PredictionFailed
+from models_api.exceptions import InputProblem, InvalidInput, PredictionFailed, UnsupportedEncoding
 from models_api.prediction.request_context import current_request, request_id
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ def describe_error(exception: BaseException, environ: Environ) -> Error:
         return Error(kind.status, _input_body(kind.type, exception.problems), {})
     seconds = getattr(exception, "retry_after_seconds", None)
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
+    if isinstance(exception, UnsupportedEncoding):
+        headers["Accept-Encoding"] = exception.accepted
     return Error(kind.status, ErrorBody(kind.type, [str(exception)]), headers)
 
 

@@ -63,6 +63,7 @@ Description = tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]
 _described: WeakKeyDictionary[ComponentRegistry, Description] = WeakKeyDictionary()
 
 _ERROR_HEADERS = {
+    "Accept-Encoding": (OpenApiTypes.STR, "How a body may be compressed, if it is otherwise."),
     "Retry-After": (OpenApiTypes.INT, "Seconds to wait before the next try."),
     "X-Request-ID": (OpenApiTypes.STR, "The id under which the log has the reason."),
 }

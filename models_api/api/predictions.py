@@ -62,7 +62,7 @@ class PredictionEndpoint:
         """Return the body of the request.
 
         Raises:
-            UnsupportedMediaType, PayloadTooLarge, LengthRequired, UnreadableBody: it is unusable.
+            ModelsAPIError: it is unusable.
         """
         body = read_json_body(environ, stream)
         note_received()

@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Protocol, cast
 
+from models_api.api.gzip_body import unpack_gzip
 from models_api.conf import maximum_body_bytes, maximum_json_values
 from models_api.exceptions import (
     LengthRequired,
     ModelsAPIError,
     PayloadTooLarge,
     UnreadableBody,
+    UnsupportedEncoding,
     UnsupportedMediaType,
 )
 
@@ -65,9 +67,11 @@ def read_json_body(environ: Environ, stream: Stream) -> bytes:
     """Return the whole body of a request that says that it is JSON, or does not say what it is.
 
     Raises:
-        UnsupportedMediaType: it is something else, or compressed.
-        PayloadTooLarge: it is larger than Django's DATA_UPLOAD_MAX_MEMORY_SIZE, or holds more
-            values than MODELS_API_MAX_JSON_VALUES.
+        UnsupportedMediaType: it is something else.
+        UnsupportedEncoding: it is compressed, and not by gzip.
+        PayloadTooLarge: it is larger than Django's DATA_UPLOAD_MAX_MEMORY_SIZE, as it is sent or
+            unpacked, or holds more values than MODELS_API_MAX_JSON_VALUES.
+        InvalidInput: it is no gzip where it says so.
         LengthRequired: it is chunked, and the server leaves it to the application to find its end.
         UnreadableBody: it breaks off, or its framing is wrong.
     """
@@ -85,7 +89,7 @@ def read_tensor_body(environ: Environ, stream: Stream, json_length: int | None) 
     Its JSON has so many bytes; None if it is all JSON.
 
     Raises:
-        UnsupportedMediaType, PayloadTooLarge, LengthRequired, UnreadableBody: as read_json_body.
+        ModelsAPIError: as read_json_body.
     """
     if environ.get("CONTENT_TYPE", "application/json") not in _TENSOR_MEDIA_TYPES:
         _require_json(environ)
@@ -115,17 +119,22 @@ def _require_json(environ: Environ) -> None:
         raise UnsupportedMediaType(f'Unsupported media type "{media_type}"; send application/json.')
 
 
-def _require_uncompressed(environ: Environ) -> None:
+def _is_packed(environ: Environ) -> bool:
     encoding = str(environ["HTTP_CONTENT_ENCODING"]).strip()
-    if encoding.lower() not in ("", "identity"):
-        raise UnsupportedMediaType(
-            f'Unsupported content encoding "{encoding}"; send the body uncompressed.'
-        )
+    codings = [coding.strip().lower() for coding in encoding.split(",")]
+    packed = [coding for coding in codings if coding not in ("", "identity")]
+    if packed not in ([], ["gzip"], ["x-gzip"]):
+        raise UnsupportedEncoding(encoding)
+    return bool(packed)
 
 
 def _read_whole(environ: Environ, stream: Stream) -> bytes:
-    if "HTTP_CONTENT_ENCODING" in environ:
-        _require_uncompressed(environ)
+    if "HTTP_CONTENT_ENCODING" in environ and _is_packed(environ):
+        return unpack_gzip(_read_sent(environ, stream), maximum_body_bytes())
+    return _read_sent(environ, stream)
+
+
+def _read_sent(environ: Environ, stream: Stream) -> bytes:
     try:
         return _read(environ, stream)
     except ModelsAPIError:

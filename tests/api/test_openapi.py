@@ -132,7 +132,10 @@ def test_every_status_that_a_route_can_give_is_documented(route: str, statuses: 
 @pytest.mark.parametrize(
     ("route", "headers"),
     [
-        (PREDICTION, {"500": ["X-Request-ID"], "503": ["Retry-After"]}),
+        (
+            PREDICTION,
+            {"415": ["Accept-Encoding"], "500": ["X-Request-ID"], "503": ["Retry-After"]},
+        ),
         (METADATA, {"500": ["X-Request-ID"], "503": ["Retry-After"]}),
         ("/api/health", {}),
         ("/api/health/ready", {}),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
+import os
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from models_api.exceptions import (
     LengthRequired,
     PayloadTooLarge,
     UnreadableBody,
+    UnsupportedEncoding,
     UnsupportedMediaType,
 )
 
@@ -153,13 +156,41 @@ def test_a_body_that_says_it_is_not_compressed_is_read(encoding: str) -> None:
     assert read_json_body(*request(HTTP_CONTENT_ENCODING=encoding)) == BODY
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "nonsense"])
-def test_a_compressed_body_is_refused(encoding: str) -> None:
-    with pytest.raises(UnsupportedMediaType) as caught:
+@pytest.mark.parametrize(
+    "encoding", ["br", "deflate", "gzip, br", "gzip, gzip", "nonsense", "gzipp", "zstd"]
+)
+def test_a_body_that_is_compressed_otherwise_is_refused(encoding: str) -> None:
+    with pytest.raises(UnsupportedEncoding) as caught:
         read_json_body(*request(HTTP_CONTENT_ENCODING=encoding))
     assert str(caught.value) == (
-        f'Unsupported content encoding "{encoding}"; send the body uncompressed.'
+        f'Unsupported content encoding "{encoding}"; send the body uncompressed, or compressed by '
+        "gzip."
     )
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZip", " x-gzip ", "identity, gzip", "gzip,"])
+def test_a_body_that_is_compressed_by_gzip_is_unpacked(encoding: str) -> None:
+    packed = gzip.compress(BODY)
+    assert read_json_body(*request(packed, HTTP_CONTENT_ENCODING=encoding)) == BODY
+    assert read_json_body(*chunked(packed, HTTP_CONTENT_ENCODING=encoding)) == BODY
+    more = {"HTTP_CONTENT_ENCODING": encoding, "CONTENT_TYPE": "application/octet-stream"}
+    assert read_tensor_body(*request(packed, **more), 2) == BODY
+
+
+@override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=1000)
+def test_a_compressed_body_may_neither_be_too_large_nor_grow_to_be() -> None:
+    packed = {"HTTP_CONTENT_ENCODING": "gzip"}
+    assert len(read_json_body(*request(gzip.compress(b" " * 1000), **packed))) == 1000
+    for body in (gzip.compress(b" " * 1001), gzip.compress(os.urandom(1001))):
+        with pytest.raises(PayloadTooLarge, match="larger than the limit of 1000 bytes"):
+            read_json_body(*request(body, **packed))
+
+
+@override_settings(MODELS_API_MAX_JSON_VALUES=70_000)
+def test_the_values_of_a_compressed_body_count_too() -> None:
+    packed = gzip.compress(b"[%b]" % b",".join([b"1"] * 80_000))
+    with pytest.raises(PayloadTooLarge, match="70000 JSON values"):
+        read_json_body(*request(packed, HTTP_CONTENT_ENCODING="gzip"))
 
 
 def test_no_body_is_an_empty_one() -> None:

@@ -210,18 +210,21 @@ def encoded(encoding: str, body: bytes, status: int = 415) -> Hostile:
         post(body, f"Content-Encoding: {encoding}"),
         status,
         "UnsupportedMediaType" if status == 415 else None,
-        f'Unsupported content encoding "{encoding}"; send the body uncompressed.'
+        f'Unsupported content encoding "{encoding}"; send the body uncompressed, or compressed '
+        "by gzip."
         if status == 415
         else None,
     )
 
 
 CONTENT_ENCODINGS = [
-    encoded("gzip", gzip.compress(BODY)),
+    encoded("gzip", gzip.compress(BODY), 200),
+    encoded("X-GZIP", gzip.compress(BODY), 200),
+    encoded("gzip, gzip", gzip.compress(gzip.compress(BODY))),
     encoded("deflate", zlib.compress(BODY)),
     encoded("br", BODY),
     encoded("nonsense", BODY),
-    encoded("identity, gzip", gzip.compress(BODY)),
+    encoded("identity, gzip", gzip.compress(BODY), 200),
     encoded("identity", BODY, 200),
     encoded("Identity", BODY, 200),
     encoded("", BODY, 200),
@@ -354,10 +357,17 @@ SIZES = [
         "UnsupportedMediaType",
     ),
     Hostile(
-        "50 MB, compressed",
-        large(PREDICTION, "Content-Encoding: gzip"),
+        "50 MB, compressed in an unknown way",
+        large(PREDICTION, "Content-Encoding: br"),
         415,
         "UnsupportedMediaType",
+    ),
+    Hostile(
+        "50 MB, compressed",
+        large(PREDICTION, "Content-Encoding: gzip"),
+        413,
+        "PayloadTooLarge",
+        TOO_LARGE,
     ),
     Hostile(
         "50 MB for another host", large(PREDICTION, "Host: evil"), 400, "BadRequest", WRONG_HOST

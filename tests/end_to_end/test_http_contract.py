@@ -374,8 +374,8 @@ def test_a_model_without_an_endpoint_is_not_found(
     [
         ("Content-Type: text/plain", 'Unsupported media type "text/plain"; send application/json.'),
         (
-            "Content-Encoding: gzip",
-            'Unsupported content encoding "gzip"; send the body uncompressed.',
+            "Content-Encoding: br",
+            'Unsupported content encoding "br"; send the body uncompressed, or compressed by gzip.',
         ),
     ],
 )

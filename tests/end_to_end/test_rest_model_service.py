@@ -144,6 +144,7 @@ ECHO = {
     "description": "Says what it was *called* with: größer, 更大.",
     "version": "1.2.3",
 }
+GZIP = "The body is no well-formed gzip, as its Content-Encoding says that it is."
 FAILING = {**ECHO, "qualified_name": "failing"}
 OUTCOMES = {
     "display_name": "Outcomes",
@@ -488,13 +489,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         ("plain: compressed",),
         {"status": 400, "body": {"detail": "There was an error parsing the body"}},
         {
-            "status": 415,
+            "status": 400,
             "body": {
-                "type": "UnsupportedMediaType",
-                "messages": ['Unsupported content encoding "gzip"; send the body uncompressed.'],
+                "type": "ValidationError",
+                "messages": [GZIP],
+                "details": [{"location": [], "type": "parse_error", "message": GZIP}],
             },
         },
-        "Neither unpacks bodies; this one says so.",
+        "The other one unpacks no bodies; this one does, and says what is wrong with it.",
     ),
     Difference(
         ("plain: eleven megabytes",),

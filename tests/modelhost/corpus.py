@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -177,7 +178,7 @@ MEDIA_TYPES = (
     *("text/plain", "application/xml", "multipart/form-data; boundary=x", "*/*"),
     *("application/x-www-form-urlencoded", "application/octet-stream", "application/json, a/b"),
 )
-ENCODINGS = ("gzip", "br", "identity", "", " Identity ", "identity, gzip")
+ENCODINGS = ("gzip", "br", "x-gzip, gzip", "identity", "", " Identity ", "identity, gzip")
 HOSTS = (
     *("localhost", "127.0.0.1:80", "[::1]:8000", "api.example.org", "EXAMPLE.ORG", "example.org."),
     *(
@@ -265,6 +266,16 @@ def of_headers() -> Iterator[Asked]:
             yield asked(
                 f"{path} in {encoding!r}", path, body, more={"HTTP_CONTENT_ENCODING": encoding}
             )
+        for name, packed in {
+            "packed": gzip.compress(body),
+            "packed twice over": gzip.compress(body[:5]) + gzip.compress(body[5:]),
+            "packed with more behind": gzip.compress(body) + b"a",
+            "packed and broken": gzip.compress(body)[:-9],
+            "a bomb": gzip.compress(b" " * 3_000_000),
+            "nothing packed": gzip.compress(b""),
+            "not even nothing packed": b"",
+        }.items():
+            yield asked(f"{path}: {name}", path, packed, more={"HTTP_CONTENT_ENCODING": "gzip"})
         for host in HOSTS:
             yield asked(f"{path} at {host!r}", path, body, more={"HTTP_HOST": host})
         for id_ in IDS:

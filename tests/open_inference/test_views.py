@@ -312,9 +312,9 @@ def test_errors_have_the_protocols_form(
             'Unsupported media type "text/csv"; send application/json.',
         ),
         (
-            {"content_type": "application/json", "HTTP_CONTENT_ENCODING": "gzip"},
+            {"content_type": "application/json", "HTTP_CONTENT_ENCODING": "br"},
             415,
-            'Unsupported content encoding "gzip"; send the body uncompressed.',
+            'Unsupported content encoding "br"; send the body uncompressed, or compressed by gzip.',
         ),
         (
             {
