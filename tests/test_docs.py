@@ -561,6 +561,16 @@ def test_the_model_shown_predicts_columns_as_it_predicts_rows(tmp_path: Path) ->
             assert plain.json() == {"price": 280_000}
 
 
+def test_the_model_shown_that_is_a_coroutine_answers(tmp_path: Path) -> None:
+    page = REPOSITORY / "docs" / "your-own-model.md"
+    (block,) = [each for each in blocks(page, "python") if each.file == "lookup.py"]
+    (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+    configuration = {"models": [{"class_path": "lookup.LookupModel"}]}
+    with Server(configuration, environment={"PYTHONPATH": str(tmp_path)}) as server:
+        response = server.client.post("/api/models/lookup/prediction", json={"text": "hello"})
+    assert response.json() == {"text": "HELLO"}
+
+
 def _infer_houses(server: Server, name: str, area: list[float], rooms: list[int]) -> httpx.Response:
     """Ask in binary for two houses."""
     data = struct.pack("<2d", *area) + struct.pack("<2q", *rooms)

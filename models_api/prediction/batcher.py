@@ -138,7 +138,7 @@ class Batcher:
         self._max_batch_size = options.max_batch_size
         self._max_wait_seconds = options.max_wait_seconds
         self._instruments = instruments
-        self._call = ModelCalls()
+        self._calls = ModelCalls()
         self._begin_idle()
         # A forked child has none of the threads that were predicting.
         call_after_fork(self._begin_idle)
@@ -164,7 +164,7 @@ class Batcher:
         # The way of a caller that is alone: nothing here that only a batch needs.
         self._instruments.batch(1)
         try:
-            return self._call(self._predict, data)
+            return self._calls.make(self._predict, data)
         finally:
             self._hand_over()
 
@@ -189,7 +189,7 @@ class Batcher:
                 row.end_waiting()
                 self._instruments.waited(row.began, row.seconds)
                 self._refuse_late(row)
-            return self._call(predict, data)
+            return self._calls.make(predict, data)
         finally:
             self._hand_over()
 
@@ -312,7 +312,7 @@ class Batcher:
         # What is logged belongs to the request of the row, whoever's thread this is.
         token = current_request.set(row.context)
         try:
-            row.result = self._call(self._predict, row.data)
+            row.result = self._calls.make(self._predict, row.data)
         except BaseException as error:  # noqa: BLE001 (it belongs to whoever asked)
             row.error = error
         finally:
@@ -324,7 +324,7 @@ class Batcher:
             context.batch_size = len(rows)
         token = current_request.set(shared_context(contexts))
         try:
-            results = self._call(self._predict_list, [row.data for row in rows])
+            results = self._calls.make(self._predict_list, [row.data for row in rows])
         except BaseException:  # noqa: BLE001 (each row alone will tell which it was, and why)
             return False
         finally:
@@ -336,7 +336,7 @@ class Batcher:
         return True
 
     def _predict_list(self, rows: Sequence[object]) -> list[object]:
-        return list(self._call(self._predict_batch, [*rows]))
+        return list(self._calls.make(self._predict_batch, [*rows]))
 
     def _hand_over(self) -> None:
         with self._lock:

@@ -26,7 +26,7 @@ class ModelCalls:
         self._guard = ForkGuard()
         self._event_loop = EventLoop()
 
-    def __call__(self, method: Callable[[D], T], data: D) -> T:
+    def make(self, method: Callable[[D], T], data: D) -> T:
         """Return what a method of the model returns in the end, in the process that called it."""
         guard = self._guard
         forks = guard.forks

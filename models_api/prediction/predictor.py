@@ -80,7 +80,7 @@ class Predictor:
         self.takes_columns = hasattr(type(model), "predict_columns")
         self._takes_rows = hasattr(type(model), "predict_batch")
         self._model = model
-        self._call = ModelCalls()
+        self._calls = ModelCalls()
         self._name = name
         self._limiter = means.limiter
         self._watchdog = means.watchdog
@@ -170,7 +170,7 @@ class Predictor:
                 prediction = (
                     self._predict_row(data, SingleRow(body, schemas.input))
                     if self._shares_calls
-                    else self._call(self._model.predict, data)
+                    else self._calls.make(self._model.predict, data)
                 )
             with stage("serialise"):
                 return codec.serialise(prediction, schemas.output)
@@ -189,11 +189,11 @@ class Predictor:
         """Predict for one row, made anew where a call that it shared with others has failed."""
         token = sharing.set(Sharing.WITH_RETRY)
         try:
-            return self._call(self._model.predict, row)
+            return self._calls.make(self._model.predict, row)
         except BatchFailed:
             sharing.set(Sharing.ALONE)
             (again,) = rows.take(slice(index, index + 1))
-            return self._call(self._model.predict, again)
+            return self._calls.make(self._model.predict, again)
         finally:
             sharing.reset(token)
 
@@ -243,12 +243,12 @@ class Predictor:
         return None if written is None else ColumnPredictions(written)
 
     def _predict_list(self, rows: Sequence[object]) -> list[object]:
-        return list(self._call(self._model.predict_batch, rows))
+        return list(self._calls.make(self._model.predict_batch, rows))
 
     def _in_one_call(self, predict: Callable[[D], T], data: D, rows: int) -> T | None:
         """Return what the model predicts for several rows; None if it fails."""
         try:
-            predictions = self._call(predict, data)
+            predictions = self._calls.make(predict, data)
         except NotPredicted:
             raise
         except BaseException:  # noqa: BLE001 (each row alone will tell which it was, and why)

@@ -308,3 +308,25 @@ def test_a_prediction_that_panics_when_it_is_written_is_told_with_its_row() -> N
     inputs = [tensor("value", "FP64", [2.0, -4.0]), tensor("failure", "BYTES", ["", ""])]
     with pytest.raises(PredictionFailed, match=r"^Row 1: The model in_place failed"):
         infer_tensors(model, Payload(as_json(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("name", "batching", "rows"),
+    [
+        ("AsyncModel", None, [1, 1, 1]),
+        ("AsyncRowsModel", None, [3, 3, 3]),
+        ("AsyncRowsModel", {"max_batch_size": 2}, [2, 2, 1]),
+        ("AsyncColumnsModel", None, [3, 3, 3]),
+    ],
+)
+def test_models_of_coroutines_get_rows_and_columns(
+    name: str, batching: Any, rows: list[int]
+) -> None:
+    entry = {"class_path": f"tests.fakes.asynchronous.{name}", "batching": batching}
+    (model,) = InProcessService({"models": [entry]}).registry
+    inputs = [tensor("number", "INT64", [1, 2, 3]), tensor("do", "BYTES", ["", "", ""])]
+    outputs = json.loads(infer_tensors(model, Payload(as_json(inputs)))[0].body)["outputs"]
+    found = {output["name"]: output["data"] for output in outputs}
+    assert found["doubled"] == [2, 4, 6]
+    assert [int(each) for each in found["rows"]] == rows
+    assert {each.strip('"') for each in found["thread"]} == {"event-loop"}

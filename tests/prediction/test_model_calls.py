@@ -343,5 +343,5 @@ def test_what_a_coroutine_sets_in_its_context_stays_there() -> None:
         spoken.set(text)
 
     context = copy_context()
-    assert context.run(ModelCalls(), set_to, "in the coroutine") is None
+    assert context.run(ModelCalls().make, set_to, "in the coroutine") is None
     assert not context.get(spoken)
