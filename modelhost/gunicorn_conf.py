@@ -44,6 +44,10 @@ threads = number("THREADS", DEFAULT_THREADS)
 preload_app = flag("PRELOAD", default=True)
 timeout = number("TIMEOUT_SECONDS", 60)
 graceful_timeout = number("GRACEFUL_TIMEOUT_SECONDS", 30)
+# As long as nginx passes on, so that it is nginx who refuses longer ones, in JSON: 8192 bytes, but
+# that gunicorn does not count the end of the first line.
+limit_request_line = 8190
+limit_request_field_size = 8192
 # Longer than the idle timeout of common load balancers, so that it is they who close connections.
 keepalive = 75
 # The heartbeat of a worker must not wait for a disk.

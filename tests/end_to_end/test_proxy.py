@@ -48,6 +48,7 @@ def is_error(response: RawResponse | httpx.Response, status: int, kind: str, mes
     assert (found, response.json()) == (status, {"type": kind, "messages": [message]})
     assert response.headers["content-type"] == "application/json"
     assert len(response.headers["x-request-id"]) == 32
+    assert response.headers["x-content-type-options"] == "nosniff"
 
 
 def wait_for_log(server: Server, text: str) -> None:
