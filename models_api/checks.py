@@ -10,10 +10,12 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from drf_spectacular.settings import spectacular_settings
 
+from models_api.configuration.qualified_names import quoted
 from models_api.exceptions import ConfigurationError
-from models_api.hosting.registry import OwnsRegistry
+from models_api.hosting.registry import MERGED_NAMES, OwnsRegistry
 
 OLD_OPENAPI_VERSION = "models_api.W001"
+NAMES_MERGED_BY_CLIENTS = "models_api.W002"
 
 
 @register("models_api")
@@ -25,13 +27,17 @@ def check_configuration(
     if app_configs is not None and app_config not in app_configs:
         return []
     try:
-        _ = cast(OwnsRegistry, app_config).registry
+        registry = cast(OwnsRegistry, app_config).registry
     except ConfigurationError as error:
         return [
             Error(problem.message, hint=problem.hint, obj=problem.location, id=problem.id)
             for problem in error.problems
         ]
-    return []
+    hint = "Let their qualified names differ in a letter or a digit."
+    return [
+        CheckWarning(MERGED_NAMES % quoted(names), hint=hint, id=NAMES_MERGED_BY_CLIENTS)
+        for names in registry.merged_names
+    ]
 
 
 @register("models_api")

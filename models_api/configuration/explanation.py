@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from models_api.configuration.document import Key, YAMLDocument
+from models_api.configuration.qualified_names import INVALID_NAME, shortened
 from models_api.exceptions import Problem
 
 INVALID_VALUE = "models_api.E003"
-QUALIFIED_NAME_HINT = "Use letters, digits, and the characters . _ - only."
 
 _EXPECTED = {
     "string_type": "a string",
@@ -88,9 +88,9 @@ class _Explanation:
             return message, f"Begin with one of the keys {', '.join(self._known_keys(()))}."
         if value is None:
             return "there is no value here", self._empty_hint(keys)
-        if kind == "string_pattern_mismatch":  # there is no other pattern than that of the names
-            written = self._document.written(keys)
-            return f'the qualified name "{written}" cannot stand in a URL', QUALIFIED_NAME_HINT
+        if kind == INVALID_NAME:
+            written, context = shortened(self._document.written(keys) or ""), details["ctx"]
+            return f'the qualified name "{written}" {context["reason"]}', context["hint"]
         if kind in _EXPECTED:
             hint = self._type_hint(keys, kind, value)
             return f"this should be {_EXPECTED[kind]}, not {shown}", hint

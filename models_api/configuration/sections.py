@@ -7,7 +7,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-QUALIFIED_NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
+from models_api.configuration.qualified_names import (
+    RESERVED_BY_OPEN_INFERENCE,
+    QualifiedName,
+)
 
 
 def _none_is_empty(value: object) -> object:
@@ -76,7 +79,7 @@ class ModelConfiguration(_Section):
 
     class_path: str = Field(examples=["my_package.models.MyModel"])
     """Dotted path of a subclass of ml_base.MLModel."""
-    qualified_name: str | None = Field(default=None, pattern=QUALIFIED_NAME_PATTERN)
+    qualified_name: QualifiedName | None = None
     """The model's own qualified name; says under which URLs it is before it has been imported."""
     create_endpoint: bool = True
     """Whether clients can ask the model for predictions; if not, it is only loaded and listed."""
@@ -155,3 +158,9 @@ class ServiceConfiguration(_Section):
     """Prometheus metrics; none are collected without this key."""
     open_inference: OpenInferenceConfiguration | None = None
     """The Open Inference Protocol; without this key there is none."""
+
+    @property
+    def reserved_names(self) -> frozenset[str]:
+        """Qualified names that a model cannot be reached by, because they stand for a route."""
+        is_enabled = self.open_inference is not None and self.open_inference.enabled
+        return frozenset([RESERVED_BY_OPEN_INFERENCE] if is_enabled else [])
