@@ -185,12 +185,14 @@ def _find_lanes() -> dict[object, Lane]:
     """Return the routes of the URLconf that predict, without policies and without parameters."""
     lanes: dict[object, Lane] = {}
     for resolver in get_resolver().url_patterns:
-        for pattern in resolver.url_patterns if isinstance(resolver, LiteralRoutes) else ():
+        routes = resolver.routes if isinstance(resolver, LiteralRoutes) else {}
+        for route, pattern in routes.items():
             made_by: Any = pattern.callback
             view = made_by.cls(**made_by.initkwargs)
             if isinstance(view, PredictionView) and not view.has_policies():
-                route = str(pattern.pattern)
-                lanes[f"/{route}"] = Lane(route, view.endpoint(view.qualified_name or "", None))
+                # WSGI gives the bytes of the path as if they were Latin-1.
+                path = f"/{route}".encode().decode("latin-1")
+                lanes[path] = Lane(route, view.endpoint(view.qualified_name or "", None))
     return lanes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from django.apps import AppConfig, apps
@@ -10,10 +10,12 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from drf_spectacular.settings import spectacular_settings
 
-from models_api.exceptions import ConfigurationError
-from models_api.hosting.registry import OwnsRegistry
+from models_api.configuration.qualified_names import quoted
+from models_api.exceptions import ConfigurationError, Problem
+from models_api.hosting.registry import MERGED_NAMES, OwnsRegistry
 
 OLD_OPENAPI_VERSION = "models_api.W001"
+NAMES_MERGED_BY_CLIENTS = "models_api.W002"
 
 
 @register("models_api")
@@ -25,9 +27,20 @@ def check_configuration(
     if app_configs is not None and app_config not in app_configs:
         return []
     try:
-        problems = cast(OwnsRegistry, app_config).registry.defects
+        registry = cast(OwnsRegistry, app_config).registry
     except ConfigurationError as error:
-        problems = error.problems
+        return _errors(error.problems)
+    hint = "Let their qualified names differ in a letter or a digit."
+    return [
+        *_errors(registry.defects),
+        *(
+            CheckWarning(MERGED_NAMES % quoted(names), hint=hint, id=NAMES_MERGED_BY_CLIENTS)
+            for names in registry.merged_names
+        ),
+    ]
+
+
+def _errors(problems: Iterable[Problem]) -> list[CheckMessage]:
     return [
         Error(problem.message, hint=problem.hint, obj=problem.location, id=problem.id)
         for problem in problems

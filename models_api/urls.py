@@ -16,7 +16,7 @@ from models_api.api.documentation import (
     RootView,
     SwaggerUIView,
 )
-from models_api.api.literal_routes import LiteralRoutes
+from models_api.api.literal_routes import LiteralRoutes, literal_path
 from models_api.api.views import (
     BatchPredictionView,
     HealthView,
@@ -74,8 +74,7 @@ def _prediction_pattern(
     registry: ModelRegistry, model: str, end: str, view: type[PredictionView], name: str
 ) -> URLPattern:
     of_model = view.as_view(registry=registry, qualified_name=model)
-    pattern: URLPattern = path(f"api/models/{model}/{end}", of_model, name=f"{name}-{model}")
-    return pattern
+    return literal_path(f"api/models/{model}/{end}", of_model, name=f"{name}-{model}")
 
 
 def open_inference_patterns(

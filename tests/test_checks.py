@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.apps import apps
 from django.core import checks
 from django.core.checks.registry import registry
@@ -95,3 +96,69 @@ def test_a_project_that_makes_no_document_may_have_any_version(
     monkeypatch.setattr(spectacular_settings, "OAS_VERSION", "3.0.3")
     monkeypatch.setattr(apps, "is_installed", lambda name: name != "drf_spectacular")
     assert check_openapi_version(None) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["house-prices", "house_prices"], '"house-prices" and "house_prices"'),
+        (["Rent", "rent", "re.nt"], '"Rent", "rent" and "re.nt"'),
+        (["house prices", "houseprices"], '"house prices" and "houseprices"'),
+        (["Größe", "größe"], '"Größe" and "größe"'),
+        (["+", "-"], '"+" and "-"'),
+    ],
+)
+def test_names_of_which_generated_clients_make_one_are_warned_of(
+    configure: Any,
+    app_config: ModelsAPIConfig,
+    caplog: pytest.LogCaptureFixture,
+    names: list[str],
+    shown: str,
+) -> None:
+    models = [
+        {
+            "class_path": "tests.fakes.named.NamedModel",
+            "qualified_name": name,
+            "configuration": {"name": name},
+        }
+        for name in [*names, "another"]
+    ]
+    configure(yaml.safe_dump({"models": models}))
+    message = (
+        f"In generated clients the models {shown} become one: "
+        "their names differ in punctuation or capital letters only"
+    )
+    hint = "Let their qualified names differ in a letter or a digit."
+    assert check_configuration(None) == [checks.Warning(message, hint=hint, id="models_api.W002")]
+    app_config.registry.load()
+    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert warnings.count(message) == 1
+
+
+def test_names_that_differ_in_more_are_fine(configure: Any) -> None:
+    names = ["house_prices", "house_prices_2", "haus", "Häuser", "häuserpreise", "模型", "模"]
+    models = [
+        {"class_path": "tests.fakes.named.NamedModel", "qualified_name": name} for name in names
+    ]
+    configure(yaml.safe_dump({"models": models}))
+    assert check_configuration(None) == []
+
+
+def test_a_model_may_have_the_name_of_a_route_that_is_not_there(configure: Any) -> None:
+    configure("models: [{class_path: tests.fakes.broken.StatsName}]")
+    assert check_configuration(None) == []
+
+
+def test_a_name_that_cannot_be_reached_and_comes_late_keeps_its_model_from_loading(
+    configure: Any, app_config: ModelsAPIConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = {"..": "there it is a step", "a/b": "take its slash", "stats": "is another route"}
+    models = [
+        {"class_path": "tests.fakes.broken.LateName", "configuration": {"name": name}}
+        for name in names
+    ]
+    configure(yaml.safe_dump({"models": models, "open_inference": {"enabled": True}}))
+    app_config.registry.load()
+    failures = [model.failure or "" for model in app_config.registry]
+    for failure, part in zip(failures, names.values(), strict=True):
+        assert part in failure

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from urllib.parse import quote, unquote
 
+from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, URLPattern, URLResolver
 from django.urls.resolvers import RoutePattern
+
+
+def literal_path(route: str, view: Callable[..., HttpResponseBase], *, name: str) -> URLPattern:
+    """Return a route without parameters, which may hold any character but `<`."""
+    return URLPattern(_LiteralPattern(route, name, is_endpoint=True), view, None, name)
+
+
+class _LiteralPattern(RoutePattern):
+    """A route that documents show as it stands in URLs; requests have it decoded."""
+
+    def __str__(self) -> str:
+        return quote(super().__str__())
 
 
 class LiteralRoutes(URLResolver):
@@ -16,9 +30,15 @@ class LiteralRoutes(URLResolver):
 
     def __init__(self, patterns: Sequence[URLPattern]) -> None:
         super().__init__(RoutePattern("", is_endpoint=False), list(patterns))
-        routes = {str(pattern.pattern): pattern for pattern in patterns}
-        # Without parameters a route has only one match; Django copies from it what it changes.
-        self._matches = {route: pattern.resolve(route) for route, pattern in routes.items()}
+        self.routes = {unquote(str(pattern.pattern)): pattern for pattern in patterns}
+        """As requests have them, decoded."""
+        self._matches: dict[str, ResolverMatch] = {}
+        for route, pattern in self.routes.items():
+            # Without parameters a route has only one; Django copies from it what it changes.
+            match = pattern.resolve(route)
+            if match is not None:
+                match.route = route
+                self._matches[route] = match
 
     def resolve(self, path: str) -> ResolverMatch:
         """Return the match of the route that equals this path.

@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from models_api.configuration.document import Key, YAMLDocument
+from models_api.configuration.qualified_names import INVALID_NAME, shortened
 from models_api.exceptions import Problem
 
 INVALID_VALUE = "models_api.E003"
-QUALIFIED_NAME_HINT = "Use letters, digits, and the characters . _ - only."
 HEADER_NAME_HINT = "Use letters, digits and hyphens, as in X-Tenant."
 
 _EXPECTED = {
@@ -89,8 +89,8 @@ class _Explanation:
             return message, f"Begin with one of the keys {', '.join(self._known_keys(()))}."
         if value is None:
             return "there is no value here", self._empty_hint(keys)
-        if kind == "string_pattern_mismatch":
-            return _unusable_name(keys, self._document.written(keys))
+        if kind in ("string_pattern_mismatch", INVALID_NAME):
+            return _unusable_name(details, self._document.written(keys) or "")
         if kind in _EXPECTED:
             hint = self._type_hint(keys, kind, value)
             return f"this should be {_EXPECTED[kind]}, not {shown}", hint
@@ -199,7 +199,8 @@ def _mapping_of_odd_keys(details: ErrorDetails) -> tuple[Key, ...] | None:
     return details["loc"][:-2] if details["loc"][-1:] == ("[key]",) else None
 
 
-def _unusable_name(keys: Sequence[Key], written: object) -> tuple[str, str]:
-    if keys[0] == "request_headers":
+def _unusable_name(details: ErrorDetails, written: str) -> tuple[str, str]:
+    if details["type"] != INVALID_NAME:
         return f'"{written}" is no name of a header', HEADER_NAME_HINT
-    return f'the qualified name "{written}" cannot stand in a URL', QUALIFIED_NAME_HINT
+    context = details["ctx"]
+    return f'the qualified name "{shortened(written)}" {context["reason"]}', context["hint"]

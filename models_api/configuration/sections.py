@@ -7,7 +7,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-QUALIFIED_NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
+from models_api.configuration.qualified_names import (
+    RESERVED_BY_OPEN_INFERENCE,
+    QualifiedName,
+)
+
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9-]+$"
 
 
@@ -77,7 +81,7 @@ class ModelConfiguration(_Section):
 
     class_path: str = Field(examples=["my_package.models.MyModel"])
     """Dotted path of a subclass of ml_base.MLModel."""
-    qualified_name: str | None = Field(default=None, pattern=QUALIFIED_NAME_PATTERN)
+    qualified_name: QualifiedName | None = None
     """The model's own qualified name; says under which URLs it is before it has been imported."""
     create_endpoint: bool = True
     """Whether clients can ask the model for predictions; if not, it is only loaded and listed."""
@@ -161,3 +165,9 @@ class ServiceConfiguration(_Section):
     """The Open Inference Protocol; without this key there is none."""
     request_headers: list[HeaderName] = []
     """Headers of requests that the code of models and decorators may read; no others."""
+
+    @property
+    def reserved_names(self) -> frozenset[str]:
+        """Qualified names that a model cannot be reached by, because they stand for a route."""
+        is_enabled = self.open_inference is not None and self.open_inference.enabled
+        return frozenset([RESERVED_BY_OPEN_INFERENCE] if is_enabled else [])

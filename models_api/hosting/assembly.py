@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 
 from ml_base import MLModel, MLModelDecorator
@@ -38,7 +39,8 @@ def build_registry(file: ConfigurationFile, resources: Resources | None = None) 
     Raises:
         ConfigurationError: with all problems of the file, and of the classes that it names.
     """
-    resources = resources or Resources()
+    reserved = file.configuration.reserved_names if file.configuration else frozenset[str]()
+    resources = replace(resources or Resources(), reserved_names=reserved)
     problems = [*file.problems, *_package_problems(file), *_class_problems(file)]
     defects: list[Problem] = []
     models: list[HostedModel] = []

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import reprlib
 
 from ml_base import MLModel
 from pydantic import BaseModel
 
-from models_api.configuration.explanation import QUALIFIED_NAME_HINT
-from models_api.configuration.sections import QUALIFIED_NAME_PATTERN
+from models_api.configuration.qualified_names import problem_of_name, shortened
 from models_api.exceptions import DescriptionError, DescriptionFailed
 from models_api.hosting.class_paths import one_line
 from models_api.hosting.model_stack import layers_of
@@ -78,9 +76,11 @@ def read_names(model: MLModel) -> ModelNames:
             text = value if isinstance(value, int | float) else "..."
             raise DescriptionError(message, f'Write {name} = "{text}" in the class.')
         names[name] = value
-    if not re.fullmatch(QUALIFIED_NAME_PATTERN, names["qualified_name"]):
-        message = f'the qualified name "{names["qualified_name"]}" cannot stand in a URL'
-        raise DescriptionError(message, QUALIFIED_NAME_HINT)
+    problem = problem_of_name(names["qualified_name"])
+    if problem is not None:
+        reason, hint = problem
+        name = shortened(names["qualified_name"])
+        raise DescriptionError(f'the qualified name "{name}" {reason}', hint)
     return ModelNames(**names)
 
 

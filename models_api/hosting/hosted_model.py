@@ -76,6 +76,8 @@ class Resources:
     factory: InstrumentsFactory = field(default_factory=NoInstruments)
     maximum_rows: int = DEFAULT_MAXIMUM_ROWS
     """That one request may have."""
+    reserved_names: frozenset[str] = frozenset()
+    """Qualified names that stand for routes of the service."""
 
 
 class HostedModel:
@@ -117,6 +119,7 @@ class HostedModel:
         self._ended = threading.Event()
         self._others: Sequence[HostedModel] = ()
         self._description = ModelDescription()
+        self._check_reserved(configuration.qualified_name, key="qualified_name")
         self._describe()
         self.instruments = self._resources.factory.instruments(self)
 
@@ -346,10 +349,17 @@ class HostedModel:
             message = f'the model calls itself "{actual}", not "{expected}"'
             hint = f"Write qualified_name: {actual}, or leave the key out."
             raise DescriptionError(message, hint, key="qualified_name")
+        self._check_reserved(actual)
         if actual in [other.known_name for other in self._others]:
             message = f'another model has the qualified name "{actual}" already'
             raise DescriptionError(message, "Give one of the two another qualified_name.")
         return names
+
+    def _check_reserved(self, name: str | None, key: str = "class_path") -> None:
+        if name in self._resources.reserved_names:
+            message = f'the qualified name "{name}" is taken: /v2/models/{name} is another route'
+            hint = "Give the model another qualified_name, or switch open_inference off."
+            raise DescriptionError(message, hint, key=key)
 
 
 def _is_interruption(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from models_api.configuration.qualified_names import merged_by_clients, quoted
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ConfigurationError, ModelNotFound, ModelNotReady, Problem
 from models_api.hosting.health import ask_all
@@ -16,6 +17,11 @@ from models_api.prediction.description import ModelNames
 from models_api.prediction.limiter import WorkerLimiter
 
 logger = logging.getLogger(__name__)
+
+MERGED_NAMES = (
+    "In generated clients the models %s become one: "
+    "their names differ in punctuation or capital letters only"
+)
 
 
 class OwnsRegistry(Protocol):
@@ -70,6 +76,7 @@ class ModelRegistry:
         self._has_logged = threading.Event()
         self._by_name: dict[str, HostedModel] = {}
         self.loader = ModelLoader(models)
+        self.loader.after_loading.append(self._warn_of_merged_names)
         for model in models:
             model.reserve_names_of([other for other in models if other is not model])
 
@@ -213,6 +220,15 @@ class ModelRegistry:
         elif not self._has_logged.is_set():
             self._has_logged.set()
             logger.error("No model is served. %s", self._error)
+
+    @property
+    def merged_names(self) -> list[list[str]]:
+        """Groups of names, as far as they are known, of which client generators make one."""
+        return merged_by_clients(filter(None, [model.known_name for model in self._models]))
+
+    def _warn_of_merged_names(self) -> None:
+        for names in self.merged_names:
+            logger.warning(MERGED_NAMES, quoted(names))
 
     def _find(self, qualified_name: str) -> HostedModel | None:
         found = self._by_name.get(qualified_name)

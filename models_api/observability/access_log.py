@@ -59,6 +59,11 @@ def _known(
     shown = f"/{route}" if route is not None else "-"
     of_model = zip(("model", "version"), model, strict=True)
     known: dict[str, object] = {name: value for name, value in of_model if value is not None}
-    end = "".join([f" {name}={value}" for name, value in known.items()])
+    end = "".join([f" {name}={_word(value)}" for name, value in known.items()])
     fields = {"method": method, "route": shown, "status": status, **known}
-    return f"{method} {shown} {status}", end, fields
+    return f"{method} {_word(shown)} {status}", end, fields
+
+
+def _word(value: object) -> str:
+    """Write a value without blanks, which stand between the words of a line."""
+    return str(value).replace(" ", "%20")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Container, Iterable
 
 from prometheus_client import (
+    REGISTRY,
     Enum,
     Gauge,
     GCCollector,
@@ -72,6 +73,8 @@ class ModelsOwnMetrics:
         """
         self._said.update(topic for (topic,) in totals.of_kind(_SAID))
         families = self._shared(workers) if is_sharing() else {}
+        about = REGISTRY.restricted_registry(["target_info"])  # which belongs to no collector
+        families.update({family.name: family for family in about.collect()})
         for collector in collectors():
             if is_sharing() and isinstance(collector, (*SHAREABLE, *_OF_THE_PROCESS)):
                 continue

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from django.urls import URLPattern, URLResolver, path
 
-from models_api.api.literal_routes import LiteralRoutes
+from models_api.api.literal_routes import LiteralRoutes, literal_path
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.hosting.registry import ModelRegistry
 from models_api.observability.shared_memory import SharedMemoryMetrics
@@ -71,5 +71,4 @@ def _model_patterns(
 
 def _infer_pattern(model: str, given: Mapping[str, object]) -> URLPattern:
     view = InferView.as_view(qualified_name=model, **given)
-    pattern: URLPattern = path(f"v2/models/{model}/infer", view, name=f"infer-{model}")
-    return pattern
+    return literal_path(f"v2/models/{model}/infer", view, name=f"infer-{model}")

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from math import inf, isfinite, nan
 from typing import Any, ClassVar, Literal, cast
+from unicodedata import normalize
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
@@ -390,8 +392,17 @@ def _names(definitions: Mapping[tuple[str, str], JSONSchema]) -> Names:
         )
     while clashing := [key for key in _clashing(definitions, names) if key[0] != SERVICE]:
         for owner, local in clashing:
-            names[owner, local] = f"{owner}.{names[owner, local]}"
+            names[owner, local] = f"{_prefix(owner)}.{names[owner, local]}"
     return names
+
+
+def _prefix(owner: str) -> str:
+    """Return what tells an owner apart, of the characters that a component's name may have."""
+    if re.fullmatch(r"[A-Za-z0-9._-]+(?<!_[0-9a-f]{8})", owner):
+        return owner
+    ascii_ = normalize("NFKD", owner).encode("ascii", "ignore").decode()
+    simplified = re.sub(r"[^A-Za-z0-9._-]+", "_", ascii_).strip("_") or "model"
+    return f"{simplified}_{sha256(owner.encode()).hexdigest()[:8]}"
 
 
 def _names_of_one_owner(definitions: Mapping[tuple[str, str], JSONSchema]) -> Names:

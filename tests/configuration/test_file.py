@@ -125,17 +125,29 @@ def test_numbers_and_booleans_may_come_from_the_environment(
     assert (model.create_endpoint, model.batching.max_batch_size) == (False, 16)
 
 
-@pytest.mark.parametrize("name", ["a", "a.b", "A-1_z", "0"])
+@pytest.mark.parametrize(
+    "name", ["a", "a.b", "A-1_z", "0", "house prices", "é", "模型", "...", "R&D (v2)", "a" * 200]
+)
 def test_a_qualified_name_is_what_can_stand_in_a_url(read: Any, name: str) -> None:
     assert read(f"models: [{{class_path: a.B, qualified_name: '{name}'}}]").problems == []
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b", "a/b", "a\\n", "é", "a%20b", "a\\nb", "a?b"])
+@pytest.mark.parametrize("name", ["", "a/b", "a\\tb", "..", "a%20b", "a\\nb", "a?b", "a\u00a0b"])
 def test_a_qualified_name_is_nothing_else(read: Any, name: str) -> None:
     file = read(f'models: [{{class_path: a.B, qualified_name: "{name}"}}]'.replace("\\\\", "\\"))
     (problem,) = file.problems
     assert problem.key_path == "models[0].qualified_name"
-    assert problem.hint == "Use letters, digits, and the characters . _ - only."
+    assert "cannot stand in a URL" in problem.message
+    assert problem.hint.startswith("Use letters and digits of any alphabet, blanks between them")
+
+
+@pytest.mark.parametrize("name", ["a" * 201, "é" * 101, "模" * 67])
+def test_a_name_that_is_too_long_is_shortened_where_it_is_told_of(read: Any, name: str) -> None:
+    (problem,) = read(f"models: [{{class_path: a.B, qualified_name: {name}}}]").problems
+    size = len(name.encode())
+    assert problem.message == (
+        f'the qualified name "{name[:60]}..." is too long: it has {size} bytes, and may have 200'
+    )
 
 
 def test_models_beside_a_mistake_are_known_all_the_same(read: Any) -> None:

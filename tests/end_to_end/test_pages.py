@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import (
@@ -29,6 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import REPOSITORY, Server
 from tests.end_to_end.test_path_prefix import TELLING
+from tests.fakes.named import CLASS_PATHS, NAMES
 
 pytestmark = pytest.mark.browser
 
@@ -605,3 +607,29 @@ def test_the_page_of_another_origin_may_ask_where_it_is_allowed(
         with pytest.raises(Error, match="Failed to fetch"):
             page.evaluate(FETCH, f"{server.url}/api/models/iris/prediction")
     page.close()
+
+
+def test_models_whose_names_are_quoted_in_urls_can_be_tried_out(open_page: OpenPage) -> None:
+    configuration = {"models": [{"class_path": path} for path in CLASS_PATHS]}
+    with Server(configuration) as server, open_page(f"{server.url}/docs", []) as page:
+        for name in NAMES:
+            path = f"/api/models/{quote(name, safe='')}/prediction"
+            block = page.locator(".opblock").filter(
+                has=page.locator(f'.opblock-summary-path[data-path="{path}"]')
+            )
+            block.locator(".opblock-summary-control").click()
+            block.get_by_role("button", name="Try it out").click()
+            block.locator("textarea.body-param__text").fill('{"value": 3}')
+            block.get_by_role("button", name="Execute").click()
+            response = block.locator(".live-responses-table .response")
+            expect(response.locator(".response-col_status")).to_have_text("200")
+            shown = response.locator(".response-col_description pre").first.inner_text()
+            assert json.loads(shown) == {"name": name, "value": 3}
+
+
+def test_redoc_shows_models_whose_names_are_quoted_in_urls(open_page: OpenPage) -> None:
+    configuration = {"models": [{"class_path": path} for path in CLASS_PATHS]}
+    with Server(configuration) as server, open_page(f"{server.url}/redoc") as page:
+        for name in NAMES:
+            path = f"/api/models/{quote(name, safe='')}/prediction"
+            expect(page.get_by_text(path, exact=True).first).to_be_attached()

@@ -37,6 +37,34 @@ class UnusableName(DoublingModel):
     qualified_name = "my model/2"
 
 
+class DotsName(DoublingModel):
+    """Has a name that clients take for the folder above."""
+
+    qualified_name = ".."
+
+
+class LongName(DoublingModel):
+    """Has a name that is longer than one can be."""
+
+    qualified_name = "name " * 41
+
+
+class StatsName(DoublingModel):
+    """Has the name of a route of the Open Inference Protocol."""
+
+    qualified_name = "stats"
+
+
+class LateName(DoublingModel):
+    """Tells its name only once it is loaded."""
+
+    qualified_name: Any = None
+
+    def __init__(self, name: str) -> None:
+        """Take the name."""
+        self.qualified_name = name
+
+
 class FloatSchema(DoublingModel):
     """Has a number for a schema."""
 

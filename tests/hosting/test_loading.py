@@ -257,10 +257,17 @@ def variant(**attributes: Any) -> Any:
         *(
             (
                 {"qualified_name": name},
-                f'the qualified name "{name}" cannot stand in a URL',
-                "Use letters, digits, and the characters . _ - only.",
+                f'the qualified name "{name}" cannot stand in a URL{reason}',
+                "Use letters and digits of any alphabet, blanks between them, and characters such "
+                'as . _ - but none of / \\ ? # % : ; { } < > | ^ ` "',
             )
-            for name in ("", "a b", "a/b", "ä", "a\n")
+            for name, reason in (
+                ("", ""),
+                ("a\nb", ""),
+                ("<name>", ""),
+                (".", ": there it is a step from folder to folder"),
+                ("a/b", ": servers and proxies take its slash for the end of the name"),
+            )
         ),
     ],
 )

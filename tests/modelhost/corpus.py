@@ -7,7 +7,9 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
+from tests.fakes.named import ODD
 from tests.fakes.refusing import ANSWERS
 from tests.open_inference.hostile_requests import HOSTILE_REQUESTS, strings
 
@@ -24,6 +26,8 @@ CONFIGURATION = {
             "decorators": [{"class_path": "tests.fakes.changing.ShiftingDecorator"}],
         },
         {"class_path": "tests.fakes.columns.ColumnsModel"},
+        {"class_path": "tests.fakes.named.Chinese"},
+        {"class_path": "tests.fakes.named.Odd"},
         {"class_path": "tests.fakes.overload.HurriedModel", "timeout_seconds": 0.05},
         {
             "class_path": "tests.fakes.overload.PatientModel",
@@ -58,6 +62,11 @@ TENSORS: dict[str, dict[str, Any]] = {
     "label": {"datatype": "BYTES", "shape": [1], "data": ["a"]},
     "vector": {"datatype": "FP64", "shape": [1, 3], "data": [1.0, 2.0, 3.0]},
 }
+
+
+VALUE = json.dumps(
+    {"inputs": [{"name": "value", "datatype": "INT64", "shape": [1], "data": [1]}]}
+).encode()
 
 
 class Asked(NamedTuple):
@@ -364,6 +373,14 @@ def of_models() -> Iterator[Asked]:
     for name in ("oak", "refused", "raises", "misfit", "exits"):
         yield asked(f"columns of {name}", "/v2/models/columns/infer", plants("oak", name))
     yield asked("late", "/api/models/hurried/prediction", b'{"never": true}')
+    for name in ("模型 1", ODD):
+        # As WSGI has the bytes of a path.
+        path = f"models/{name}".encode().decode("latin-1")
+        yield asked(f"named {name}", f"/api/{path}/prediction", b'{"value": 1}')
+        yield asked(f"named {name}, wrong", f"/api/{path}/prediction", b'{"value": "a"}')
+        yield asked(f"named {name}, rows", f"/api/{path}/prediction/batch", rows({"value": 1}))
+        yield asked(f"named {name}, inferred", f"/v2/{path}/infer", VALUE)
+        yield asked(f"named {name}, still quoted", f"/api/models/{quote(name)}/prediction")
     yield asked("late batch", "/api/models/hurried/prediction/batch", rows({"never": True}))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.fakes.named import ODD
 from tests.modelhost.corpus import (
     BATCH,
     CONFIGURATION,
@@ -162,6 +163,14 @@ def test_the_corpus_has_answers_of_every_kind(both: tuple[Seen, Seen]) -> None:
     assert failed == {"does", "failing", "batching", "short", "columns"} | refusing
     names = [each.name for each in corpus()]
     assert len(names) == len(set(names)) > 900
+
+
+@pytest.mark.parametrize("name", ["模型 1", ODD])
+def test_models_of_any_name_are_answered_without_django(both: tuple[Seen, Seen], name: str) -> None:
+    fast, _ = (seen["answers"] for seen in both)
+    for end in ("", ", rows", ", inferred"):
+        seen = fast[f"named {name}{end}"]
+        assert (seen["status"], seen["asked django"]) == ("200 OK", 0)
 
 
 @pytest.mark.parametrize("path", GOOD)

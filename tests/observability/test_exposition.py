@@ -188,3 +188,11 @@ def test_a_metric_that_cannot_be_shown_is_left_out_and_named_in_the_log(
     finally:
         REGISTRY.unregister(telling)
     assert [record.getMessage() for record in caplog.records] == [said]
+
+
+def test_what_is_said_of_the_target_is_there_too(metrics: Metrics) -> None:
+    REGISTRY.set_target_info({"team": "ours"})
+    try:
+        assert lines(metrics, "target_info") == ['target_info{team="ours"} 1.0']
+    finally:
+        REGISTRY.set_target_info(None)
