@@ -115,6 +115,7 @@ def test_those_who_want_to_know_hear_of_each_change(folder: Path) -> None:
     assert changes == [True, False, True]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_each_worker_asks_for_itself(folder: Path) -> None:
     asked = health_of(health.SickModel(), interval_seconds=3600.0)
     assert asked_to_the_end(asked) is True
