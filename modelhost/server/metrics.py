@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import cast
 
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 
 from models_api.observability.server_directory import (
     MULTIPROCESS_VARIABLE,
@@ -16,6 +18,8 @@ from models_api.observability.server_directory import (
     given_directory,
     server_directory,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def share_models_own_metrics() -> None:
@@ -31,11 +35,24 @@ def share_models_own_metrics() -> None:
         return
     directory = server_directory()
     atexit.register(directory.remove)
-    os.environ[MULTIPROCESS_VARIABLE] = str(directory.join())
+    try:
+        os.environ[MULTIPROCESS_VARIABLE] = str(directory.join())
+    except OSError as error:
+        logger.warning(
+            "Workers do not share the metrics that models keep by themselves: %s. Let %s be "
+            "writable, or name another directory in %s.",
+            error,
+            directory.path.parent,
+            MULTIPROCESS_VARIABLE,
+        )
 
 
 def begin_server() -> None:
-    """Tell workers that this process is their server, and forget the metrics of an earlier one."""
+    """Tell workers that this process is their server, and forget the metrics of an earlier one.
+
+    Raises:
+        ImproperlyConfigured: the directory that is given for them cannot be made.
+    """
     own = str(os.getpid())
     if os.environ.get(SERVER_PID_VARIABLE) == own:
         return  # it reads its configuration anew
@@ -43,7 +60,13 @@ def begin_server() -> None:
     given = given_directory()
     # A server that takes over from another, still running one shares its directory.
     if given is not None and "GUNICORN_PID" not in os.environ:
-        given.mkdir(parents=True, exist_ok=True)
+        try:
+            given.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{MULTIPROCESS_VARIABLE} names {given}, which cannot be made: {error.strerror}. "
+                "Name another directory, or none."
+            ) from None
         for path in given.glob("*.db"):
             path.unlink(missing_ok=True)
 

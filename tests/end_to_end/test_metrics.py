@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.scraped import samples, value
-from tests.end_to_end.server import Server, free_port
+from tests.end_to_end.server import REPOSITORY, Server, free_port
 from tests.end_to_end.server import gunicorn as start_gunicorn
 from tests.end_to_end.server import serve as start_serve
 
@@ -28,6 +29,44 @@ CONFIGURATION: dict[str, Any] = {
     "open_inference": {"enabled": True},
 }
 PREDICTION = "/api/models/batching/prediction"
+
+
+UNWRITABLE = """
+from pathlib import Path
+from modelhost.settings import *
+from models_api.observability import server_directory
+
+server_directory._base = lambda: Path("/proc/nowhere")
+"""
+
+
+@pytest.mark.parametrize("start", [start_gunicorn, start_serve])
+def test_a_service_that_can_make_no_directory_serves_on_and_says_so(
+    tmp_path: Path, start: Callable[..., Server]
+) -> None:
+    # Root may write wherever files can be.
+    (tmp_path / "unwritable.py").write_text(UNWRITABLE, encoding="utf-8")
+    environment = {
+        "MODELHOST_WORKERS": "1",
+        "DJANGO_SETTINGS_MODULE": "unwritable",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)]),
+    }
+    with start(CONFIGURATION, environment=environment) as server:
+        assert server.client.post(PREDICTION, json={"value": 1}).status_code == 200
+        text = server.client.get("/metrics").text
+        assert re.search(r"^model_predictions_total.*batching.* 1\.0$", text, re.MULTILINE)
+        assert "Workers do not share the metrics that models keep by themselves: " in server.log
+
+
+@pytest.mark.parametrize("start", [start_gunicorn, start_serve])
+def test_a_directory_that_is_given_and_cannot_be_made_ends_the_server(
+    start: Callable[..., Server],
+) -> None:
+    environment = {"PROMETHEUS_MULTIPROC_DIR": "/proc/nowhere/at/all"}
+    with start(CONFIGURATION, environment=environment, wait_for="exit") as server:
+        assert server.process.returncode
+        assert "names /proc/nowhere/at/all, which cannot be made: " in server.log
+        assert "Traceback" not in server.log
 
 
 def gunicorn(**environment: str) -> Server:
