@@ -137,7 +137,7 @@ def _read_whole(environ: Environ, stream: Stream) -> bytes:
 def _read_sent(environ: Environ, stream: Stream) -> bytes:
     try:
         return _read(environ, stream)
-    except ModelsAPIError:
+    except (ModelsAPIError, MemoryError):
         raise
     except Exception as error:
         # Each server has exceptions of its own for a client that went away or a malformed chunk.

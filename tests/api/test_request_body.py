@@ -309,6 +309,14 @@ def test_a_body_that_cannot_be_read_is_the_clients_fault(make: Any, error: Excep
     assert kind_of(caught.value).status == 400
 
 
+@pytest.mark.parametrize("make", WAYS)
+def test_a_body_for_which_there_is_no_memory_is_not_the_clients_fault(make: Any) -> None:
+    stream = Stream(BODY)
+    stream.error = MemoryError()
+    with pytest.raises(MemoryError):
+        read_json_body(*make(stream, CONTENT_LENGTH="8"))
+
+
 @pytest.mark.parametrize("make", [request, bounded, django])
 @pytest.mark.parametrize("length", ["9", "100", "nonsense", "-", "1" * 5000])
 def test_a_body_that_is_shorter_than_its_length_is_refused_though_it_is_json(
