@@ -22,6 +22,7 @@ from modelhost.server.configuration import CANNOT_START, share_configuration
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from models_api.exceptions import ConfigurationError
+from models_api.logs import make_all_safe
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -51,6 +52,8 @@ def _start() -> WSGIApplication:
         from modelhost import fast_lane  # noqa: PLC0415
 
         answering = fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
+        # The servers themselves log by whatever handlers the models have added.
+        service.registry.loader.after_each.append(make_all_safe)
         service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
         service.registry.start_loading()
         return answering

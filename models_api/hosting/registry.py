@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -11,10 +10,11 @@ from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ConfigurationError, ModelNotFound, ModelNotReady
 from models_api.hosting.hosted_model import RETRY_AFTER_SECONDS, HostedModel, LoadState
 from models_api.hosting.loader import ModelLoader
+from models_api.logs import SafeLogger
 from models_api.prediction.description import ModelNames
 from models_api.prediction.limiter import WorkerLimiter
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class OwnsRegistry(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from multiprocessing import util
@@ -14,12 +13,13 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from models_api.configuration.sections import MetricsConfiguration
+from models_api.logs import SafeLogger
 from models_api.observability.http_metrics import HTTPMetrics
 from models_api.observability.prediction_metrics import ModelMetrics
 from models_api.observability.server_directory import MULTIPROCESS_VARIABLE
 from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 _STARTED, _ENDED = "worker started", "worker ended"
 
