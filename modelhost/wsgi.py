@@ -6,7 +6,6 @@ Importing it begins to load the models, because whoever does that is going to se
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from modelhost.server.output import show_lines_at_once
 from models_api.exceptions import ConfigurationError
+from models_api.logs import SafeLogger, make_all_safe
 from models_api.observability.file_locks import HAS_FILE_LOCKS, fcntl
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _HEAD_START_SECONDS = 1.0
 _STOPPING_SECONDS = 2.0
 _held: TextIO | None = None
 
-logger = logging.getLogger("modelhost")
+logger = SafeLogger("modelhost")
 
 
 def _start() -> WSGIApplication:
@@ -62,6 +62,8 @@ def _start() -> WSGIApplication:
 
         answering = fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
         application = with_path_prefix(answering)
+        # The servers themselves log by whatever handlers the models have added.
+        service.registry.loader.after_each.append(make_all_safe)
         service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
         service.registry.start_loading()
         return application

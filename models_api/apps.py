@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property
 from typing import cast
 
@@ -16,9 +15,10 @@ from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.registry import ModelRegistry
+from models_api.logs import SafeLogger
 from models_api.service import ModelService
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class ModelsAPIConfig(AppConfig):

@@ -6,7 +6,6 @@ package, the first worker leaves it to the others in the directory that they sha
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import sys
@@ -19,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from models_api.apps import ModelsAPIConfig
 from models_api.configuration.file import ConfigurationFile
 from models_api.exceptions import ConfigurationError
+from models_api.logs import SafeLogger
 from models_api.observability.server_directory import server_directory
 
 CANNOT_START = 3
@@ -26,7 +26,7 @@ CANNOT_START = 3
 _NAME = "configuration"
 _SECONDS_TO_CHECK = 60.0
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 def read_configuration() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from modelhost.environment import log_format
+from models_api.logs import make_safe
 from models_api.observability.log_records import JSONFormatter, RequestFilter
 
 _REFUSAL = re.compile(r"(Invalid request from ip=\S*: [\w ]+)")
@@ -20,6 +21,8 @@ class GunicornLogger(Logger):
     def setup(self, cfg: Any) -> None:
         """Set gunicorn's handlers up, and make them those of this service."""
         super().setup(cfg)
+        for handler in [*self.error_log.handlers, *self.access_log.handlers]:
+            make_safe(handler)
         for handler in self.error_log.handlers:
             handler.addFilter(RequestFilter())
             handler.addFilter(hide_input)

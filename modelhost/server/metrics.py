@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import cast
 
 from django.apps import apps
 
+from models_api.logs import SafeLogger
 from models_api.observability.file_locks import HAS_FILE_LOCKS
 from models_api.observability.server_directory import (
     MULTIPROCESS_VARIABLE,
@@ -21,7 +21,7 @@ from models_api.observability.server_directory import (
     server_directory,
 )
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 def share_models_own_metrics() -> None:

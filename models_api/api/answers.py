@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
@@ -12,9 +11,10 @@ from models_api.api.request_body import Environ
 from models_api.conf import shows_reasons
 from models_api.error_table import error_kind
 from models_api.exceptions import InputProblem, InvalidInput, PredictionFailed, UnsupportedEncoding
+from models_api.logs import SafeLogger
 from models_api.prediction.request_context import current_request, request_id
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 _JSON = {"Content-Type": "application/json"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging.config
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from models_api import logs
 from models_api.configuration.document import Key, YAMLDocument
 from models_api.configuration.explanation import explain
 from models_api.configuration.sections import ModelConfiguration, ServiceConfiguration
@@ -63,7 +63,7 @@ class ConfigurationFile:
             return
         applied = {"disable_existing_loggers": False, **_with_request_filter(section)}
         try:
-            logging.config.dictConfig(applied)
+            logs.configure(applied)
         except Exception as error:  # noqa: BLE001 (handlers of any library are made there)
             self.problems.append(self._logging_problem(section, error))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import math
 import reprlib
 import threading
@@ -17,8 +16,9 @@ from models_api.exceptions import DescriptionError
 from models_api.fork import call_after_fork
 from models_api.hosting.class_paths import one_line
 from models_api.hosting.model_stack import layers_of
+from models_api.logs import SafeLogger
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 _METHOD = "is_healthy"
 INTERVAL_SECONDS = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,13 +20,14 @@ from models_api.hosting.class_paths import one_line
 from models_api.hosting.description import read_names, read_schemas
 from models_api.hosting.health import ModelHealth, has_health_check
 from models_api.hosting.model_stack import ModelStack
+from models_api.logs import SafeLogger
 from models_api.prediction.description import ModelDescription, ModelNames, ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, WorkerLimiter
 from models_api.prediction.predictor import PredictionMeans, Predictor
 from models_api.prediction.watchdog import Watchdog
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 T = TypeVar("T")
 

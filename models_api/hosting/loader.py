@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -11,8 +10,9 @@ from contextlib import contextmanager
 
 from models_api.fork import flush_output
 from models_api.hosting.hosted_model import LOADING_THREAD, HostedModel, LoadState
+from models_api.logs import SafeLogger
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class ModelLoader:
@@ -23,6 +23,8 @@ class ModelLoader:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._follows_forks = False
+        self.after_each: list[Callable[[], object]] = []
+        """Called when a model has been loaded, well or not; on the same thread."""
         self.after_loading: list[Callable[[], object]] = []
         """Called on whichever thread has loaded all models, well or not."""
         self.before_exit: list[Callable[[], object]] = []
@@ -42,6 +44,8 @@ class ModelLoader:
         """Load every model: first those without a name before, then those without schemas."""
         for model in sorted(self._models, key=_knowledge):
             model.load()
+            for call in self.after_each:
+                call()
         for call in self.after_loading:
             call()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -13,10 +12,11 @@ from models_api.exceptions import ConfigurationError, ModelNotFound, ModelNotRea
 from models_api.hosting.health import ask_all
 from models_api.hosting.hosted_model import RETRY_AFTER_SECONDS, HostedModel, LoadState
 from models_api.hosting.loader import ModelLoader
+from models_api.logs import SafeLogger
 from models_api.prediction.description import ModelNames
 from models_api.prediction.limiter import WorkerLimiter
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 MERGED_NAMES = (
     "In generated clients the models %s become one: "

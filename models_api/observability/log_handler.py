@@ -10,13 +10,14 @@ from multiprocessing import util
 from typing import TextIO
 
 from models_api.fork import call_after_fork
+from models_api.logs import SafeHandler
 
 _PIPE_BUF: int = getattr(select, "PIPE_BUF", 512)
 """Bytes of a write that pipes take in one piece; POSIX promises 512, Linux has 4096."""
 _HELD_SECONDS = 0.05
 
 
-class BatchingStreamHandler(logging.StreamHandler[TextIO]):
+class BatchingStreamHandler(SafeHandler, logging.StreamHandler[TextIO]):
     """Writes to a stream; lines of one logger wait for others, but no longer than 50 ms.
 
     Each write lets another thread have the interpreter, which at thousands of lines a second costs
@@ -30,6 +31,7 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
         """Make it, with the name of the logger whose lines may wait."""
         super().__init__(stream)
         self._held_logger = held_logger
+        self.note_stream()
         self._begin()
         call_after_fork(self._begin)
 
@@ -60,15 +62,12 @@ class BatchingStreamHandler(logging.StreamHandler[TextIO]):
             if self._held:
                 piece = "".join(self._held)
                 self._held, self._size = [], 0
+                if self.is_misled():
+                    return
                 self.stream.write(piece)
             super().flush()
         finally:
             self.release()
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Print what went wrong, where that is possible."""
-        with suppress(Exception):  # standard error may be what fails
-            super().handleError(record)
 
     def _will_flush(self) -> bool:
         """Whether what waits is written soon, by a thread that this starts if there is none."""

@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from models_api.logs import SafeLogger
 from models_api.observability.prometheus_sharing import (
     SHAREABLE,
     collectors,
@@ -29,7 +30,7 @@ from models_api.observability.prometheus_sharing import (
 from models_api.observability.server_directory import MULTIPROCESS_VARIABLE
 from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 Labels = frozenset[tuple[str, str]]
 

@@ -6,7 +6,6 @@ it was imported. Whoever imports it before the service has set the variable woul
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -17,9 +16,10 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Summary, valu
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
+from models_api.logs import SafeLogger
 from models_api.observability.server_directory import MULTIPROCESS_VARIABLE
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 Shareable = Counter | Gauge | Histogram | Summary
 Kind = TypeVar("Kind", bound=MetricWrapperBase)

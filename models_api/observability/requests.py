@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple, Protocol
 
+from models_api.logs import SafeLogger
 from models_api.prediction.request_context import RequestContext, current_request, request_id
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class FinishedRequest(NamedTuple):
@@ -59,9 +58,10 @@ class RequestRecorder:
         for observe in self._observers:
             try:
                 observe(request)
-            except Exception:
-                with suppress(Exception):  # whatever is wrong with the log too
-                    logger.exception("An observer of requests failed")
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                logger.exception("An observer of requests failed")
         current_request.set(None)
 
     def abandon(self) -> None:

@@ -6,7 +6,6 @@ what was counted outlives a process that is killed.
 
 from __future__ import annotations
 
-import logging
 import mmap
 import os
 import threading
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
+from models_api.logs import SafeLogger
 from models_api.observability.file_locks import HAS_FILE_LOCKS
 from models_api.observability.metric_types import Counter, Gauge, Histogram, Key
 from models_api.observability.worker_files import (
@@ -24,7 +24,7 @@ from models_api.observability.worker_files import (
     add_records,
 )
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 

@@ -6,7 +6,6 @@ the text of exceptions.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -22,11 +21,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from models_api.logs import SafeLogger
 from models_api.observability.requests import FinishedRequest
 from models_api.prediction.instruments import Instruments, Stage
 from models_api.prediction.request_context import current_request
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 _EXPORTERS = "opentelemetry_traces_exporter"
 # What the variable calls it, and what the package does.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable
 from typing import TypeVar
 
 from models_api.fork import ForkGuard, call_after_fork
+from models_api.logs import SafeLogger
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 T = TypeVar("T")
 

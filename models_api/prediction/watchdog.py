@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -11,10 +10,11 @@ import time
 import traceback
 
 from models_api.fork import call_after_fork
+from models_api.logs import SafeLogger
 from models_api.prediction.limiter import Slot, WorkerLimiter
 from models_api.prediction.request_context import current_request
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 _LONGEST_INTERVAL_SECONDS = 5.0
 # A server that stops keeps connections for a moment, for requests that are under way already.

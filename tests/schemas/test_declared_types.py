@@ -63,7 +63,7 @@ class MoreInner(Inner):
         {"inner": {"score": 1.0, "label": ""}},
         {"inner": MoreInner(score=1)},
         {"inner": Inner.model_construct(score=np.float64(1))},
-        {"inner": Inner.model_construct(label="")},
+        {"inner": Inner.model_construct(label="")},  # type: ignore[call-arg]
         {"many": (Inner(score=1),)},
         {"many": [Inner(score=1), Inner.model_construct(score=1)]},
         {"numbers": [0.5, 1]},
@@ -75,7 +75,7 @@ class MoreInner(Inner):
         {"when": pd.NaT},
         {"when": pd.Timestamp(NOON)},
         {"count": True},
-        {"children": [Outer.model_construct(count=None)]},
+        {"children": [Outer.model_construct(count=None)]},  # type: ignore[arg-type]
     ],
 )
 def test_anything_else_is_not(values: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from modelhost.server.cpus import available_cpus
 from modelhost.server.metrics import begin_server, end_server, forget_ended_workers, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
+from models_api.logs import SafeLogger
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -39,7 +40,7 @@ _HEAD_BYTES = 128 * 1024
 _IDLE_MILLISECONDS = 75_000
 """Longer than the idle timeout of common load balancers, so that it is they who close."""
 
-logger = logging.getLogger("modelhost.serve")
+logger = SafeLogger("modelhost.serve")
 
 
 class Command(BaseCommand):
