@@ -73,19 +73,19 @@ class ModelsOwnMetrics:
             workers: Number of those that are alive.
         """
         self._said.update(topic for (topic,) in totals.of_kind(_SAID))
-        families = self._shared(workers) if is_sharing() else {}
+        shared = self._shared(workers) if is_sharing() else {}
         about = REGISTRY.restricted_registry(["target_info"])  # which belongs to no collector
-        families.update({family.name: family for family in about.collect()})
+        families = [*shared.values(), *about.collect()]
         for collector in collectors():
             if is_sharing() and isinstance(collector, (*SHAREABLE, *_OF_THE_PROCESS)):
                 continue
             for family in self._collected(collector):
-                if family.name not in families:
-                    families[family.name] = family
+                if family.name not in shared:
+                    families.append(family)
                     self._explain(family, collector, workers)
                 elif self._is_new(family.name):
                     logger.warning("There are several metrics %s; one is shown", family.name)
-        return b"".join(self._written(family, taken) for family in families.values())
+        return b"".join(self._written(family, taken) for family in families)
 
     def _shared(self, workers: float) -> dict[str, Metric]:
         """Return what all workers have counted, by name."""

@@ -196,3 +196,23 @@ def test_what_is_said_of_the_target_is_there_too(metrics: Metrics) -> None:
         assert lines(metrics, "target_info") == ['target_info{team="ours"} 1.0']
     finally:
         REGISTRY.set_target_info(None)
+
+
+def test_a_collector_may_tell_of_a_metric_in_several_parts(metrics: Metrics) -> None:
+    class InParts(Collector):
+        def collect(self) -> Iterator[Metric]:
+            for shard in ("1", "2"):
+                family = GaugeMetricFamily("in_parts", "Something.", labels=["shard"])
+                family.add_metric([shard], 5)
+                yield family
+
+    class Undescribed(InParts):
+        def describe(self) -> list[Metric]:
+            return []
+
+    REGISTRY.register(telling := Undescribed())
+    try:
+        shown = ['in_parts{shard="1"} 5.0', 'in_parts{shard="2"} 5.0']
+        assert lines(metrics, "in_parts") == shown
+    finally:
+        REGISTRY.unregister(telling)
