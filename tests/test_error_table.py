@@ -27,8 +27,13 @@ EXAMPLES: list[tuple[ModelsAPIError, int, str, str]] = [
     (exceptions.SchemaRejected("m", "bad"), 400, "SchemaValidationError", "invalid_input"),
     (exceptions.ModelNotFound("m", "none"), 404, "NotFound", "failure"),
     (exceptions.LengthRequired(), 411, "LengthRequired", "failure"),
-    (exceptions.PayloadTooLarge.of_bytes(1), 413, "PayloadTooLarge", "failure"),
-    (exceptions.PayloadTooLarge.of_values(1), 413, "PayloadTooLarge", "failure"),
+    (exceptions.PayloadTooLarge.of_bytes(1), 413, "PayloadTooLarge", "invalid_input"),
+    (
+        exceptions.PayloadTooLarge.of_values("It holds 2 values", 2, 1),
+        413,
+        "PayloadTooLarge",
+        "invalid_input",
+    ),
     (exceptions.UnsupportedMediaType("bad"), 415, "UnsupportedMediaType", "failure"),
     (exceptions.PredictionFailed("m", "bad"), 500, "ServiceError", "failure"),
     (

@@ -22,6 +22,7 @@ from models_api.prediction.description import ModelDescription, ModelNames, Mode
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, WorkerLimiter
 from models_api.prediction.predictor import PredictionMeans, Predictor
+from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES
 from models_api.prediction.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class Resources:
     factory: InstrumentsFactory = field(default_factory=NoInstruments)
     maximum_rows: int = DEFAULT_MAXIMUM_ROWS
     """That one request may have."""
+    maximum_values: int | None = DEFAULT_MAXIMUM_VALUES
+    """That one request may hold, unless the model has a limit of its own; None for any number."""
 
 
 class HostedModel:
@@ -279,6 +282,7 @@ class HostedModel:
             resources.limiter.add_model(names.qualified_name, bounds, self.instruments),
             self.instruments,
             resources.maximum_rows,
+            self.configuration.max_values or resources.maximum_values,
             batching.max_batch_size if batching is not None else None,
             resources.watchdog,
         )
