@@ -27,8 +27,8 @@ def maximum_batch_rows() -> int:
     return limit
 
 
-def maximum_json_values() -> int | None:
-    """Return how many values the JSON of a request may hold; None for any number."""
+def maximum_values() -> int | None:
+    """Return how many values one request may hold, as its schema counts; None for any number."""
     limit: int | None = getattr(settings, "MODELS_API_MAX_JSON_VALUES", 1_500_000)
     return limit
 
@@ -75,6 +75,7 @@ class ServiceSettings(NamedTuple):
     """The settings that a service is made with, once."""
 
     maximum_batch_rows: int
+    maximum_values: int | None
     maximum_concurrent_predictions: int | None
     hung_prediction_seconds: float | None
     writes_access_log: bool
@@ -85,6 +86,7 @@ def service_settings() -> ServiceSettings:
     """Return the settings as they are now."""
     return ServiceSettings(
         maximum_batch_rows(),
+        maximum_values(),
         maximum_concurrent_predictions(),
         hung_prediction_seconds(),
         writes_access_log(),

@@ -68,7 +68,7 @@ ERROR_KINDS = (
     ErrorKind(exceptions.LengthRequired, 411, "LengthRequired", FAILURE,
               "Send a Content-Length: this server cannot read chunked bodies.",
               "The body is chunked, and the server cannot read that."),
-    ErrorKind(exceptions.PayloadTooLarge, 413, "PayloadTooLarge", FAILURE,
+    ErrorKind(exceptions.PayloadTooLarge, 413, "PayloadTooLarge", "invalid_input",
               "The body is larger than the limit of 10485760 bytes.",
               "The body is larger, or holds more values, than the service reads."),
     ErrorKind(exceptions.UnsupportedMediaType, 415, "UnsupportedMediaType", FAILURE,

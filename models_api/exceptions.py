@@ -234,9 +234,12 @@ class PayloadTooLarge(ModelsAPIError):
         return cls(f"The body is larger than the limit of {limit} bytes.")
 
     @classmethod
-    def of_values(cls, limit: int) -> PayloadTooLarge:
-        """Name the limit of what its JSON holds."""
-        return cls(f"The body holds more than the limit of {limit} JSON values.")
+    def of_values(cls, found: str, price: int, limit: int) -> PayloadTooLarge:
+        """Say what was found, what it counts, and the limit of that."""
+        return cls(
+            f"{found}, which count {price} by the model's input schema; the limit is {limit}. Send "
+            "less at a time, or have the model's max_values raised, or MODELHOST_MAX_JSON_VALUES."
+        )
 
     @classmethod
     def of_members(cls, limit: int) -> PayloadTooLarge:

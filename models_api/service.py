@@ -74,6 +74,7 @@ class ModelService:
             None if patience is None else Watchdog(self.limiter, patience),
             _InstrumentsFactory(self.metrics, makes_traces=self.settings.makes_traces),
             self.settings.maximum_batch_rows,
+            self.settings.maximum_values,
         )
 
     def _observers(self) -> list[RequestObserver]:

@@ -13,7 +13,7 @@ from models_api.conf import (
     makes_traces,
     maximum_batch_rows,
     maximum_body_bytes,
-    maximum_json_values,
+    maximum_values,
 )
 
 
@@ -34,9 +34,9 @@ def test_limits_follow_the_settings_at_each_use(settings: Settings) -> None:
     assert maximum_batch_rows() == 1000
     settings.MODELS_API_MAX_BATCH_ROWS = 5
     assert maximum_batch_rows() == 5
-    assert maximum_json_values() == 1_500_000
+    assert maximum_values() == 1_500_000
     settings.MODELS_API_MAX_JSON_VALUES = 6
-    assert maximum_json_values() == 6
+    assert maximum_values() == 6
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 7
     assert maximum_body_bytes() == 7
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None

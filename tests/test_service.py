@@ -24,6 +24,7 @@ from models_api.service import ModelService
 
 SETTINGS = ServiceSettings(
     maximum_batch_rows=7,
+    maximum_values=700,
     maximum_concurrent_predictions=None,
     hung_prediction_seconds=None,
     writes_access_log=True,
@@ -191,14 +192,15 @@ def test_requests_are_observed_by_those_who_are_wanted(
 
 def test_the_settings_are_those_of_the_project(settings: Any) -> None:
     settings.MODELS_API_MAX_BATCH_ROWS = 1
+    settings.MODELS_API_MAX_JSON_VALUES = 6
     settings.MODELS_API_MAX_CONCURRENT_PREDICTIONS = 2
     settings.MODELS_API_HUNG_PREDICTION_SECONDS = 3
     settings.MODELS_API_ACCESS_LOG = False
-    assert service_settings() == (1, 2, 3, False, False)
-    for name in ("MAX_BATCH_ROWS", "MAX_CONCURRENT_PREDICTIONS", "ACCESS_LOG"):
+    assert service_settings() == (1, 6, 2, 3, False, False)
+    for name in ("MAX_BATCH_ROWS", "MAX_JSON_VALUES", "MAX_CONCURRENT_PREDICTIONS", "ACCESS_LOG"):
         delattr(settings, f"MODELS_API_{name}")
     del settings.MODELS_API_HUNG_PREDICTION_SECONDS
-    assert service_settings() == (1000, None, None, True, False)
+    assert service_settings() == (1000, 1_500_000, None, None, True, False)
 
 
 @pytest.mark.parametrize("module", ["numpy", "prometheus_client", "opentelemetry"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol, cast
 
 from models_api.api.gzip_body import unpack_gzip
-from models_api.conf import maximum_body_bytes, maximum_json_values
+from models_api.conf import maximum_body_bytes
 from models_api.exceptions import (
     LengthRequired,
     ModelsAPIError,
@@ -23,10 +23,6 @@ from models_api.exceptions import (
 
 _JSON_MEDIA_TYPE = re.compile(r"application/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
 _TENSOR_MEDIA_TYPES = ("application/json", "application/octet-stream")
-_BEGINNINGS = (b",", b"[", b"{")
-"""One of these stands before every value, but for a first one that is in nothing else."""
-_UNCOUNTED_BYTES = 65536
-"""Shorter JSON holds what it will: it cannot take much memory, and most requests are that short."""
 _READ_BYTES = 65536
 _DISCARDED_BYTES = 64 * 1024 * 1024
 
@@ -70,33 +66,25 @@ def read_json_body(environ: Environ, stream: Stream) -> bytes:
         UnsupportedMediaType: it is something else.
         UnsupportedEncoding: it is compressed, and not by gzip.
         PayloadTooLarge: it is larger than Django's DATA_UPLOAD_MAX_MEMORY_SIZE, as it is sent or
-            unpacked, or holds more values than MODELS_API_MAX_JSON_VALUES.
+            unpacked.
         InvalidInput: it is no gzip where it says so.
         LengthRequired: it is chunked, and the server leaves it to the application to find its end.
         UnreadableBody: it breaks off, or its framing is wrong.
     """
     if environ.get("CONTENT_TYPE") != "application/json":
         _require_json(environ)
-    body = _read_whole(environ, stream)
-    if len(body) > _UNCOUNTED_BYTES:
-        _require_few_values(body)
-    return body
+    return _read_whole(environ, stream)
 
 
-def read_tensor_body(environ: Environ, stream: Stream, json_length: int | None) -> bytes:
+def read_tensor_body(environ: Environ, stream: Stream) -> bytes:
     """Return the whole body of a request that may say that it is binary, too.
-
-    Its JSON has so many bytes; None if it is all JSON.
 
     Raises:
         ModelsAPIError: as read_json_body.
     """
     if environ.get("CONTENT_TYPE", "application/json") not in _TENSOR_MEDIA_TYPES:
         _require_json(environ)
-    body = _read_whole(environ, stream)
-    if len(body) > _UNCOUNTED_BYTES:
-        _require_few_values(body[:json_length])
-    return body
+    return _read_whole(environ, stream)
 
 
 def discard_body(environ: Environ, stream: Stream) -> None:
@@ -170,35 +158,6 @@ def _read_pieces(
         # What came of it may well be whole JSON by itself.
         raise EOFError("The client left before it had sent the whole body.")
     return bytes(body)
-
-
-def _require_few_values(json: bytes) -> None:
-    """Refuse JSON that would take hundreds of times its size while it is validated.
-
-    An empty list of two bytes takes half a kilobyte where it does not fit the schema.
-    """
-    limit = maximum_json_values()
-    # No JSON holds more values than it has bytes.
-    if limit is None or len(json) <= max(limit, _UNCOUNTED_BYTES):
-        return
-    # The first count is quick, but takes the content of strings for values, too.
-    if _beginnings(json) > limit and _beginnings_outside_strings(json) > limit:
-        raise PayloadTooLarge.of_values(limit)
-
-
-def _beginnings(json: bytes) -> int:
-    return sum(map(json.count, _BEGINNINGS))
-
-
-def _beginnings_outside_strings(json: bytes) -> int:
-    unescaped = json.replace(b"\\\\", b"").replace(b'\\"', b"")
-    count, is_in_string = 0, False
-    # A part at a time, because there may be millions of pieces.
-    for start in range(0, len(unescaped), _READ_BYTES):
-        pieces = unescaped[start : start + _READ_BYTES].split(b'"')
-        count += _beginnings(b"".join(pieces[is_in_string::2]))
-        is_in_string ^= len(pieces) % 2 == 0
-    return count
 
 
 def _told_length(environ: Environ) -> int:

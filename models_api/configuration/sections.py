@@ -95,6 +95,8 @@ class ModelConfiguration(_Section):
     """Predict concurrent requests together; leave it out to predict each on its own."""
     concurrency: ConcurrencyConfiguration | None = None
     """How many predictions of the model run and wait at a time; without it, by the defaults."""
+    max_values: int | None = Field(default=None, ge=1)
+    """Values that one request may hold; without it, as many as `MODELHOST_MAX_JSON_VALUES` says."""
 
 
 class MetricsConfiguration(_Section):

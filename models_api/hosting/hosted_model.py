@@ -25,6 +25,7 @@ from models_api.prediction.description import ModelDescription, ModelNames, Mode
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, WorkerLimiter
 from models_api.prediction.predictor import PredictionMeans, Predictor
+from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES
 from models_api.prediction.watchdog import Watchdog
 
 logger = SafeLogger(__name__)
@@ -76,6 +77,8 @@ class Resources:
     factory: InstrumentsFactory = field(default_factory=NoInstruments)
     maximum_rows: int = DEFAULT_MAXIMUM_ROWS
     """That one request may have."""
+    maximum_values: int | None = DEFAULT_MAXIMUM_VALUES
+    """That one request may hold, unless the model has a limit of its own; None for any number."""
     reserved_names: frozenset[str] = frozenset()
     """Qualified names that stand for routes of the service."""
 
@@ -315,6 +318,7 @@ class HostedModel:
             resources.limiter.add_model(names.qualified_name, bounds, self.instruments),
             self.instruments,
             resources.maximum_rows,
+            self.configuration.max_values or resources.maximum_values,
             batching.max_batch_size if batching is not None else None,
             resources.watchdog,
         )

@@ -39,7 +39,7 @@ class InferEndpoint(PredictionEndpoint):
         """Return the model's predictions for the rows in the body of the request."""
         length = environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
         header_length = None if length is None else _header_length(str(length))
-        payload = Payload(read_tensor_body(environ, stream, header_length), header_length)
+        payload = Payload(read_tensor_body(environ, stream), header_length)
         note_received()
         with self._statistics.inference(model) as inference:
             answer, inference.rows = infer(model, payload)

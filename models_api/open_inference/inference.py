@@ -5,6 +5,7 @@ Nothing here knows HTTP, as in `prediction`, which does the predicting.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -18,15 +19,23 @@ from models_api.open_inference.mapping import (
     columns_from_predictions,
     model_arrays,
     number_of_rows,
+    require_few_values,
     rows_from_fields,
     tensor_error,
     tensor_from_values,
     values_of_fields,
 )
-from models_api.open_inference.tensors import InferRequest, read_infer_request, write_infer_response
+from models_api.open_inference.tensors import (
+    InferRequest,
+    RequestLimits,
+    read_infer_request,
+    write_infer_response,
+)
 from models_api.prediction import codec, plain_columns, plain_rows
 from models_api.prediction.predictor import Predictor
-from models_api.prediction.rows import Predictions, Rows, batch_schemas
+from models_api.prediction.rows import Predictions, Rows
+from models_api.prediction.value_limit import ValueLimit
+from models_api.schemas.costs import PLAIN
 
 
 class Payload(NamedTuple):
@@ -42,6 +51,7 @@ def infer(model: HostedModel, payload: Payload) -> tuple[Payload, int]:
 
     Raises:
         TensorError: the request is malformed, or has no place in the model's schemas.
+        PayloadTooLarge: it holds more values than one request may.
         ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as for any
             prediction.
     """
@@ -52,7 +62,8 @@ def infer(model: HostedModel, payload: Payload) -> tuple[Payload, int]:
 def _infer(model: HostedModel, predictor: Predictor, payload: Payload) -> tuple[Payload, int]:
     given = columns(predictor.schemas.output, "serialization")
     with predictor.instruments.stage("parse"):
-        request = read_infer_request(*payload)
+        limits = RequestLimits(_json_limit(predictor.maximum_values), predictor.batch_limit)
+        request = read_infer_request(*payload, limits)
         wanted = _wanted(request, given)
         rows = TensorRows(request, predictor)
     found: dict[str, list[object]] = {name: [] for name in given.by_name}
@@ -63,6 +74,12 @@ def _infer(model: HostedModel, predictor: Predictor, payload: Payload) -> tuple[
     details = model.details
     name, version = details.qualified_name, details.version
     return Payload(*write_infer_response(name, version, request.id, outputs, request)), len(rows)
+
+
+@lru_cache(maxsize=1024)
+def _json_limit(maximum_values: int | None) -> ValueLimit:
+    """Return the limit of JSON that no schema validates."""
+    return ValueLimit(PLAIN, maximum_values)
 
 
 def _columns_of(predictions: Predictions, given: Columns) -> dict[str, list[object]]:
@@ -82,13 +99,14 @@ class TensorRows(Rows):
 
         Raises:
             TensorError: a tensor is none of the model's, or its values have no place in the field.
+            PayloadTooLarge: JSON in tensors holds more values than one request may.
         """
+        self._predictor = predictor
         self._schemas = predictor.schemas
-        self._maximum_rows = predictor.maximum_rows
         self._taken = columns(self._schemas.input, "validation")
         self._content_type = request.parameters.get("content_type")
         self._tensors = request.inputs
-        self._fields = checked_fields(request.inputs, self._taken, self._maximum_rows)
+        self._fields = checked_fields(request.inputs, self._taken, predictor.maximum_rows)
         self._columns = self._make_columns() if predictor.takes_columns and len(self) > 1 else None
         super().__init__([] if self._columns is not None else self.make())
 
@@ -101,6 +119,7 @@ class TensorRows(Rows):
 
     def make(self) -> list[object | None]:
         """Make the rows, in the fast way if that says the same as their JSON."""
+        require_few_values(self._fields, self._content_type, self._predictor.batch_limit)
         found = rows_from_fields(self._fields, self._tensors, self._taken, self._content_type)
         parsed = plain_rows.validate_rows(found.values, found.kinds, self._schemas.input)
         if parsed is not None:
@@ -109,8 +128,8 @@ class TensorRows(Rows):
         # Both at once would take twice the memory.
         found.values.clear()
         try:
-            schema = batch_schemas(*self._schemas, self._maximum_rows).input
-            data = codec.parse(b'{"inputs":' + written + b"}", schema)
+            body, predictor = b'{"inputs":' + written + b"}", self._predictor
+            data = codec.parse(body, predictor.batch_schema, predictor.batch_limit)
         except InvalidInput as error:
             raise tensor_error(error, self._taken) from None
         inputs: list[object | None] = data.inputs  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ from models_api.exceptions import InputProblem, InvalidInput, TensorError
 from models_api.open_inference.columns import ANY_LENGTH, Column, Columns
 from models_api.open_inference.datatypes import Array, missing
 from models_api.open_inference.tensors import Tensor
+from models_api.prediction.value_limit import ValueLimit
 
 _CONTENT_TYPES = ("np", "pd", "str", "datetime", "base64", "json", "pd_json")
 _KINDS: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float}
@@ -119,6 +120,22 @@ def values_of_fields(fields: Sequence[Field], content_type: object) -> Values:
     return Values(
         {name: values for name, values, _ in found}, {name: kind for name, _, kind in found}
     )
+
+
+def require_few_values(fields: Sequence[Field], content_type: object, limit: ValueLimit) -> None:
+    """Refuse elements whose JSON holds too many values, before any of these are made.
+
+    Raises:
+        PayloadTooLarge: it does.
+        TensorError: as for `rows_from_fields`.
+    """
+    json = b",".join(
+        b",".join(tensor.data.ravel())
+        for column, tensor in fields
+        if tensor.datatype == "BYTES" and _decoder_of(tensor, column, content_type) is _from_json
+    )
+    if len(json) > limit.harmless_bytes:
+        limit.check(json)
 
 
 def model_arrays(columns: Mapping[str, Array | list[Any]]) -> dict[str, Array]:
@@ -254,9 +271,7 @@ def _kind(data: Array) -> type | None:
 
 def _values(tensor: Tensor, column: Column, content_type: object) -> tuple[Array, type | None]:
     """Find the value of each row, and say of which type their elements are."""
-    decode = None
-    if tensor.datatype == "BYTES":
-        decode = _decoder(tensor, column, tensor.parameters.get("content_type", content_type))
+    decode = _decoder_of(tensor, column, content_type)
     data = tensor.data
     # MLServer's clients send a column as a table of one column.
     holds_values = column.is_scalar or decode is _from_json
@@ -297,6 +312,15 @@ def _require_shape(tensor: Tensor, shape: tuple[int, ...], column: Column) -> No
             f'Input "{tensor.name}": the shape {list(tensor.shape)} is not {list(expected)}, '
             "where -1 is any length."
         )
+
+
+def _decoder_of(
+    tensor: Tensor, column: Column, content_type: object
+) -> Callable[[bytes], Any] | None:
+    """Return what makes values of the elements; None if they are values already."""
+    if tensor.datatype != "BYTES":
+        return None
+    return _decoder(tensor, column, tensor.parameters.get("content_type", content_type))
 
 
 def _decoder(tensor: Tensor, column: Column, content_type: object) -> Callable[[bytes], Any]:

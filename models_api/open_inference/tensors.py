@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import from_json, to_json
 
@@ -17,9 +17,11 @@ from models_api.exceptions import TensorError
 from models_api.open_inference.binary_tensors import read_binary, write_binary
 from models_api.open_inference.datatypes import DATATYPES, Array, Datatype, datatype
 from models_api.open_inference.json_tensors import read_json, write_json
+from models_api.prediction.value_limit import ValueLimit
 
 __all__ = [
     "InferRequest",
+    "RequestLimits",
     "RequestedOutput",
     "Tensor",
     "TensorError",
@@ -78,13 +80,28 @@ class InferRequest:
         return self.binary_default
 
 
-def read_infer_request(body: bytes, header_length: int | None) -> InferRequest:
+class RequestLimits(NamedTuple):
+    """How much one request may hold."""
+
+    json: ValueLimit | None = None
+    """Of its JSON."""
+    elements: ValueLimit | None = None
+    """Of all of its tensors together."""
+
+
+NO_LIMITS = RequestLimits()
+
+
+def read_infer_request(
+    body: bytes, header_length: int | None, limits: RequestLimits = NO_LIMITS
+) -> InferRequest:
     """Read a request; `header_length` is the number of bytes of its JSON, None if it is all JSON.
 
     Raises:
         TensorError: it is malformed; it says which tensor, and why.
+        PayloadTooLarge: it holds more than the limits.
     """
-    header = _read_header(body, header_length)
+    header = _read_header(body, header_length, limits.json)
     request_id = header.get("id")
     if not isinstance(request_id, str | None):
         raise TensorError("id should be a string.")
@@ -93,7 +110,7 @@ def read_infer_request(body: bytes, header_length: int | None) -> InferRequest:
     return InferRequest(
         id=request_id,
         parameters=parameters,
-        inputs=_read_inputs(header, _BinaryData(body, header_length)),
+        inputs=_read_inputs(header, _BinaryData(body, header_length), _Elements(limits)),
         outputs=_read_outputs(header, binary_default),
         binary_default=binary_default,
     )
@@ -175,13 +192,34 @@ class _BinaryData:
             raise TensorError(f"The body goes on for {left} bytes after the data of all inputs.")
 
 
-def _read_header(body: bytes, length: int | None) -> dict[str, Any]:
+class _Elements:
+    """Those of all tensors of a request so far, counted before there are any."""
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self._limit = limits.elements
+        self._count = 0
+
+    def add(self, count: int, dimensions: int) -> None:
+        """Count those of another tensor.
+
+        Raises:
+            PayloadTooLarge: they are too many.
+        """
+        self._count += count
+        if self._limit is not None:
+            self._limit.check_elements(self._count, dimensions)
+
+
+def _read_header(body: bytes, length: int | None, limit: ValueLimit | None) -> dict[str, Any]:
     if length is not None and not 0 <= length <= len(body):
         raise TensorError(
             f"Inference-Header-Content-Length is {length}, but the body has {len(body)} bytes."
         )
+    json = body if length is None else body[:length]
+    if limit is not None and len(json) > limit.harmless_bytes:
+        limit.check(json)
     try:
-        header = from_json(body if length is None else body[:length], allow_inf_nan=False)
+        header = from_json(json, allow_inf_nan=False)
     except ValueError as error:
         raise TensorError(f"Invalid JSON: {error}") from None
     if not isinstance(header, dict):
@@ -189,20 +227,24 @@ def _read_header(body: bytes, length: int | None) -> dict[str, Any]:
     return header
 
 
-def _read_inputs(header: dict[str, Any], binary_data: _BinaryData) -> list[Tensor]:
+def _read_inputs(
+    header: dict[str, Any], binary_data: _BinaryData, elements: _Elements
+) -> list[Tensor]:
     descriptions = header.get("inputs")
     if not isinstance(descriptions, list) or not descriptions:
         raise TensorError("inputs should be an array of at least one tensor.")
     inputs = _read_named(
         "Input",
         descriptions,
-        lambda name, description: _read_input(name, description, binary_data),
+        lambda name, description: _read_input(name, description, binary_data, elements),
     )
     binary_data.require_end()
     return inputs
 
 
-def _read_input(name: str, description: dict[str, Any], binary_data: _BinaryData) -> Tensor:
+def _read_input(
+    name: str, description: dict[str, Any], binary_data: _BinaryData, elements: _Elements
+) -> Tensor:
     kind = datatype(description.get("datatype"))
     shape = _read_shape(description.get("shape"))
     count = _count(shape, kind)
@@ -213,6 +255,7 @@ def _read_input(name: str, description: dict[str, Any], binary_data: _BinaryData
     size = parameters.get("binary_data_size")
     if (data is None) == (size is None):
         raise TensorError("there should be either data or a parameter binary_data_size.")
+    elements.add(count, len(shape))
     if size is None:
         array = read_json(data, shape, kind, count)
     else:

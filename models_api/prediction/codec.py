@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import cmath
+import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
 from pydantic_core import (
@@ -30,8 +32,10 @@ from models_api.prediction.plain_values import (
     plain,
     validated,
 )
+from models_api.prediction.value_limit import ValueLimit
 from models_api.schemas.core_nodes import has_undescribed_serializers
 from models_api.schemas.declared_types import declared_types
+from models_api.schemas.fail_fast import fail_fast_validator
 from models_api.schemas.json_schema import definitions_of, json_schema
 from models_api.schemas.json_validator import json_validator
 from models_api.schemas.plain_fields import plain_schema
@@ -40,27 +44,45 @@ _ZERO_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 # With fewer digits and a smaller exponent no number reaches 1.8e308, the greatest finite one.
 _MANY_DIGITS = b"0" * 200
 _LARGE_EXPONENT = re.compile(rb"e\+?[0-9]{3}")
+# A string that may be a number, however that is written.
+_NUMBER_LINES = re.compile(
+    r"^(?:[\d \t\r\f\v.+\-()ej]|nan|inf(?:inity)?)+$", re.ASCII | re.IGNORECASE | re.MULTILINE
+)
+_FINITE_KINDS = {float, int, bool, str, bytes, type(None)}
+_LISTS = {list, tuple, set, frozenset, deque}
 # A body of 10 MB can hold millions of problems, and describing them all takes gigabytes.
 _LISTED_PROBLEMS = 100
 _DESCRIBABLE_PROBLEMS = 10_000
 _TOO_MANY_PROBLEMS = InputProblem(
     (), "too_many_problems", "There are too many problems to list them all."
 )
+_PERHAPS_MORE = InputProblem(
+    (),
+    "perhaps_more_problems",
+    "There may be more problems: of a list in so large a body, only the first is looked for.",
+)
 
 Location = tuple[str | int, ...]
 
+T = TypeVar("T")
 
-def parse(body: bytes, schema: type[BaseModel]) -> BaseModel:
+
+def parse(body: bytes, schema: type[BaseModel], limit: ValueLimit | None = None) -> BaseModel:
     """Validate JSON against the schema; no number in the result is NaN or infinite.
 
     Raises:
         InvalidInput: the body is not JSON, does not fit, or holds a number that is not finite.
+        PayloadTooLarge: it holds more than the limit for values of this schema.
     """
+    validator, collects = schema.__pydantic_validator__, True
+    if limit is not None and len(body) > limit.harmless_bytes:
+        collects = limit.check(body)
+        validator = validator if collects else fail_fast_validator(schema)
     disguised = _may_hold_non_finite(body) and _holds_disguised_non_finite(body)
     try:
-        data: BaseModel = schema.__pydantic_validator__.validate_json(body)
+        data: BaseModel = validator.validate_json(body)
     except ValidationError as error:
-        raise _invalid_input(error) from None
+        raise _invalid_input(error, collects=collects) from None
     except (ValueError, RecursionError) as error:
         # Not every schema wraps what its own validators raise.
         raise InvalidInput([InputProblem((), "value_error", str(error))]) from error
@@ -242,7 +264,34 @@ def _holds_disguised_non_finite(body: bytes) -> bool:
         problem = InputProblem((), "json_invalid", f"Invalid JSON: {error}")
         raise InvalidInput([problem]) from None
     _refuse_non_finite(value)
-    return any(_is_disguised_non_finite(leaf) for _, leaf in _leaves(value, ()))
+    return any(map(_hold_disguised_non_finite, _collections(value)))
+
+
+def _collections(value: object) -> Iterator[Collection[object]]:
+    """Yield the values of each list and object in what JSON was parsed to, and the keys."""
+    left = [[value]]
+    while left:
+        values = left.pop()
+        yield values
+        for each in values:
+            if type(each) is list:
+                left.append(each)
+            elif type(each) is dict:
+                yield each
+                left.append([*each.values()])
+
+
+def _hold_disguised_non_finite(values: Collection[object]) -> bool:
+    kinds = set(map(type, values))
+    if int in kinds and any(abs(each) > sys.float_info.max for each in _only(int, values)):
+        return True
+    # Neither of which is in any number, so that text which has them is left out.
+    texts = "\n".join(set(_only(str, values))).replace("_", "") if str in kinds else ""
+    return any(map(_is_non_finite_text, _NUMBER_LINES.findall(texts)))
+
+
+def _only(kind: type[T], values: Iterable[object]) -> Iterator[T]:
+    return (each for each in values if type(each) is kind)
 
 
 def _refuse_non_finite(value: object) -> None:
@@ -261,19 +310,27 @@ def _is_non_finite(leaf: object) -> bool:
     return isinstance(leaf, float | complex) and not cmath.isfinite(leaf)
 
 
-def _is_disguised_non_finite(leaf: object) -> bool:
-    if isinstance(leaf, str):
-        try:
-            return not cmath.isfinite(complex(leaf.replace("_", "")))
-        except ValueError:
-            return False
-    return isinstance(leaf, int) and abs(leaf) > sys.float_info.max
+def _is_non_finite_text(text: str) -> bool:
+    try:
+        return not cmath.isfinite(complex(text))
+    except ValueError:
+        return False
+
+
+def _are_finite(values: Collection[object]) -> bool:
+    """Return whether there surely is no non-finite number in them; quick where they are many."""
+    kinds = set(map(type, values))
+    return kinds <= _FINITE_KINDS and (
+        float not in kinds or all(map(math.isfinite, _only(float, values)))
+    )
 
 
 def _leaves(value: object, location: Location) -> Iterator[tuple[Location, object]]:
-    """Yield all that holds nothing else in the value, keys included, each with its location."""
+    """Yield what is in the value, keys included, with its location; not all that is finite."""
     while isinstance(value, RootModel):
         value = value.root
+    if _are_finite(_held(value)):
+        return
     if isinstance(value, dict):
         yield from (((*location, str(key), "[key]"), key) for key in value)
     items = _items(value)
@@ -281,7 +338,19 @@ def _leaves(value: object, location: Location) -> Iterator[tuple[Location, objec
         yield location, value
         return
     for part, item in items:
-        yield from _leaves(item, (*location, part))
+        # Most are plain, and of these all but few are finite.
+        if type(item) not in _FINITE_KINDS:
+            yield from _leaves(item, (*location, part))
+        elif type(item) is float and not math.isfinite(item):
+            yield (*location, part), item
+
+
+def _held(value: object) -> Collection[object]:
+    if isinstance(value, BaseModel) and value.model_extra is None:
+        return vars(value).values()
+    if type(value) is dict:
+        return [*value, *value.values()]
+    return value if type(value) in _LISTS else [value]  # type: ignore[return-value]
 
 
 def _items(value: object) -> Iterable[tuple[str | int, object]] | None:
@@ -312,14 +381,13 @@ def _listed(problems: Iterable[InputProblem]) -> list[InputProblem]:
     return listed if next(iterator, None) is None else [*listed, _TOO_MANY_PROBLEMS]
 
 
-def _invalid_input(error: ValidationError) -> InvalidInput:
+def _invalid_input(error: ValidationError, *, collects: bool) -> InvalidInput:
     if error.error_count() > _DESCRIBABLE_PROBLEMS:
         return InvalidInput([_TOO_MANY_PROBLEMS])
-    return InvalidInput(
-        _listed(
-            InputProblem(details["loc"], details["type"], details["msg"])
-            for details in error.errors(
-                include_url=False, include_context=False, include_input=False
-            )
-        )
+    problems = _listed(
+        InputProblem(details["loc"], details["type"], details["msg"])
+        for details in error.errors(include_url=False, include_context=False, include_input=False)
     )
+    # A body that is no JSON has no further problems.
+    is_json = problems[0].type != "json_invalid"
+    return InvalidInput(problems if collects or not is_json else [*problems, _PERHAPS_MORE])

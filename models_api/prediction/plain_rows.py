@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from models_api.prediction.plain_columns import written
+from models_api.schemas.fail_fast import fail_fast_list_validator
 from models_api.schemas.plain_fields import PlainValues, plain_schema
 
 
@@ -29,7 +30,7 @@ def validate_rows(
     if taken is None or any(kind not in taken.get(key, ()) for key, kind in kinds.items()):
         return None
     try:
-        validated: list[BaseModel] = _list_adapter(schema).validator.validate_python(rows)
+        validated: list[BaseModel] = fail_fast_list_validator(schema).validate_python(rows)
     except Exception:  # noqa: BLE001 (validating their JSON finds what is wrong, and where)
         return None
     return validated
@@ -59,12 +60,6 @@ def gather_columns(
             return None
         gathered[field.key] = found
     return gathered
-
-
-# A service has few schemas, and a loaded model may change its own.
-@lru_cache(maxsize=1024)
-def _list_adapter(schema: type[BaseModel]) -> TypeAdapter[list[BaseModel]]:
-    return TypeAdapter(list[schema])  # type: ignore[valid-type]
 
 
 @lru_cache(maxsize=1024)

@@ -35,7 +35,9 @@ from models_api.prediction.rows import (
     SingleRow,
     batch_schemas,
 )
+from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES, ValueLimit
 from models_api.prediction.watchdog import Watchdog
+from models_api.schemas.costs import costs_of
 
 P = ParamSpec("P")
 D = TypeVar("D")
@@ -49,6 +51,8 @@ class PredictionMeans(NamedTuple):
     instruments: Instruments
     maximum_rows: int
     """That one request may have."""
+    maximum_values: int | None = DEFAULT_MAXIMUM_VALUES
+    """That one request may hold, as `ValueLimit` counts them; None for any number."""
     rows_per_call: int | None = None
     """That one call of the model may have, with batching; None without, for any number."""
     watchdog: Watchdog | None = None
@@ -86,7 +90,12 @@ class Predictor:
         self._watchdog = means.watchdog
         self._shares_calls = means.rows_per_call is not None
         self._rows_per_call = means.rows_per_call
-        self._batch_schema = batch_schemas(*schemas, means.maximum_rows).input
+        self.maximum_values = means.maximum_values
+        self.batch_schema = batch_schemas(*schemas, means.maximum_rows).input
+        """Of several rows of the input schema."""
+        self.batch_limit = ValueLimit(costs_of(self.batch_schema), means.maximum_values)
+        """Of what these may hold together."""
+        self._limit = ValueLimit(costs_of(schemas.input), means.maximum_values)
         timeout_seconds = means.limiter.timeout_seconds
         self._threads = None if timeout_seconds is None else DeadlineThreads(timeout_seconds)
 
@@ -95,6 +104,7 @@ class Predictor:
 
         Raises:
             InvalidInput: the body does not fit the input schema.
+            PayloadTooLarge: it holds more values than one request may.
             SchemaRejected, Refusal: the model itself refused the data.
             Overloaded, DeadlineExceeded: too much is asked of the model, or it is too slow.
             PredictionFailed: the model raised, or returned what does not fit.
@@ -105,9 +115,9 @@ class Predictor:
         """Return predictions for all rows: `{"inputs": [...]}` in, `{"predictions": [...]}` out.
 
         Raises:
-            InvalidInput, SchemaRejected, Refusal, Overloaded, DeadlineExceeded, PredictionFailed:
-                as for one row; the message says which it was, and then there are none of the
-                others.
+            InvalidInput, PayloadTooLarge, SchemaRejected, Refusal, Overloaded, DeadlineExceeded,
+                PredictionFailed: as for one row; the message says which it was, and then there
+                are none of the others.
         """
         return self.admit(self._predict_batch, body)
 
@@ -163,7 +173,7 @@ class Predictor:
     def _predict(self, body: bytes) -> bytes:
         stage, schemas = self.instruments.stage, self.schemas
         with stage("parse"):
-            data = codec.parse(body, schemas.input)
+            data = codec.parse(body, schemas.input, self._limit)
         note_rows(1)
         try:
             with stage("predict"):
@@ -181,7 +191,7 @@ class Predictor:
 
     def _predict_batch(self, body: bytes) -> bytes:
         with self.instruments.stage("parse"):
-            rows = JSONRows(body, self._batch_schema)
+            rows = JSONRows(body, self.batch_schema, self.batch_limit)
         written = [predictions.to_json()[1:-1] for predictions in self.predict_rows(rows)]
         return b'{"predictions":[' + b",".join(written) + b"]}"
 

@@ -13,6 +13,7 @@ from models_api.exceptions import ModelsAPIError
 from models_api.prediction import codec, plain_rows
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
+from models_api.prediction.value_limit import ValueLimit
 
 
 class Sliceable(Protocol):
@@ -95,14 +96,18 @@ class JSONRows(Rows):
 
     where = "inputs[{}]: "
 
-    def __init__(self, body: bytes, schema: type[BaseModel]) -> None:
+    def __init__(
+        self, body: bytes, schema: type[BaseModel], limit: ValueLimit | None = None
+    ) -> None:
         """Parse the body by the schema of the batch.
 
         Raises:
             InvalidInput: it does not fit.
+            PayloadTooLarge: all rows together hold more than the limit.
         """
         self._body = body
         self._schema = schema
+        self._limit = limit
         super().__init__(self.make())
         self._length = len(self._left)
 
@@ -111,7 +116,8 @@ class JSONRows(Rows):
 
     def make(self) -> list[object | None]:
         """Parse the body."""
-        inputs: list[object | None] = codec.parse(self._body, self._schema).inputs  # type: ignore[attr-defined]
+        data = codec.parse(self._body, self._schema, self._limit)
+        inputs: list[object | None] = data.inputs  # type: ignore[attr-defined]
         return inputs
 
 

@@ -33,6 +33,7 @@ def test_every_key_has_the_documented_default() -> None:
         "configuration": {},
         "decorators": [],
         "timeout_seconds": None,
+        "max_values": None,
         "batching": None,
         "concurrency": None,
     }

@@ -325,7 +325,9 @@ SIZES = [
         ),
         413,
         "PayloadTooLarge",
-        "The body holds more than the limit of 1500000 JSON values.",
+        "The body holds 1 objects and 1600001 other values, which count 1600002 by the model's "
+        "input schema; the limit is 1500000. Send less at a time, or have the model's max_values "
+        "raised, or MODELHOST_MAX_JSON_VALUES.",
     ),
     Hostile("50 MB", large(PREDICTION), 413, "PayloadTooLarge", TOO_LARGE),
     Hostile(

@@ -516,7 +516,11 @@ DIFFERENCES: tuple[Difference, ...] = (
             "status": 413,
             "body": {
                 "type": "PayloadTooLarge",
-                "messages": ["The body holds more than the limit of 1500000 JSON values."],
+                "messages": [
+                    "The body holds 1 objects and 1500002 other values, which count 1500003 by the "
+                    "model's input schema; the limit is 1500000. Send less at a time, or have the "
+                    "model's max_values raised, or MODELHOST_MAX_JSON_VALUES."
+                ],
             },
         },
         "What is small as JSON must not take gigabytes; MODELHOST_MAX_JSON_VALUES is the limit.",

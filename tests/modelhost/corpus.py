@@ -28,6 +28,8 @@ CONFIGURATION = {
         {"class_path": "tests.fakes.columns.ColumnsModel"},
         {"class_path": "tests.fakes.named.Chinese"},
         {"class_path": "tests.fakes.named.Odd"},
+        {"class_path": "tests.fakes.costly.ShapesModel", "max_values": 200},
+        {"class_path": "tests.fakes.costly.FormulaModel"},
         {"class_path": "tests.fakes.overload.HurriedModel", "timeout_seconds": 0.05},
         {
             "class_path": "tests.fakes.overload.PatientModel",
@@ -415,6 +417,23 @@ def of_refusals() -> Iterator[Asked]:
     yield asked("refused inference", "/v2/models/refusing/infer", body)
 
 
+def of_many_values() -> Iterator[Asked]:
+    """Ask for what is dear to validate, within the limit of its model and above it."""
+    shape = {"a0": 1, "a1": 1, "a2": 1}
+    for count in (1, 5, 50):
+        given = {"shapes": [shape] * count}
+        yield asked(f"{count} shapes", "/api/models/shapes/prediction", json.dumps(given).encode())
+        yield asked(f"{count} rows of shapes", "/api/models/shapes/prediction/batch", rows(given))
+        data = [json.dumps([shape] * count)]
+        tensor = {"name": "shapes", "datatype": "BYTES", "shape": [1], "data": data}
+        request = json.dumps({"inputs": [tensor]}).encode()
+        yield asked(f"{count} shapes in a tensor", "/v2/models/shapes/infer", request)
+    for levels in (1, 40):
+        formula = '{"terms": [' * levels + "null" + "]}" * levels
+        body = f'{{"formula": {formula}}}'.encode()
+        yield asked(f"{levels} levels of terms", "/api/models/formula/prediction", body)
+
+
 def plants(*names: str) -> bytes:
     """Write tensors of plants."""
     count = len(names)
@@ -443,4 +462,5 @@ def corpus() -> list[Asked]:
         *of_models(),
         *of_refusals(),
         *of_requests(),
+        *of_many_values(),
     ]

@@ -360,25 +360,6 @@ def test_an_index_that_nobody_can_make_is_refused(client: Client, given: bytes, 
     refused(response, 400, error)
 
 
-def test_a_request_with_too_many_values_is_refused_unless_they_are_binary(client: Client) -> None:
-    data = b"," * 40_000
-    tensor = {"name": "x", "shape": [40_000], "datatype": "UINT8"}
-    header = json.dumps(
-        {"inputs": [{**tensor, "parameters": {"binary_data_size": len(data)}}]}
-    ).encode()
-    with override_settings(MODELS_API_MAX_JSON_VALUES=300):
-        in_json = infer(client, {"inputs": [{**tensor, "data": [1] * 40_000}]})
-        binary = client.post(
-            "/v2/models/echo/infer",
-            header + data,
-            content_type="application/octet-stream",
-            headers={"Inference-Header-Content-Length": str(len(header))},
-        )
-    refused(in_json, 413, "The body holds more than the limit of 300 JSON values.")
-    assert binary.status_code == 400
-    assert body(binary)["error"].startswith('Input "x": the model has none of this name')
-
-
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[SharedMemoryMetrics]:
     """What this process and its neighbours count, with nothing counted yet."""

@@ -28,6 +28,7 @@ from models_api.exceptions import (
 )
 from models_api.hosting.hosted_model import HostedModel, Resources
 from models_api.hosting.model_stack import ModelStack
+from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments, Stage
 from models_api.prediction.limiter import WorkerLimiter
 from models_api.prediction.predictor import Predictor
@@ -380,8 +381,8 @@ def test_a_request_knows_its_rows_and_its_largest_batch(context: RequestContext)
 )
 def test_columns_are_for_those_whose_class_says_so(model: MLModel, takes: bool) -> None:
     means = loaded()._means(loaded().details)
-    schemas = ColumnsModel().input_schema, ColumnsModel().output_schema
-    assert Predictor(model, schemas, "columns", means).takes_columns is takes  # type: ignore[arg-type]
+    schemas = ModelSchemas(ColumnsModel().input_schema, ColumnsModel().output_schema)
+    assert Predictor(model, schemas, "columns", means).takes_columns is takes
 
 
 def sizes(predictor: Predictor, *values: int) -> list[tuple[int, int]]:

@@ -1,0 +1,151 @@
+"""What one request may cost a worker: memory and time of the processor, whatever it holds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.end_to_end.server import STARTERS, Server
+from tests.fakes.costly import FIELDS
+
+pytestmark = [pytest.mark.long, pytest.mark.alone]
+
+CONFIGURATION = {
+    "models": [{"class_path": f"tests.fakes.costly.{field.title()}Model"} for field in FIELDS],
+    "open_inference": {"enabled": True},
+}
+MEGABYTES = 500
+SECONDS = 1.0
+ELEMENTS = ("{}", "null", '"a"', '"inf"', "[]", '{"x":0}', '{"kind":"cat"}', '["x"]', "-1")
+LENGTHS = (12_000, 60_000, 230_000, 700_000, 1_400_000, 3_300_000)
+
+
+class Body(NamedTuple):
+    """One request."""
+
+    path: str
+    content: bytes
+    headers: dict[str, str]
+
+
+def in_json(field: str, value: str, *, batch: bool = False) -> Body:
+    content = f'{{"{field}":{value}}}'
+    if batch:
+        content = f'{{"inputs":[{content},{content}]}}'
+    path = f"/api/models/{field}/prediction{'/batch' if batch else ''}"
+    return Body(path, content.encode(), {"Content-Type": "application/json"})
+
+
+def in_tensors(field: str, shape: list[int], datatype: str, data: bytes, **more: str) -> Body:
+    parameters = {"binary_data_size": len(data), **more}
+    tensor = {"name": field, "shape": shape, "datatype": datatype, "parameters": parameters}
+    header = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(header))}
+    return Body(f"/v2/models/{field}/infer", header + data, headers)
+
+
+def deep(field: str, levels: int, leaf: str) -> Body:
+    key = "terms" if field == "formula" else "children"
+    value = f'{{"{key}":[' * levels + leaf + "]}" * levels
+    return in_json(field, value if field == "formula" else f"[{value}]")
+
+
+def lists(field: str) -> Iterator[Body]:
+    for element in ELEMENTS:
+        for length in LENGTHS:
+            if length * (len(element) + 1) < 10_000_000:
+                yield in_json(field, f"[{','.join([element] * length)}]")
+    yield in_json(field, f"[{','.join(['{}'] * 6_000)}]", batch=True)
+
+
+def others() -> Iterator[Body]:
+    for field in ("mapping", "closed", "open"):
+        for value in ("0", "null"):
+            names = (f'"{index}":{value}' for index in range(700_000))
+            yield in_json(field, f"{{{','.join(names)}}}")
+    for levels in (5, 10, 14, 15, 16, 17, 18, 30, 80):
+        for leaf in ("{}", "null"):
+            yield deep("formula", levels, leaf)
+            yield deep("trees", levels, leaf)
+    for text in ("{}", "null", r"\u007b\u007d"):
+        yield in_json("text", f'"[{",".join([text] * 500_000)}]"')
+
+
+def tensors() -> Iterator[Body]:
+    for count in (1_000_000, 1_500_000, 10_000_000):
+        yield in_tensors("bits", [1, count], "INT8", b"\2" * count)
+        yield in_tensors("numbers", [1, count], "BOOL", b"\1" * count)
+    for count in (1_200_000, 1_500_000, 2_500_000):
+        yield in_tensors("strings", [1, count], "BYTES", bytes(4 * count))
+        yield in_tensors("decimals", [1, count], "BYTES", bytes(4 * count))
+    for element in ("{}", "[]", "null"):
+        data = f"[{','.join([element] * 1_900_000)}]".encode()
+        sized = len(data).to_bytes(4, "little") + data
+        yield in_tensors("points", [1], "BYTES", sized, content_type="json")
+
+
+class Spent(NamedTuple):
+    """What the processes of a server have taken."""
+
+    megabytes: float
+    seconds: float
+
+
+def processes(root: int) -> Iterator[int]:
+    yield root
+    for task in Path(f"/proc/{root}/task").iterdir():
+        for child in (task / "children").read_text(encoding="ascii").split():
+            yield from processes(int(child))
+
+
+def spent(server: Server) -> Spent:
+    """Look at the peak of memory and the processor's time, of which the processes share none."""
+    megabytes, seconds = 0.0, 0.0
+    for process in processes(server.process.pid):
+        status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+        megabytes += int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        ticks = Path(f"/proc/{process}/stat").read_text(encoding="ascii").split()[13:15]
+        seconds += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return Spent(megabytes, seconds)
+
+
+def forget_peaks(server: Server) -> None:
+    for process in processes(server.process.pid):
+        Path(f"/proc/{process}/clear_refs").write_text("5", encoding="ascii")
+
+
+@pytest.fixture(scope="module", params=STARTERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    start = STARTERS[request.param]
+    with start(CONFIGURATION, environment={"MODELHOST_WORKERS": "1"}) as server:
+        yield server
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(pytest.param(lambda field=field: lists(field), id=field) for field in FIELDS),
+        others,
+        tensors,
+    ],
+)
+def test_no_request_takes_more_than_half_a_gigabyte_and_a_second(
+    server: Server, make: Callable[[], Iterator[Body]]
+) -> None:
+    dear: list[Any] = []
+    for path, content, headers in make():
+        forget_peaks(server)
+        before = spent(server)
+        status = server.client.post(path, content=content, headers=headers).status_code
+        after = spent(server)
+        taken = Spent(*(new - old for new, old in zip(after, before, strict=True)))
+        assert status in (200, 400, 413)
+        if taken.megabytes > MEGABYTES or taken.seconds > SECONDS:
+            dear.append((path, len(content), content[:80], status, taken))
+    assert not dear
