@@ -65,10 +65,14 @@ class Bounds(NamedTuple):
 class Slot:
     """The place of one prediction; use it as a context manager around what computes."""
 
-    __slots__ = ("_limiter", "began", "model", "request", "thread", "timeout_seconds")
+    __slots__ = ("_limiter", "began", "deadline", "model", "request", "thread", "timeout_seconds")
 
-    def __init__(self, limiter: ConcurrencyLimiter, request: RequestContext | None) -> None:
+    def __init__(
+        self, limiter: ConcurrencyLimiter, request: RequestContext | None, deadline: float | None
+    ) -> None:
         self._limiter = limiter
+        self.deadline = deadline
+        """When nobody waits for the prediction any more, on the monotonic clock; None for never."""
         self.model = limiter.name
         self.timeout_seconds = limiter.timeout_seconds
         self.request = request
@@ -216,6 +220,8 @@ class ConcurrencyLimiter:
             DeadlineExceeded: it waited until `timeout_seconds` after its request had come.
         """
         worker, turn = self._worker, None
+        request = current_request.get()
+        deadline = self._deadline(request)
         with worker.lock:
             is_surplus = self.in_hand >= self._bounds.in_hand
             if is_surplus and self._bounds.is_batched:
@@ -227,10 +233,9 @@ class ConcurrencyLimiter:
                 turn = threading.Lock()
                 turn.acquire()
                 self._waiting.append(turn)
-        request = current_request.get()
         if turn is not None:
-            self._wait(turn, request, is_surplus=is_surplus)
-        slot = Slot(self, request)
+            self._wait(turn, deadline, is_surplus=is_surplus)
+        slot = Slot(self, request, deadline)
         worker.slots.add(slot)
         return slot
 
@@ -252,13 +257,19 @@ class ConcurrencyLimiter:
             else:
                 self._running -= 1
 
-    def _wait(
-        self, turn: threading.Lock, request: RequestContext | None, *, is_surplus: bool
-    ) -> None:
+    def _deadline(self, request: RequestContext | None) -> float | None:
+        """Return when the prediction of a request has to be there, and tell it to the request."""
+        if self.timeout_seconds is None:
+            return None
+        if request is None:
+            return time.monotonic() + self.timeout_seconds
+        request.deadline = request.received + self.timeout_seconds
+        return request.deadline
+
+    def _wait(self, turn: threading.Lock, deadline: float | None, *, is_surplus: bool) -> None:
         began = time.monotonic()
-        seconds = self._seconds_left(request, began)
-        if is_surplus:
-            seconds = MOMENT_SECONDS if seconds < 0 else min(seconds, MOMENT_SECONDS)
+        longest = MOMENT_SECONDS if is_surplus else threading.TIMEOUT_MAX
+        seconds = longest if deadline is None else max(0.0, min(deadline - began, longest))
         self._instruments.queue(1)
         try:
             is_refused = not turn.acquire(timeout=seconds) and self._leave_queue(turn)
@@ -271,12 +282,6 @@ class ConcurrencyLimiter:
             self._instruments.waited(began, time.monotonic() - began)
         if is_refused:
             raise self._refusal(is_surplus=is_surplus)
-
-    def _seconds_left(self, request: RequestContext | None, now: float) -> float:
-        if self.timeout_seconds is None:
-            return -1
-        received = now if request is None else request.received
-        return max(0.0, min(received + self.timeout_seconds - now, threading.TIMEOUT_MAX))
 
     def _leave_queue(self, turn: threading.Lock) -> bool:
         """Give the place up, and return True; False if the turn has come at the very end."""

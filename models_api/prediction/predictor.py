@@ -26,7 +26,7 @@ from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import ConcurrencyLimiter
 from models_api.prediction.model_calls import ModelCalls
-from models_api.prediction.request_context import current_request, note_batch, note_rows
+from models_api.prediction.request_context import note_batch, note_rows
 from models_api.prediction.rows import (
     ColumnPredictions,
     JSONRows,
@@ -88,7 +88,6 @@ class Predictor:
         self._name = name
         self._limiter = means.limiter
         self._watchdog = means.watchdog
-        self._shares_calls = means.rows_per_call is not None
         self._rows_per_call = means.rows_per_call
         self.maximum_values = means.maximum_values
         self.batch_schema = batch_schemas(*schemas, means.maximum_rows).input
@@ -132,10 +131,11 @@ class Predictor:
             if self._watchdog is not None and not self._watchdog.is_watching:
                 self._watchdog.start()
             slot = self._limiter.acquire()
-            if self._threads is None:
+            if self._threads is None or slot.deadline is None:
                 with slot:
                     return work(*args, **kwargs)
-            return self._threads.call(self._seconds_left(), slot, work, *args, **kwargs)
+            seconds_left = slot.deadline - time.monotonic()
+            return self._threads.call(seconds_left, slot, work, *args, **kwargs)
 
     def predict_rows(self, rows: Rows) -> Iterator[Predictions]:
         """Yield the predictions for rows, of one call of the model after the other.
@@ -162,14 +162,6 @@ class Predictor:
         message = f"{where}The model {self._name} failed to make a prediction."
         return PredictionFailed(self._name, message)
 
-    def _seconds_left(self) -> float:
-        timeout_seconds = self._limiter.timeout_seconds or 0.0
-        context = current_request.get()
-        if context is None:
-            return timeout_seconds
-        context.deadline = context.received + timeout_seconds
-        return context.deadline - time.monotonic()
-
     def _predict(self, body: bytes) -> bytes:
         stage, schemas = self.instruments.stage, self.schemas
         with stage("parse"):
@@ -179,7 +171,7 @@ class Predictor:
             with stage("predict"):
                 prediction = (
                     self._predict_row(data, SingleRow(body, schemas.input))
-                    if self._shares_calls
+                    if self._rows_per_call is not None
                     else self._calls.make(self._model.predict, data)
                 )
             with stage("serialise"):

@@ -401,7 +401,7 @@ def test_a_turn_that_comes_at_the_very_end_is_taken() -> None:
     running.release()
     assert not given_up.locked()
     assert not limiter._leave_queue(given_up)
-    Slot(limiter, None).release()
+    Slot(limiter, None, None).release()
     next_.join(30)
     next_.outcome.release()
     assert_idle(limiter._worker, limiter)
