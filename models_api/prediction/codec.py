@@ -31,6 +31,7 @@ from models_api.prediction.plain_values import (
     validated,
 )
 from models_api.schemas.core_nodes import has_undescribed_serializers
+from models_api.schemas.declared_types import declared_types
 from models_api.schemas.json_schema import definitions_of, json_schema
 from models_api.schemas.json_validator import json_validator
 from models_api.schemas.plain_fields import plain_schema
@@ -39,7 +40,6 @@ _ZERO_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 # With fewer digits and a smaller exponent no number reaches 1.8e308, the greatest finite one.
 _MANY_DIGITS = b"0" * 200
 _LARGE_EXPONENT = re.compile(rb"e\+?[0-9]{3}")
-_FEW_FIELDS = 16
 # A body of 10 MB can hold millions of problems, and describing them all takes gigabytes.
 _LISTED_PROBLEMS = 100
 _DESCRIBABLE_PROBLEMS = 10_000
@@ -142,18 +142,20 @@ def _answer_validator(schema: type[BaseModel], is_list: bool = False) -> SchemaV
 
 def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
     """Return whether all fields surely hold what they declare, but perhaps NaN."""
-    declared = _declared_types(schema)
-    if declared is None or type(prediction) is not schema:
-        return False
-    names, types = declared
-    return list(map(type, map(prediction.__dict__.get, names))) == types
+    flat = _flat_types(schema)
+    if flat is None:
+        check = declared_types(schema)
+        return check is not None and check(prediction)
+    names, types = flat
+    return (
+        type(prediction) is schema and list(map(type, map(prediction.__dict__.get, names))) == types
+    )
 
 
 @lru_cache(maxsize=1024)
-def _declared_types(schema: type[BaseModel]) -> tuple[list[str], list[type]] | None:
+def _flat_types(schema: type[BaseModel]) -> tuple[list[str], list[type]] | None:
     plain = plain_schema(schema, "serialization_alias")
-    # Checking each element of a list, or very many fields, costs more than pydantic's warnings.
-    if plain is None or len(plain.fields) > _FEW_FIELDS or not plain.is_flat:
+    if plain is None or not plain.is_flat:
         return None
     names = [field.name for field in plain.fields]
     return names, [field.enum or field.holds for field in plain.fields]
@@ -166,7 +168,7 @@ def serialise_together(predictions: Sequence[object], schema: type[BaseModel]) -
     """
     if not all(isinstance(prediction, schema) for prediction in predictions):
         return None
-    is_declared = all(_is_as_declared(each, schema) for each in predictions)  # type: ignore[arg-type]
+    is_declared = _are_as_declared(predictions, schema)
     if not is_declared and holds_foreign(predictions):
         return None
     try:
@@ -182,6 +184,20 @@ def serialise_together(predictions: Sequence[object], schema: type[BaseModel]) -
     except Exception:  # noqa: BLE001 (`serialise` finds which prediction it is, and why)
         return None
     return None if b"NaN" in written or b"Infinity" in written else written
+
+
+def _are_as_declared(predictions: Sequence[object], schema: type[BaseModel]) -> bool:
+    flat = _flat_types(schema)
+    if flat is None:
+        check = declared_types(schema)
+        return check is not None and all(map(check, predictions))
+    if set(map(type, predictions)) != {schema}:
+        return not predictions
+    instances = [prediction.__dict__ for prediction in predictions]
+    return all(
+        {type_}.issuperset(map(type, [instance.get(name) for instance in instances]))
+        for name, type_ in zip(*flat, strict=True)
+    )
 
 
 # A service has few schemas, and a loaded model may change its own.

@@ -54,6 +54,8 @@ def holds_foreign(value: object) -> bool:
     """
     if "numpy" not in sys.modules:
         return False
+    if type(value) is dict and _LEAVES.issuperset(map(type, chain(value, value.values()))):
+        return False
     level = [value]
     for _ in range(_MAXIMUM_DEPTH):
         openers = {kind: _opener(kind) for kind in set(map(type, level)) - _LEAVES}
@@ -83,7 +85,7 @@ def plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, SEQUENCES):
-        items = value if set(map(type, value)) <= _LEAVES else map(plain, value)
+        items = value if _LEAVES.issuperset(map(type, value)) else map(plain, value)
         # A named tuple takes its values one by one.
         return tuple(items) if isinstance(value, tuple) else kind(items)  # type: ignore[call-arg]
     return python_value(value)
@@ -112,8 +114,8 @@ class _PlainAttributes:
 
 def _readings(prediction: object, schema: type[BaseModel]) -> Iterator[object]:
     """Yield a prediction in the ways in which it may be meant, the likeliest first."""
-    is_object = _has_attributes_only(prediction) and not issubclass(schema, RootModel)
-    if is_object and "numpy" in sys.modules:
+    is_object = "numpy" in sys.modules and _has_attributes_only(prediction)
+    if is_object and not issubclass(schema, RootModel):
         yield _PlainAttributes(prediction)
         return
     if not holds_foreign(prediction):
