@@ -91,10 +91,6 @@ def as_bytes(*elements: str, content_type: Any = None) -> dict[str, Any]:
 
 UNFITTING = {
     "a missing input": (echo(count=None), 'Input "count" is missing.'),
-    "an unknown input": (
-        echo(other=INPUTS["count"]),
-        f'Input "other": the model has none of this name; it has {NAMES}.',
-    ),
     "one tensor of all fields where they are of several kinds": (
         json.dumps({"inputs": [{**INPUTS["vector"], "name": "x", "shape": [3, 1]}]}).encode(),
         'Input "x": the model has none of this name, and the shape [3, 1] is not that of rows '

@@ -52,6 +52,11 @@ def test_what_is_declared_is_found_so(values: dict[str, Any]) -> None:
     assert check(Outer(**values))
 
 
+NOTHING: Any = None
+LACKING = Inner(score=1)
+del LACKING.score
+
+
 class MoreInner(Inner):
     secret: str = ""
 
@@ -63,7 +68,7 @@ class MoreInner(Inner):
         {"inner": {"score": 1.0, "label": ""}},
         {"inner": MoreInner(score=1)},
         {"inner": Inner.model_construct(score=np.float64(1))},
-        {"inner": Inner.model_construct(label="")},  # type: ignore[call-arg]
+        {"inner": LACKING},
         {"many": (Inner(score=1),)},
         {"many": [Inner(score=1), Inner.model_construct(score=1)]},
         {"numbers": [0.5, 1]},
@@ -75,7 +80,7 @@ class MoreInner(Inner):
         {"when": pd.NaT},
         {"when": pd.Timestamp(NOON)},
         {"count": True},
-        {"children": [Outer.model_construct(count=None)]},  # type: ignore[arg-type]
+        {"children": [Outer.model_construct(count=NOTHING)]},
     ],
 )
 def test_anything_else_is_not(values: dict[str, Any]) -> None:
