@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -120,6 +121,23 @@ def request(server: Server, method: str, path: str, **options: Any) -> httpx.Res
 def test_a_prediction_is_made_for_a_user_of_the_host(host: Server) -> None:
     response = request(host, "POST", PREDICTION, auth=ADA)
     assert (response.status_code, response.json()) == (200, {"doubled": 42.0})
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "status"),
+    [
+        (gzip.compress(b'{"number": 21}'), "gzip", 200),
+        (gzip.compress(b'{"number": 21}') + b"a", "gzip", 400),
+        (gzip.compress(b" " * 3_000_000), "gzip", 413),
+        (b"{}", "br", 415),
+    ],
+)
+def test_the_app_reads_what_gzip_has_compressed(
+    host: Server, content: bytes, encoding: str, status: int
+) -> None:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    response = host.client.post(PREDICTION, content=content, headers=headers, auth=ADA)
+    assert response.status_code == status
 
 
 @pytest.mark.parametrize(("method", "path"), POLICED)
