@@ -150,6 +150,9 @@ class _Reader:
             # Of these there is one for each field, which the object has paid for.
             costs = [each if depth > 1 else each._replace(other=0.0) for each in costs]
             return _greatest(costs)
+        if "keys_schema" in node and len(costs) > 1 and depth == 1:
+            # A plain key is in the price of its value.
+            costs[0] = costs[0]._replace(object=0.0, other=max(0.0, costs[0].other - 1.0))
         return _total(costs) if "keys_schema" in node else _greatest(costs)
 
     def _held(self, node: CoreNode) -> Iterator[CoreNode]:

@@ -517,7 +517,7 @@ DIFFERENCES: tuple[Difference, ...] = (
             "body": {
                 "type": "PayloadTooLarge",
                 "messages": [
-                    "The body holds 1 objects and 1500002 other values, which count 1500003 by the "
+                    "The body holds 1 objects and 1500002 other values, which count 1500013 by the "
                     "model's input schema; the limit is 1500000. Send less at a time, or have the "
                     "model's max_values raised, or MODELHOST_MAX_JSON_VALUES."
                 ],

@@ -42,7 +42,9 @@ class Family(BaseModel):
     partner: Family | None = None
 
 
-@pytest.mark.parametrize("type_", [int, float, str, bool, None, list[int], tuple[int, ...], Any])
+@pytest.mark.parametrize(
+    "type_", [int, float, str, bool, None, list[int], tuple[int, ...], dict[str, int], Any]
+)
 def test_a_plain_value_costs_one(type_: Any) -> None:
     assert cost(type_).other == 1.0
 
