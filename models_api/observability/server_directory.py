@@ -51,6 +51,7 @@ class ServerDirectory:
         self.path: Path | None = None
         self._base = base
         self._siblings = siblings
+        self._process = os.getpid()
         self._maker: int | None = None
         self._member: int | None = None
         """The process that has joined it: a forked child has yet to do so."""
@@ -64,6 +65,9 @@ class ServerDirectory:
         """
         if self._member == os.getpid() and self.path is not None:
             return self.path
+        if self.path is None and self._process != os.getpid():
+            # The parent, which has forked its workers since, has no use for one itself.
+            self._siblings = self._siblings or _siblings()
         with self._door():
             path = self.path or self._find() or self._make()
             if not is_private(path):

@@ -142,8 +142,11 @@ def test_refusals_are_an_outcome_of_their_own_in_the_metrics(server: Server) -> 
 
 def test_refusals_are_no_errors_of_the_service_in_the_log(server: Server) -> None:
     id_ = ask(server, "quiet", wish="conflict").headers["X-Request-ID"]
-    lines = [line for line in server.log.splitlines() if id_ in line]
-    assert lines
+
+    def lines_of_request() -> list[str] | None:
+        return [line for line in server.log.splitlines() if id_ in line] or None
+
+    lines = server.wait_until(lines_of_request, "one that logs the request")
     assert not [line for line in lines if "ERROR" in line or "failed" in line]
 
 

@@ -162,7 +162,7 @@ def plant(kind: str, path: Path) -> None:
         path.write_bytes(b"x")
     elif kind == "socket":
         with socket.socket(socket.AF_UNIX) as bound:
-            bound.bind(str(path))
+            bound.bind(os.path.relpath(path))  # absolute ones may be too long
     elif kind == "readable":
         path.mkdir(mode=0o755)
     else:
@@ -361,4 +361,23 @@ def test_a_given_directory_of_somebody_else_is_not_used(tmp_path: Path) -> None:
         make_given(tmp_path)
     with pytest.raises(PermissionError, match="belongs to another user"):
         ServerDirectory(tmp_path).join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_children_of_a_parent_that_has_not_joined_share_one(tmp_path: Path) -> None:
+    directory = ServerDirectory(tmp_path)
+    context = multiprocessing.get_context("fork")
+    joined, paths = context.Barrier(2), context.Queue()
+
+    def join() -> None:
+        paths.put(str(directory.join()))
+        joined.wait(30)
+
+    children = [context.Process(target=join) for _ in range(2)]
+    for child in children:
+        child.start()
+    found = {paths.get(timeout=30) for _ in children}
+    for child in children:
+        child.join(30)
+    assert len(found) == 1
     assert list(tmp_path.iterdir()) == []
