@@ -159,6 +159,7 @@ def test_gunicorn_does_not_start_without_a_configuration(tmp_path: Path) -> None
         assert "Traceback" not in server.log
 
 
+@pytest.mark.long
 def test_a_server_warns_of_variables_that_nothing_reads() -> None:
     environment = {"MODELHOST_WORKERS": "1", "MODELHOST_WORKRES": "9"}
     for server in (gunicorn, serve):

@@ -16,6 +16,8 @@ from tests.end_to_end.server import Server, gunicorn, serve
 from tests.modelhost.corpus import TENSORS
 from tests.open_inference.hostile_requests import strings
 
+pytestmark = pytest.mark.long
+
 CONFIGURATION: dict[str, Any] = {
     "models": [
         {"class_path": "tests.fakes.misbehaving.ObedientModel"},

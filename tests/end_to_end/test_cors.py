@@ -11,6 +11,8 @@ import pytest
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.server import Server, gunicorn, serve
 
+pytestmark = pytest.mark.long
+
 CONFIGURATION: dict[str, Any] = {
     "models": [{"class_path": "tests.fakes.misbehaving.ObedientModel"}],
     "metrics": {"enabled": True},

@@ -12,6 +12,8 @@ from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import Server, gunicorn, serve
 
+pytestmark = pytest.mark.long
+
 CONFIGURATION: dict[str, Any] = {"models": [{"class_path": "tests.fakes.deadly.DeadlyModel"}]}
 ENVIRONMENT = {"MODELHOST_ALLOWED_HOSTS": "localhost,127.0.0.1,my_models,.my_team"}
 PREDICTION = "/api/models/deadly/prediction"

@@ -453,6 +453,7 @@ def test_many_models_are_a_list_in_which_one_is_found(many: Server, open_page: O
         expect(page.locator(".opblock")).to_have_count(2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [390, 768, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["docs", "redoc"])
@@ -609,6 +610,7 @@ def test_the_page_of_another_origin_may_ask_where_it_is_allowed(
     page.close()
 
 
+@pytest.mark.long
 def test_models_whose_names_are_quoted_in_urls_can_be_tried_out(open_page: OpenPage) -> None:
     configuration = {"models": [{"class_path": path} for path in CLASS_PATHS]}
     with Server(configuration) as server, open_page(f"{server.url}/docs", []) as page:
@@ -627,6 +629,7 @@ def test_models_whose_names_are_quoted_in_urls_can_be_tried_out(open_page: OpenP
             assert json.loads(shown) == {"name": name, "value": 3}
 
 
+@pytest.mark.long
 def test_redoc_shows_models_whose_names_are_quoted_in_urls(open_page: OpenPage) -> None:
     configuration = {"models": [{"class_path": path} for path in CLASS_PATHS]}
     with Server(configuration) as server, open_page(f"{server.url}/redoc") as page:

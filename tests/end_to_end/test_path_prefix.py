@@ -16,6 +16,8 @@ from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.raw_http import exchange, head
 from tests.end_to_end.server import REPOSITORY, Server, gunicorn, serve
 
+pytestmark = pytest.mark.long
+
 CONFIGURATION: dict[str, Any] = {
     "models": [{"class_path": "tests.fakes.deadly.DeadlyModel"}],
     "metrics": {"enabled": True},

@@ -15,6 +15,8 @@ from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.raw_http import head
 from tests.end_to_end.server import REPOSITORY, Server, gunicorn, serve
 
+pytestmark = pytest.mark.long
+
 CONFIGURATION: dict[str, Any] = {"models": [{"class_path": "tests.fakes.deadly.DeadlyModel"}]}
 PREDICTION = "/api/models/deadly/prediction"
 SERVERS: dict[str, Any] = {"serve": serve, "gunicorn": gunicorn, "runserver": DevelopmentServer}

@@ -16,6 +16,8 @@ from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import REPOSITORY
 
+pytestmark = pytest.mark.long
+
 HOST = REPOSITORY / "tests" / "embedding_project"
 WITHOUT = REPOSITORY / "tests" / "without_posix"
 CONFIGURATION: dict[str, Any] = {

@@ -85,7 +85,15 @@ def run(folder: Path, way: str, sections: dict[str, object], variables: dict[str
     return seen
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+QUICK = ("metrics", "everything, ungrouped", "nothing")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in VARIANTS
+    ],
+)
 def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Seen, Seen]:
