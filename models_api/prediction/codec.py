@@ -166,8 +166,7 @@ def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
     """Return whether all fields surely hold what they declare, but perhaps NaN."""
     flat = _flat_types(schema)
     if flat is None:
-        check = declared_types(schema)
-        return check is not None and check(prediction)
+        return _are_as_declared([prediction], schema)
     names, types = flat
     return (
         type(prediction) is schema and list(map(type, map(prediction.__dict__.get, names))) == types
@@ -181,6 +180,11 @@ def _flat_types(schema: type[BaseModel]) -> tuple[list[str], list[type]] | None:
         return None
     names = [field.name for field in plain.fields]
     return names, [field.enum or field.holds for field in plain.fields]
+
+
+def _are_as_declared(predictions: Sequence[object], schema: type[BaseModel]) -> bool:
+    check = declared_types(schema)
+    return check is not None and check(predictions)
 
 
 def serialise_together(predictions: Sequence[object], schema: type[BaseModel]) -> bytes | None:
@@ -206,20 +210,6 @@ def serialise_together(predictions: Sequence[object], schema: type[BaseModel]) -
     except Exception:  # noqa: BLE001 (`serialise` finds which prediction it is, and why)
         return None
     return None if b"NaN" in written or b"Infinity" in written else written
-
-
-def _are_as_declared(predictions: Sequence[object], schema: type[BaseModel]) -> bool:
-    flat = _flat_types(schema)
-    if flat is None:
-        check = declared_types(schema)
-        return check is not None and all(map(check, predictions))
-    if set(map(type, predictions)) != {schema}:
-        return not predictions
-    instances = [prediction.__dict__ for prediction in predictions]
-    return all(
-        {type_}.issuperset(map(type, [instance.get(name) for instance in instances]))
-        for name, type_ in zip(*flat, strict=True)
-    )
 
 
 # A service has few schemas, and a loaded model may change its own.

@@ -1,20 +1,24 @@
-"""Whether an instance holds exactly the types that its class declares, found out quickly.
+"""Whether instances hold exactly the types that their class declares, found out quickly.
 
 Exactly: no subclasses, and nothing that pydantic would convert. Only for what is written as it is.
+All values of a field are looked at together, in C, however many instances there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from itertools import chain
+from typing import Any
 
 from pydantic import BaseModel
 
 from models_api.schemas.plain_fields import CoreNode
 
-Check = Callable[[object], bool]
+Check = Callable[[Collection[Any]], bool]
+"""Whether all of the values have the right types."""
 
 _TYPES: dict[str, type] = {
     "bool": bool,
@@ -27,14 +31,15 @@ _TYPES: dict[str, type] = {
     "timedelta": timedelta,
     "decimal": Decimal,
 }
+_ABSENT = object()
 
 
 # A service has few schemas, and a loaded model may change its own.
 @lru_cache(maxsize=1024)
 def declared_types(schema: type[BaseModel]) -> Check | None:
-    """Return what tells of an instance whether all of it surely has the declared types.
+    """Return what tells of instances whether all in them surely has the declared types.
 
-    It may be NaN where it is a float, and of a length that is not allowed. None for a schema of
+    There may be NaN where there is a float, and a length that is not allowed. None for a schema of
     which that is not known.
     """
     try:
@@ -66,7 +71,7 @@ class _Compiler:
     def _of(self, node: CoreNode) -> Check:
         kind = node["type"]
         if (exact := _exact_type(node)) is not None:
-            return lambda value: type(value) is exact
+            return lambda values: list(map(type, values)).count(exact) == len(values)
         makers: dict[str, Callable[[CoreNode], Check]] = {
             "default": lambda node: self._of(node["schema"]),
             "nullable": self._of_nullable,
@@ -84,35 +89,35 @@ class _Compiler:
         if reference not in self._definitions:
             raise _UncertainError
 
-        def check(value: object) -> bool:
-            # What is recursive is there only now.
-            return checks[reference](value)
-
-        return check
+        # What is recursive is there only when values are, and ends where there are none.
+        return lambda values: not values or checks[reference](values)
 
     def _of_nullable(self, node: CoreNode) -> Check:
+        if (exact := _exact_type(node["schema"])) is not None:
+            either = {exact, type(None)}
+            return lambda values: either.issuperset(map(type, values))
         check = self._of(node["schema"])
-        return lambda value: value is None or check(value)
+        return lambda values: check([value for value in values if value is not None])
 
     def _of_list(self, node: CoreNode) -> Check:
-        check_all = self._of_all(node["items_schema"])
-        return lambda value: type(value) is list and check_all(value)
+        check = self._of(node["items_schema"])
+
+        def check_lists(values: Collection[Any]) -> bool:
+            return {list}.issuperset(map(type, values)) and check(_joined(values))
+
+        return check_lists
 
     def _of_dict(self, node: CoreNode) -> Check:
-        check_keys = self._of_all(node["keys_schema"])
-        check_values = self._of_all(node["values_schema"])
+        check_keys, check_values = self._of(node["keys_schema"]), self._of(node["values_schema"])
 
-        def check(value: object) -> bool:
-            return type(value) is dict and check_keys(value) and check_values(value.values())
+        def check(values: Collection[Any]) -> bool:
+            return (
+                {dict}.issuperset(map(type, values))
+                and check_keys(_joined(values))
+                and check_values(_joined([value.values() for value in values]))
+            )
 
         return check
-
-    def _of_all(self, node: CoreNode) -> Callable[..., bool]:
-        """Return what checks several values, in C where their types say enough."""
-        if (exact := _exact_type(node)) is not None:
-            return lambda values: {exact}.issuperset(map(type, values))
-        check = self._of(node)
-        return lambda values: all(map(check, values))
 
     def _of_model(self, node: CoreNode) -> Check:
         cls, fields = node["cls"], node["schema"]
@@ -130,15 +135,30 @@ class _Compiler:
         names, types = list(exact), list(exact.values())
         others = [(name, self._of(inner[name])) for name in inner if name not in exact]
 
-        def check(value: object) -> bool:
-            if type(value) is not cls:
+        def check(values: Collection[Any]) -> bool:
+            if not {cls}.issuperset(map(type, values)):
                 return False
-            held = value.__dict__
-            return list(map(type, map(held.get, names))) == types and all(
-                name in held and is_right(held[name]) for name, is_right in others
+            held = [value.__dict__ for value in values]
+            found = (
+                map(held[0].get, names)
+                if len(held) == 1
+                else [each.get(name) for each in held for name in names]
             )
+            if list(map(type, found)) != types * len(held):
+                return False
+            for name, is_right in others:  # in a loop, which costs less than `all` does
+                if not is_right([each.get(name, _ABSENT) for each in held]):
+                    return False
+            return True
 
         return check
+
+
+def _joined(values: Collection[Any]) -> Collection[Any]:
+    if len(values) != 1:
+        return list(chain.from_iterable(values))
+    (only,) = values
+    return only  # type: ignore[no-any-return]
 
 
 def _within(node: CoreNode) -> CoreNode:

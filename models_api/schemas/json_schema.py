@@ -288,6 +288,8 @@ def _takes_non_finite(schema: core_schema.FloatSchema, allow_inf_nan: bool) -> b
 
 
 def _allows_null(described: JSONSchema) -> bool:
+    if described.get("type") == "null":
+        return True
     if "enum" in described or "const" in described:
         return None in (*described.get("enum", ()), described.get("const", ...))
     if "anyOf" in described:

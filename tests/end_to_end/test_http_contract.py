@@ -154,7 +154,7 @@ def test_metadata_describes_the_input_as_it_is_taken_and_the_output_as_it_is_giv
     assert list(taken["properties"]) == ["do", "x", "items", "text", "anything"]
     assert "required" not in taken
     assert list(given["properties"]) == ["x", "Text", "anything", "twice"]
-    assert given["required"] == ["x", "twice"]
+    assert given["required"] == ["x", "Text", "anything", "twice"]
     assert given["properties"]["twice"]["readOnly"] is True
 
 

@@ -33,6 +33,8 @@ class Outer(BaseModel):
     colours: dict[str, list[Colour]] = {"a": [Colour.RED]}
     when: datetime | None = NOON
     count: int = 0
+    maybe: list[Inner | None] | None = None
+    perhaps: dict[str, list[float | None]] = {"a": [None, 0.5], "b": []}
     children: list[Outer] = []
 
 
@@ -43,13 +45,15 @@ class Outer(BaseModel):
         {"many": [Inner(score=2)], "when": None},
         {"children": [Outer(), Outer(children=[Outer()])]},
         {"numbers": [], "named": {}},
+        {"maybe": [None, Inner(score=2), None], "perhaps": {}},
         {"inner": Inner.model_construct(score=float("nan"))},
     ],
 )
 def test_what_is_declared_is_found_so(values: dict[str, Any]) -> None:
     check = declared_types(Outer)
     assert check is not None
-    assert check(Outer(**values))
+    assert check([Outer(**values)])
+    assert check([Outer(**values), Outer(), Outer(**values)])
 
 
 NOTHING: Any = None
@@ -80,13 +84,20 @@ class MoreInner(Inner):
         {"when": pd.NaT},
         {"when": pd.Timestamp(NOON)},
         {"count": True},
+        {"maybe": [Inner(score=1), None, "x"]},
+        {"maybe": [None, Inner.model_construct(score=NOTHING)]},
+        {"maybe": ()},
+        {"perhaps": {"a": [None, 1]}},
+        {"perhaps": {"a": None}},
+        {"perhaps": {1: [0.5]}},
         {"children": [Outer.model_construct(count=NOTHING)]},
     ],
 )
 def test_anything_else_is_not(values: dict[str, Any]) -> None:
     check = declared_types(Outer)
     assert check is not None
-    assert not check(Outer.model_construct(**values))
+    assert not check([Outer.model_construct(**values)])
+    assert not check([Outer(), Outer.model_construct(**values), Outer()])
 
 
 class Computed(BaseModel):

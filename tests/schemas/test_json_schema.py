@@ -482,6 +482,14 @@ def test_a_field_that_is_none_by_default_may_go_out_as_null(annotation: Any) -> 
     assert NULL in said["anyOf"]
 
 
+@pytest.mark.parametrize("annotation", [int, list[int], Inner, Literal["a"], float])
+def test_a_field_that_may_be_none_is_null_but_once(annotation: Any) -> None:
+    said = field(make("Schema", value=(annotation | None, None)), "serialization")
+    assert said["anyOf"].count(NULL) == 1
+    assert not any("anyOf" in choice for choice in said["anyOf"])
+    assert said["default"] is None
+
+
 def test_sets_in_defaults_are_sorted_however_deep() -> None:
     default = {"deep": [Inner(words={"c", "a", "b"})], "empty": []}
     schema = make("Schema", value=(dict[str, list[Inner]], default))
