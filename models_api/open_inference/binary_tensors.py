@@ -22,22 +22,35 @@ from models_api.open_inference.datatypes import (
 _LENGTH = Struct("<I")
 
 
+def require_size(size: int, datatype: Datatype, count: int) -> None:
+    """Refuse a size that is not that of `count` elements, or cannot be, without a look at them.
+
+    Raises:
+        TensorError: it is not.
+    """
+    if datatype.name == "BYTES":
+        least = count * _LENGTH.size
+        fits, described = least <= size, f"at least {least}"
+    else:
+        exact = count * datatype.wire.itemsize
+        fits, described = exact == size, f"{exact}"
+    if not fits:
+        raise TensorError(
+            f"the shape has {count} elements of {datatype.name}, which are {described} bytes, "
+            f"but binary_data_size is {size}."
+        )
+
+
 def read_binary(body: bytes, start: int, size: int, datatype: Datatype, count: int) -> Array:
-    """Read `count` elements from `size` bytes that begin at `start`; they must be there.
+    """Read `count` elements from `size` bytes that begin at `start`, after `require_size`.
 
     Numbers are not copied: the array is a read-only view of the body.
 
     Raises:
-        TensorError: the bytes are more or fewer, or are no such elements.
+        TensorError: the bytes are no such elements.
     """
     if datatype.name == "BYTES":
         return numpy.array(_read_strings(body, start, start + size, count), dtype=object)
-    expected = count * datatype.wire.itemsize
-    if size != expected:
-        raise TensorError(
-            f"the shape has {count} elements of {datatype.name}, which are {expected} bytes, "
-            f"but binary_data_size is {size}."
-        )
     if datatype.name == "BOOL":
         return _read_booleans(body, start, count)
     array: Array = numpy.frombuffer(body, datatype.wire, count, start)
@@ -65,12 +78,6 @@ def _read_booleans(body: bytes, start: int, count: int) -> Array:
 
 
 def _read_strings(body: bytes, start: int, end: int, count: int) -> list[bytes]:
-    # Before the loop, lest a large count with little data make it long.
-    if count * _LENGTH.size > end - start:
-        raise TensorError(
-            f"the shape has {count} elements of BYTES, which are at least "
-            f"{count * _LENGTH.size} bytes, but binary_data_size is {end - start}."
-        )
     elements = []
     position = start
     for index in range(count):

@@ -27,19 +27,28 @@ _KINDS = {
 }
 
 
-def read_json(data: Any, shape: tuple[int, ...], datatype: Datatype, count: int) -> Array:
-    """Read the `count` elements of the shape from what JSON was parsed to.
-
-    Null is NaN among floats; with it, others become objects.
+def flat_elements(data: Any, shape: tuple[int, ...], count: int) -> list[Any]:
+    """List the `count` elements of the shape, from what JSON was parsed to.
 
     Raises:
-        TensorError: they are more or fewer, nested otherwise, or no such elements.
+        TensorError: they are more or fewer, or nested otherwise.
     """
     if not isinstance(data, list):
         raise TensorError(f"data should be an array, not {_KINDS[type(data)]}.")
     elements = _unnested(data, shape) if data and type(data[0]) is list else data
     if len(elements) != count:
         raise TensorError(f"the shape has {count} elements, but data has {len(elements)}.")
+    return elements
+
+
+def read_json(elements: list[Any], datatype: Datatype) -> Array:
+    """Make an array of elements that JSON was parsed to.
+
+    Null is NaN among floats; with it, others become objects.
+
+    Raises:
+        TensorError: they are no such elements.
+    """
     if datatype.is_float:
         return _floats(elements, datatype)
     if None in elements:
@@ -78,7 +87,7 @@ def _with_nulls(elements: list[Any], datatype: Datatype) -> Array:
     fillers: dict[str, object] = {"BYTES": "", "BOOL": False}
     filler = fillers.get(datatype.name, 0)
     filled = [filler if element is None else element for element in elements]
-    array = read_json(filled, (len(filled),), datatype, len(filled)).astype(object)
+    array = read_json(filled, datatype).astype(object)
     array[[index for index, element in enumerate(elements) if element is None]] = None
     return array
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic_core import from_json, to_json
 
 from models_api.exceptions import TensorError
-from models_api.open_inference.binary_tensors import read_binary, write_binary
+from models_api.open_inference.binary_tensors import read_binary, require_size, write_binary
 from models_api.open_inference.datatypes import DATATYPES, Array, Datatype, datatype
-from models_api.open_inference.json_tensors import read_json, write_json
+from models_api.open_inference.json_tensors import flat_elements, read_json, write_json
 from models_api.prediction.value_limit import ValueLimit
 
 __all__ = [
@@ -255,11 +255,16 @@ def _read_input(
     size = parameters.get("binary_data_size")
     if (data is None) == (size is None):
         raise TensorError("there should be either data or a parameter binary_data_size.")
-    elements.add(count, len(shape))
+    # Counted before they are made, but not before it is certain that they are there.
     if size is None:
-        array = read_json(data, shape, kind, count)
+        listed = flat_elements(data, shape, count)
+        elements.add(count, len(shape))
+        array = read_json(listed, kind)
     else:
-        array = read_binary(binary_data.body, binary_data.take(size), size, kind, count)
+        start = binary_data.take(size)
+        require_size(size, kind, count)
+        elements.add(count, len(shape))
+        array = read_binary(binary_data.body, start, size, kind, count)
     return Tensor(name, kind.name, shape, array.reshape(shape), parameters)
 
 

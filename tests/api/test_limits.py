@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from functools import cache
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from models_api.api.views import BatchPredictionView
+from models_api.api.views import BatchPredictionView, PredictionView
 from models_api.hosting.hosted_model import Resources
 from tests.in_process import InProcessService
 
@@ -65,6 +66,15 @@ def test_all_rows_of_a_batch_count_together() -> None:
     body = json.loads(refused.content)
     assert body["type"] == "PayloadTooLarge"
     assert body["messages"][0].startswith("The body holds 253 objects and ")
+
+
+@pytest.mark.parametrize(("count", "status"), [(99_000, 200), (101_000, 413)])
+def test_the_values_of_a_compressed_body_count_as_if_it_was_not(count: int, status: int) -> None:
+    view = PredictionView.as_view(registry=service().registry, qualified_name="numbers")
+    packed = gzip.compress(json.dumps({"numbers": [0] * count}).encode())
+    headers = {"Content-Encoding": "gzip"}
+    request = RequestFactory().post("/", packed, "application/json", headers=headers)
+    assert view(request).status_code == status
 
 
 def test_a_short_body_that_unions_would_read_over_and_over_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ CONTENT_TYPES = (
     'Input "label": content_type should be one of np, pd, str, datetime, base64, json, pd_json.'
 )
 LARGE = 4_000_000
+SIZES = {"INT8": 1, "BOOL": 1, "BF16": 2, "BYTES": 4}
+# Of elements, some below and some above what one request may hold.
+MANY, TOO_MANY = 1_000_000, 1_600_000
 FUZZED_REQUESTS = 20_000
 FUZZING_CLIENTS = 4
 FUZZING_MEBIBYTES = 64
@@ -260,26 +264,48 @@ def test_a_body_beyond_the_limit_is_refused(server: Server):
 @pytest.mark.parametrize(
     ("datatype", "shape", "field"),
     [
-        # One list for each byte, were they made.
-        ("INT8", [1, LARGE, 1], "vector"),
-        ("BOOL", [1, LARGE], "temperature"),
-        ("BF16", [1, LARGE // 2], "vector"),
-        ("BYTES", [1, LARGE // 4], "label"),
+        # One list for each element, were they made.
+        ("INT8", [1, MANY, 1], "vector"),
+        ("BOOL", [1, MANY], "temperature"),
+        ("BF16", [1, MANY], "vector"),
+        ("BYTES", [1, MANY], "label"),
     ],
 )
 def test_a_large_tensor_takes_a_small_multiple_of_its_size(
     server: Server, datatype: str, shape: list[int], field: str
 ):
+    expected = [-1, 3] if field == "vector" else [-1]
+    error = f'Input "{field}": the shape {shape} is not {expected}, where -1 is any length.'
+    assert refusal_of_zeros(server, field, datatype, shape) == (400, error)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "count"),
+    [("INT8", LARGE), ("BOOL", LARGE), ("BF16", LARGE // 2), ("BYTES", TOO_MANY)],
+)
+def test_more_elements_than_a_request_may_hold_are_refused_before_they_are_made(
+    server: Server, datatype: str, count: int
+):
+    status, error = refusal_of_zeros(server, "vector", datatype, [1, count])
+    assert status == 413
+    total = count + len(INPUTS) - 1
+    assert error.startswith(f"The tensors hold {total} elements, which count {total} by the ")
+
+
+def refusal_of_zeros(
+    server: Server, field: str, datatype: str, shape: list[int]
+) -> tuple[int, str]:
+    """Say how a tensor of nothing but zeros is refused, which takes little memory."""
     infer(server, echo()).raise_for_status()
     (worker,) = workers(server)
     before = peak_mebibytes(worker)
-    sized = {"parameters": {"binary_data_size": LARGE}, "data": None}
+    data = bytes(math.prod(shape) * SIZES[datatype])
+    sized = {"parameters": {"binary_data_size": len(data)}, "data": None}
     body = echo(**{field: {"datatype": datatype, "shape": shape, **sized}})
-    response = infer(server, body + bytes(LARGE), len(body))
-    expected = [-1, 3] if field == "vector" else [-1]
-    error = f'Input "{field}": the shape {shape} is not {expected}, where -1 is any length.'
-    assert (response.status_code, response.json()) == (400, {"error": error})
+    response = infer(server, body + data, len(body))
     assert peak_mebibytes(worker) - before < 10 * LARGE / 1024 / 1024
+    assert list(response.json()) == ["error"]
+    return response.status_code, response.json()["error"]
 
 
 @pytest.mark.long

@@ -100,6 +100,32 @@ def test_all_tensors_of_a_request_count_together() -> None:
     refused("numbers", in_bytes(half, ("more", *half[1:])), 1000)
 
 
+@pytest.mark.parametrize(
+    ("datatype", "size", "described"),
+    [("INT8", 1, "2000000 bytes"), ("FP64", 8, "16000000 bytes"), ("BYTES", 4, "at least 8000000")],
+)
+def test_elements_that_are_not_there_are_told_by_their_shape(
+    datatype: str, size: int, described: str
+) -> None:
+    with pytest.raises(TensorError, match=f"2000000 elements of {datatype}, which are {described}"):
+        ask("anything", in_bytes(("anything", [1, 2_000_000], datatype, bytes(size))))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ([1], "the shape has 2000000 elements, but data has 1."),
+        ([[1]], "along dimension 1 each array should have 2000000 elements."),
+    ],
+)
+def test_elements_that_are_not_in_the_json_are_told_by_their_shape(
+    data: list[Any], told: str
+) -> None:
+    tensor = {"name": "anything", "shape": [1, 2_000_000], "datatype": "INT64", "data": data}
+    with pytest.raises(TensorError, match=told):
+        ask("anything", Payload(json.dumps({"inputs": [tensor]}).encode()))
+
+
 def test_what_is_within_the_limit_is_answered() -> None:
     payload = in_bytes(("numbers", [2, 500], "FP64", bytes(8000)))
     assert ask("numbers", payload, 1000)["outputs"][0]["data"] == [1, 1]
