@@ -324,7 +324,7 @@ def test_20000_mutated_requests_see_no_fault_of_the_server_and_take_no_memory(se
     assert infer(server, echo()).status_code == 200
     # It would be of little use if most were refused for the same few reasons.
     assert outcomes[""] > FUZZED_REQUESTS / 20
-    assert len(outcomes) > 200
+    assert len(outcomes) > 150
 
 
 def fuzz(server: Server, seeds: range) -> Counter[str]:
