@@ -6,6 +6,7 @@ import logging
 import logging.config
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
@@ -47,6 +48,7 @@ class SafeHandler(_Handler):
 
     _quiet_until = 0.0
     _socket: tuple[int, int] | None = None
+    _error_socket: tuple[int, int] | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless to somebody whom it is not for."""
@@ -54,15 +56,16 @@ class SafeHandler(_Handler):
             super().emit(record)
 
     def note_stream(self) -> None:
-        """Remember what the stream is now."""
-        self._socket = _socket_of(self)
+        """Remember what the stream is now, and standard error."""
+        self._socket = _socket_of(getattr(self, "stream", None))
+        self._error_socket = _socket_of(sys.stderr)
 
     def is_misled(self) -> bool:
         """Whether the stream writes to a socket that it did not write to at the beginning.
 
         Once a model has closed standard error, its number may be that of a client's connection.
         """
-        found = _socket_of(self)
+        found = _socket_of(getattr(self, "stream", None))
         return found is not None and found != self._socket
 
     def handle(self, record: logging.LogRecord) -> Any:
@@ -81,6 +84,8 @@ class SafeHandler(_Handler):
         if now < self._quiet_until:
             return
         self._quiet_until = now + _QUIET_SECONDS
+        if _socket_of(sys.stderr) not in (None, self._error_socket):
+            return  # that of a client, likewise
         with suppress(Exception):  # standard error may be what fails
             super().handleError(record)
 
@@ -107,10 +112,10 @@ def configure(section: dict[str, Any]) -> None:
     _Configurator(section).configure()
 
 
-def _socket_of(handler: object) -> tuple[int, int] | None:
-    """Return what tells the socket that a handler's stream writes to from others, if it is one."""
+def _socket_of(stream: Any) -> tuple[int, int] | None:
+    """Return what tells the socket that a stream writes to from others, if it is one."""
     try:
-        found = os.fstat(handler.stream.fileno())  # type: ignore[attr-defined]
+        found = os.fstat(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return None
     return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
