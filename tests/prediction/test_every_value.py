@@ -81,7 +81,14 @@ def _exact_duration(nanoseconds: int) -> Any:
 
 
 MISSING = st.sampled_from(
-    [pd.NaT, pd.NA, np.datetime64("NaT"), np.timedelta64("NaT", "s"), np.float64("nan"), math.nan]
+    [
+        pd.NaT,
+        pd.NA,
+        np.datetime64("NaT", "s"),
+        np.timedelta64("NaT", "s"),
+        np.float64("nan"),
+        math.nan,
+    ]
 ).map(lambda each: (each, None))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])).map(lambda each: (np.str_(each), each))
 SCALARS = st.one_of(meant_numbers(), meant_times(), TEXTS, MISSING)
