@@ -20,6 +20,8 @@ from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import STARTERS, Server, gunicorn
 from tests.fakes.changing import ERRORS
 
+pytestmark = pytest.mark.long
+
 FAKES = "tests.fakes.executing"
 BATCHING = {"max_batch_size": 8}
 CONFIGURATION: dict[str, Any] = {

@@ -18,6 +18,8 @@ from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.scraped import Samples, samples, value
 from tests.end_to_end.server import REPOSITORY, Server, free_port, gunicorn, serve
 
+pytestmark = pytest.mark.long
+
 CONFIGURATION: dict[str, Any] = {
     "models": [{"class_path": "tests.fakes.observed.ObservedModel"}],
     "metrics": {"enabled": True},

@@ -28,6 +28,8 @@ from tests.end_to_end.server import REPOSITORY, Server, gunicorn, serve
 from tests.end_to_end.test_generated_client import generate, run
 from tests.fakes.named import CLASS_PATHS, NAMES
 
+pytestmark = pytest.mark.long
+
 LATE = "erst später bekannt"
 ALL = [*NAMES, LATE]
 CONFIGURATION: dict[str, Any] = {

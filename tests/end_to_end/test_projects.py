@@ -16,6 +16,8 @@ from openapi_spec_validator import validate
 from tests.end_to_end.scraped import samples, value
 from tests.end_to_end.server import STARTERS, Server
 
+pytestmark = pytest.mark.long
+
 FAKES = "tests.fakes.projects"
 LOAN = {"income": 100.0, "debts": 20.0, "sector": "trade"}
 GRANTED = {"verdict": "granted", "limit": 240.0}

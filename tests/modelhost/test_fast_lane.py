@@ -85,7 +85,7 @@ def run(folder: Path, way: str, sections: dict[str, object], variables: dict[str
     return seen
 
 
-QUICK = ("metrics", "everything, ungrouped", "nothing")
+QUICK = ("metrics", "everything, ungrouped")
 
 
 @pytest.fixture(
