@@ -48,27 +48,30 @@ def _start() -> WSGIApplication:
         for sentence in unknown_variables():
             logger.warning(sentence)
         share_models_own_metrics()
-        # Late, because they import what needs Django to be set up.
-        from modelhost.security import ServiceHandler  # noqa: PLC0415
-        from models_api.apps import current_service  # noqa: PLC0415
-
-        handler = ServiceHandler()
-        service = current_service()
-        if service.error is not None:
-            raise service.error
-        # Late, because it imports what needs Django to be set up.
-        from modelhost import fast_lane  # noqa: PLC0415
-        from modelhost.path_prefix import with_path_prefix  # noqa: PLC0415
-
-        answering = fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
-        application = with_path_prefix(answering)
-        # The servers themselves log by whatever handlers the models have added.
-        service.registry.loader.after_each.append(make_all_safe)
-        service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
-        service.registry.start_loading()
-        return application
+        return _make_application()
     except (ConfigurationError, ImproperlyConfigured) as error:
         _refuse(error)
+
+
+def _make_application() -> WSGIApplication:
+    """Return what answers, while the models are being loaded."""
+    # Late, because they import what needs Django to be set up.
+    from modelhost import fast_lane  # noqa: PLC0415
+    from modelhost.path_prefix import with_path_prefix  # noqa: PLC0415
+    from modelhost.security import ServiceHandler  # noqa: PLC0415
+    from models_api.apps import current_service  # noqa: PLC0415
+
+    handler = ServiceHandler()
+    service = current_service()
+    if service.error is not None:
+        raise service.error
+    answering = fast_lane.FastLane(handler, service) if fast_lane.applies() else handler
+    application = with_path_prefix(answering)
+    # The servers themselves log by whatever handlers the models have added.
+    service.registry.loader.after_each.append(make_all_safe)
+    service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
+    service.registry.start_loading()
+    return application
 
 
 def _leave_out_of_garbage_collection() -> None:
