@@ -31,12 +31,13 @@ def share_models_own_metrics() -> None:
 
     _make_given_usable()
     app_config = cast(ModelsAPIConfig, apps.get_app_config("models_api"))
-    if given_directory() is None:
+    is_given = given_directory() is not None
+    if not is_given:
         give_to_prometheus(None)  # that of a server which has started this one
     # Without locks one process serves, which has nobody to share with.
     if wanted_metrics(app_config.configuration_file) is None or not HAS_FILE_LOCKS:
         return
-    if given_directory() is None:
+    if not is_given:
         try:
             give_to_prometheus(server_directory().join())
         except OSError as error:

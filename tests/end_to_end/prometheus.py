@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +13,7 @@ import httpx
 import pytest
 import yaml
 
+from benchmarks.kit.processes import ServerProcess
 from tests.end_to_end.server import REPOSITORY, free_port
 
 RULES = REPOSITORY / "deploy/prometheus/alerts.yaml"
@@ -47,19 +45,20 @@ class Prometheus:
         }
         self._path = Path(self._scratch.name) / "prometheus.yaml"
         self._path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
-        self._log_path = Path(self._scratch.name) / "log"
-
-    def __enter__(self) -> Self:
         command = [
             *(self._program, f"--config.file={self._path}"),
             f"--storage.tsdb.path={self._scratch.name}/data",
             f"--web.listen-address=127.0.0.1:{self.port}",
         ]
-        with self._log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        self._process = ServerProcess(
+            command, Path(self._scratch.name) / "log", folder=REPOSITORY, environment=os.environ
+        )
+
+    def __enter__(self) -> Self:
+        self._process.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         try:
-            self._wait_until(self._is_ready)
+            self._process.wait_until(self._is_ready, "ready", _WAIT_SECONDS)
         except BaseException:
             self._stop()
             raise
@@ -75,8 +74,7 @@ class Prometheus:
 
     def _stop(self) -> None:
         self.client.close()
-        self.process.terminate()
-        self.process.wait(30)
+        self._process.stop()
         self._scratch.cleanup()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
@@ -88,25 +86,12 @@ class Prometheus:
 
     def wait_for(self, expression: str) -> list[dict[str, Any]]:
         """Return the series of an expression as soon as there are any."""
-        found: list[dict[str, Any]] = []
+        return self._process.wait_until(
+            lambda: self.query(expression) or None, f"one that has {expression}", _WAIT_SECONDS
+        )
 
-        def is_there() -> bool:
-            found[:] = self.query(expression)
-            return bool(found)
-
-        self._wait_until(is_there)
-        return found
-
-    def _is_ready(self) -> bool:
+    def _is_ready(self) -> bool | None:
         try:
-            return self.client.get("/-/ready").status_code == 200
+            return self.client.get("/-/ready").status_code == 200 or None
         except httpx.HTTPError:
-            return False
-
-    def _wait_until(self, is_so: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while not is_so():
-            log = self._log_path.read_text(encoding="utf-8", errors="replace")
-            assert self.process.poll() is None, log
-            assert time.monotonic() < deadline, log
-            time.sleep(0.1)
+            return None
