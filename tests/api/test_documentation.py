@@ -21,6 +21,7 @@ ASSETS = {
     "redoc/redoc.standalone.js": "text/javascript",
     "modelhost/swagger_ui.js": "text/javascript",
     "modelhost/redoc.js": "text/javascript",
+    "modelhost/redoc_groups.js": "text/javascript",
     "modelhost/pages.css": "text/css",
     "modelhost/favicon.svg": "image/svg+xml",
 }

@@ -27,6 +27,7 @@ from playwright.sync_api import (
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
+from tests.end_to_end.contrast import hard_to_read
 from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import REPOSITORY, Server
 from tests.end_to_end.test_path_prefix import TELLING
@@ -85,6 +86,9 @@ UNDERSCORE = (
 
 
 Scheme = Literal["light", "dark"]
+GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(28, 32, 34)"}
+WIDTHS = [390, 768, 1440]
+WIDTH = "element => element.offsetWidth"
 
 
 class OpenPage(Protocol):
@@ -217,6 +221,16 @@ def iris_prediction() -> dict[str, object]:
     row = [list(iris_body().values())]
     species = str(data.target_names[classifier.predict(row)[0]])
     return {"species": species, "probability": pytest.approx(classifier.predict_proba(row).max())}
+
+
+def height(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollHeight"))
+
+
+def ground(part: Page | Locator) -> str:
+    """The colour behind a page or a part of it."""
+    element = part.locator("body") if isinstance(part, Page) else part
+    return str(element.evaluate("element => getComputedStyle(element).backgroundColor"))
 
 
 def operation(page: Page, operation_id: str) -> Locator:
@@ -416,9 +430,12 @@ def test_errors_are_a_line_each_until_one_is_to_be_seen(
         bad.get_by_role("button", name="Show").click()
         expect(bad.locator("pre")).to_contain_text("ValidationError")
         expect(block.locator('tr[data-code="504"] pre')).to_have_count(0)
+        bad.get_by_role("button", name="Hide").click()
+        expect(bad.locator("pre")).to_have_count(0)
 
 
 MANY = 60
+TOPICS = ["Churn of customers", "Demand for bread", "Fraud", "Delays of flights", "Rents"]
 
 
 @pytest.fixture(scope="module")
@@ -428,11 +445,13 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     classes = "".join(
         f"class Model{number}(IrisModel):\n"
         f"    qualified_name = 'model_{number}'\n"
-        f"    display_name = 'Model {number}'\n\n"
+        f"    display_name = '{TOPICS[number % len(TOPICS)]} in region {number}'\n\n"
+        "    def __init__(self): pass\n\n"
         for number in range(MANY)
     )
     (folder / "many.py").write_text(f"from examples.iris import IrisModel\n\n{classes}")
     configuration = {
+        "service_title": "Sixty models",
         "models": [{"class_path": f"many.Model{number}"} for number in range(MANY)],
     }
     path = os.pathsep.join([str(folder), str(REPOSITORY)])
@@ -442,11 +461,11 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.mark.long
 def test_many_models_are_a_list_in_which_one_is_found(many: Server, open_page: OpenPage) -> None:
-    with open_page(f"{many.url}/docs") as page:
+    with open_page(f"{many.url}/docs", width=390) as page:
         expect(page.locator(".opblock-tag")).to_have_count(MANY + 2)
         expect(page.locator(".opblock")).to_have_count(0)
-        assert page.evaluate("document.documentElement.scrollHeight") < 5000
-        page.get_by_role("textbox", name="Find a model").fill("model 42")
+        assert height(page) < 7000
+        page.get_by_role("textbox", name="Find a model").fill("fraud 42")
         heading = page.locator(".opblock-tag")
         expect(heading).to_have_count(1)
         heading.click()
@@ -454,30 +473,170 @@ def test_many_models_are_a_list_in_which_one_is_found(many: Server, open_page: O
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("width", [390, 768, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["docs", "redoc"])
-def test_the_pages_are_light_or_dark_as_the_system_is_and_as_wide_as_the_window(
-    server: Server, open_page: OpenPage, name: str, scheme: Scheme, width: int
+def test_redoc_lists_many_models_and_has_a_page_for_each(many: Server, open_page: OpenPage) -> None:
+    with open_page(f"{many.url}/redoc", width=390) as page:
+        expect(page.get_by_role("heading", name="Fraud in region 42")).to_be_attached()
+        expect(page.get_by_text("Predict with")).to_have_count(0)
+        assert height(page) < 10_000
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        page.get_by_role("link", name="Operations of Fraud in region 42").click()
+        expect(page).to_have_url(f"{many.url}/redoc?group=model_42")
+        expect(page.get_by_role("heading", name="Predict with Fraud in region 42")).to_be_visible()
+        expect(page).to_have_title("Fraud in region 42 - Sixty models")
+        expect(page.locator("h2", has_text="region 41")).to_have_count(0)
+        assert height(page) < 8000
+        page.get_by_role("link", name="All models").click()
+        expect(page).to_have_url(f"{many.url}/redoc")
+        expect(page.get_by_role("heading", name="Fraud in region 42")).to_be_attached()
+
+
+@pytest.mark.long
+def test_redoc_finds_one_of_many_models(many: Server, open_page: OpenPage) -> None:
+    with open_page(f"{many.url}/redoc") as page:
+        page.get_by_placeholder("Search...").fill("rents in region 44")
+        result = page.locator('[data-role="search:results"]').get_by_role("menuitem").first
+        expect(result).to_have_text("Rents in region 44")
+        result.click()
+        expect(
+            page.get_by_role("link", name="Operations of Rents in region 44")
+        ).to_be_in_viewport()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("#operation/predict_batch_model_3", "Predict a batch with Delays of flights in region 3"),
+        ("#tag/model_3/operation/predict_model_3", "Predict with Delays of flights in region 3"),
+        ("?group=status", "Check readiness"),
+        ("?group=nobody", "Delays of flights in region 33"),  # the list
+    ],
+)
+def test_a_link_into_redoc_leads_to_one_of_many_models(
+    many: Server, open_page: OpenPage, address: str, shown: str
 ) -> None:
-    with open_page(f"{server.url}/{name}", scheme=scheme, width=width) as page:
-        expect(page.get_by_text("Predict with Iris").first).to_be_attached()
+    with open_page(f"{many.url}/redoc{address}") as page:
+        expect(page.get_by_role("heading", name=shown)).to_be_attached()
+        assert height(page) < 10_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_docs_page_can_be_read_in_either_scheme_at_every_width(
+    server: Server, open_page: OpenPage, scheme: Scheme, width: int
+) -> None:
+    with open_page(f"{server.url}/docs", scheme=scheme, width=width) as page:
+        try_out(page, "predict_iris")
+        block = operation(page, "predict_iris")
+        block.locator('tr[data-code="400"]').get_by_role("button", name="Show").click()
+        operation(page, "get_model_metadata").locator(".opblock-summary-control").click()
+        page.get_by_role("button", name="Schemas").click()
+        expect(page.locator("section.models article").first).to_be_visible()
+        assert hard_to_read(page) == []
+        assert ground(page) == GROUNDS[scheme]
         assert page.evaluate("document.documentElement.scrollWidth") == width
-        ground, *texts = page.evaluate(
-            """() => [document.body, ...document.querySelectorAll("h1, h2, h3, h5, p, .links a")]
-                .filter((each) => each === document.body || each.checkVisibility())
-                .map((each, index) => {
-                    const style = getComputedStyle(each);
-                    const colour = index ? style.color : style.backgroundColor;
-                    return colour.match(/[\\d.]+/g).map(Number);
-                })"""
+        field, rest = page.locator(".operation-filter-input, #operations-tag-iris").all()
+        assert field.evaluate("each => each.offsetWidth") == rest.evaluate(
+            "each => each.offsetWidth"
         )
-        is_dark = len(ground) == 3 and sum(ground) < 3 * 64
-        assert is_dark is (scheme == "dark")
-        # Those on ReDoc's panel on the right are light in any case, the panel being dark.
-        light = [sum(colour[:3]) > 3 * 128 for colour in texts]
-        assert len(light) > 5
-        assert all(light) if is_dark else not all(light)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_redoc_can_be_read_in_either_scheme_at_every_width(
+    server: Server, open_page: OpenPage, scheme: Scheme, width: int
+) -> None:
+    with open_page(f"{server.url}/redoc", scheme=scheme, width=width) as page:
+        page.get_by_role("button", name="400").first.click()
+        expect(page.get_by_text("Predict with Iris").first).to_be_attached()
+        assert hard_to_read(page) == []
+        assert ground(page) == GROUNDS[scheme]
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        # They lie over ReDoc's panels, of which one is dark in either scheme.
+        links = page.get_by_role("navigation", name="Other forms of this page")
+        assert ground(links) == GROUNDS[scheme]
+
+
+@pytest.mark.long
+def test_long_words_make_no_page_wider_than_its_window(open_page: OpenPage) -> None:
+    configuration = {
+        "service_title": "AnUnbreakableTitleOfAServiceThatHasNoSpacesInItAtAll",
+        "models": [{"class_path": "tests.fakes.wordy.WordyModel"}],
+    }
+    with Server(configuration) as server:
+        for width in WIDTHS:
+            with open_page(f"{server.url}/docs", width=width) as page:
+                page.locator(".opblock-summary-control").first.click()
+                page.get_by_role("button", name="Try it out").click()
+                page.get_by_role("button", name="Execute").click()
+                expect(page.locator(".live-responses-table .response")).to_be_visible()
+                assert page.evaluate("document.documentElement.scrollWidth") == width
+            with open_page(f"{server.url}/redoc", width=width) as page:
+                field = page.get_by_text("a_field_whose_name_is_long").first
+                expect(field).to_be_visible()
+                end = field.evaluate("each => each.getBoundingClientRect().right")
+                assert end <= width
+                assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+# By the keyboard
+
+FOCUSED = """() => {
+  const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+  const name = document.activeElement.ariaLabel || document.activeElement.innerText;
+  return [name, outlineStyle !== "none" && parseInt(outlineWidth) >= 2];
+}"""
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press the tabulator until an element of this name has the focus, which every one shows."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        label, is_outlined = page.evaluate(FOCUSED)
+        assert is_outlined, label
+        if name in label:
+            # Not there for the pointer alone.
+            expect(page.locator(":focus")).to_be_visible()
+            return
+    raise AssertionError(f"{name} cannot be reached")
+
+
+@pytest.mark.long
+def test_the_docs_page_needs_no_pointer(server: Server, open_page: OpenPage) -> None:
+    with open_page(f"{server.url}/docs") as page:
+        expect(page.locator(".opblock").first).to_be_visible()
+        tab_to(page, "Find a model")
+        page.keyboard.type("flower")
+        expect(page.locator(".opblock-tag")).to_have_count(1)
+        tab_to(page, "Predict with Iris")
+        page.keyboard.press("Enter")
+        tab_to(page, "Copy path to clipboard")
+        tab_to(page, "Try it out")
+        page.keyboard.press("Enter")
+        tab_to(page, "Execute")
+        page.keyboard.press("Enter")
+        expect(page.locator(".live-responses-table .response")).to_contain_text("setosa")
+        tab_to(page, "Show the body of 400")
+        page.keyboard.press("Enter")
+        bad = operation(page, "predict_iris").locator('tr[data-code="400"] pre')
+        expect(bad).to_contain_text("ValidationError")
+        page.keyboard.press("Space")  # which is where it was
+        expect(bad).to_have_count(0)
+
+
+@pytest.mark.long
+def test_redoc_needs_no_pointer(server: Server, open_page: OpenPage) -> None:
+    with open_page(f"{server.url}/redoc") as page:
+        expect(page.get_by_role("menuitem", name="Digits", exact=True)).to_be_visible()
+        tab_to(page, "Try it out")
+        tab_to(page, "Search")
+        tab_to(page, "Digits")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="tag/digits Digits")).to_be_in_viewport()
+        tab_to(page, "/api/models/iris/prediction")
+        tab_to(page, "Copy")
 
 
 def test_redoc_leads_back_to_the_page_where_requests_are_tried_out(

@@ -35,20 +35,26 @@ const darkColours = {
   schema: { nestedBackground: "#22282b", linesColor: "#475055", typeNameColor: "#a9b0b3" },
   sidebar: { backgroundColor: "#16191b", textColor: "#e4e6e6" },
   rightPanel: { backgroundColor: "#16191b" },
+  fab: { backgroundColor: "#2b3235", color: "#63b3ed" },
 };
 
 const element = document.getElementById("redoc");
 const fontFamily = "sans-serif";
-Redoc.init(
-  element.dataset.document,
-  {
-    expandResponses: "200",
-    sanitize: true,
-    hideSchemaTitles: true,
-    theme: {
-      typography: { fontFamily, headings: { fontFamily } },
-      ...(dark.matches ? darkColours : {}),
-    },
+const options = {
+  expandResponses: "200",
+  sanitize: true,
+  hideSchemaTitles: true,
+  downloadUrls: [{ title: "Download", url: element.dataset.document }],
+  theme: {
+    typography: { fontFamily, headings: { fontFamily } },
+    ...(dark.matches ? darkColours : {}),
   },
-  element,
-);
+};
+
+async function show() {
+  const response = await fetch(element.dataset.document);
+  const spec = response.ok ? onOnePage(await response.json()) : element.dataset.document;
+  Redoc.init(spec, options, element);
+}
+
+show();

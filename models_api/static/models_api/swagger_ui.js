@@ -59,19 +59,32 @@ function FoldedErrors() {
     wrapComponents: {
       response: (Original, { React }) =>
         function Response(props) {
-          const [isOpen, setOpen] = React.useState(!/^[45]/.test(props.code));
-          if (isOpen) {
-            return React.createElement(Original, props);
-          }
+          const { code, response } = props;
           const make = React.createElement;
-          const show = { className: "show-response", onClick: () => setOpen(true) };
-          const text = props.response.get("description");
-          return make(
+          const [isShown, setShown] = React.useState(false);
+          if (!/^[45]/.test(code)) {
+            return make(Original, props);
+          }
+          const word = isShown ? "Hide" : "Show";
+          const toggle = {
+            className: "show-response",
+            onClick: () => setShown(!isShown),
+            "aria-expanded": isShown,
+            "aria-label": `${word} the body of ${code}`,
+          };
+          const line = make(
             "tr",
-            { className: "response", "data-code": props.code },
-            make("td", { className: "response-col_status" }, props.code),
-            make("td", { className: "response-col_description" }, text, make("button", show, "Show")),
+            { className: "response", "data-code": code },
+            make("td", { className: "response-col_status" }, code),
+            make(
+              "td",
+              { className: "response-col_description" },
+              response.get("description"),
+              make("button", toggle, word),
+            ),
           );
+          const body = { ...props, className: "shown-response", response: response.delete("description") };
+          return make(React.Fragment, null, line, isShown && make(Original, body));
         },
     },
   };
@@ -84,6 +97,7 @@ SwaggerUIBundle({
   displayRequestDuration: true,
   validatorUrl: null,
   filter: true,
+  syntaxHighlight: { theme: "tomorrow-night" },
   defaultModelsExpandDepth: 0,
   plugins: [Headings, FoldedTags, FoldedErrors],
   onComplete() {
