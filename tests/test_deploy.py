@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import jsonschema
@@ -18,6 +19,7 @@ import yaml
 from django.conf import settings
 from django.http.request import validate_host
 from django.urls import resolve
+from dockerfile_parse import DockerfileParser  # type: ignore[import-untyped]
 
 from models_api.configuration.file import ConfigurationFile
 from tests.end_to_end.nginx import CONFIGURATION, nginx_program, rendered
@@ -116,7 +118,9 @@ def test_the_compose_file_fits_the_compose_specification() -> None:
 
 def test_what_the_compose_file_names_is_there() -> None:
     services = read("compose.yaml")["services"]
-    build = services["modelhost-1"]["build"]
+    builds = [service["build"] for service in services.values() if "build" in service]
+    contexts = [build["context"] for build in builds]
+    dockerfiles = [f"{build['context']}/{build['dockerfile']}" for build in builds]
     mounts = [
         volume.partition(":")[0]
         for service in services.values()
@@ -124,10 +128,42 @@ def test_what_the_compose_file_names_is_there() -> None:
         if volume.startswith(".")
     ]
     assert len(mounts) == 4
-    for path in [build["context"], f"{build['context']}/{build['dockerfile']}", *mounts]:
+    for path in [*contexts, *dockerfiles, *mounts]:
         assert (DEPLOY / path).exists(), path
     for name in read("prometheus/prometheus.yaml")["rule_files"]:
         assert (DEPLOY / "prometheus" / name).exists(), name
+
+
+def test_an_image_of_the_compose_file_is_built_after_the_one_that_it_is_built_on() -> None:
+    services = read("compose.yaml")["services"]
+    build = services["modelhost-1"]["build"]
+    below = based_on(build)
+    assert build["additional_contexts"] == {below: f"service:{below}"}
+    # Without it Compose forgets the service if it is to start another one alone.
+    assert services["modelhost-1"]["depends_on"] == {
+        below: {"condition": "service_completed_successfully"}
+    }
+    assert services[below]["command"] == ["true"]
+    assert "restart" not in services[below]
+    assert based_on(services[below]["build"]).startswith("python:")
+
+
+def test_every_image_of_the_compose_file_is_built_here_or_is_one_that_can_be_pulled() -> None:
+    services = read("compose.yaml")["services"]
+    built = {service["image"] for service in services.values() if "build" in service}
+    assert built == {"modelhost:0.1.0", "rent:1.0.0"}
+    pulled = {service["image"].partition(":")[0] for service in services.values()} - {
+        image.partition(":")[0] for image in built
+    }
+    assert pulled == {"nginx", "prom/prometheus", "grafana/grafana"}
+
+
+def based_on(build: dict[str, Any]) -> str:
+    """What the last stage of a Dockerfile is from, as the compose file builds it."""
+    with TemporaryFile() as copy:
+        copy.write((DEPLOY / build["context"] / build["dockerfile"]).read_bytes())
+        parser = DockerfileParser(fileobj=copy, build_args=build.get("args", {}))
+        return str(parser.baseimage)
 
 
 INSTANCES = ["modelhost-1", "modelhost-2"]
