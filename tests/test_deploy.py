@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,9 +24,9 @@ from django.urls import resolve
 from dockerfile_parse import DockerfileParser  # type: ignore[import-untyped]
 
 from models_api.configuration.file import ConfigurationFile
-from tests.end_to_end.nginx import CONFIGURATION, nginx_program, rendered
+from tests.end_to_end.nginx import CONFIGURATION, PAGE, nginx_program, rendered
 from tests.end_to_end.server import REPOSITORY
-from tests.test_docs import environment_variables
+from tests.test_docs import blocks, environment_variables
 
 DEPLOY = REPOSITORY / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
@@ -254,6 +256,31 @@ def test_nginx_keeps_to_the_limits_and_times_of_the_service() -> None:
     [gunicorn_idle] = re.findall(r"^keepalive = (\d+)$", text, re.MULTILINE)
     assert idle_to_service < GRANIAN_IDLE_SECONDS < int(gunicorn_idle)
     assert idle_to_clients > COMMON_IDLE_SECONDS
+
+
+# systemd
+
+
+def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
+    [unit] = [block for block in blocks(PAGE, "ini") if block.file.endswith(".service")]
+    command = re.search(r"(?m)^ExecStart=(\S+) (.+)$", unit.text)
+    assert command is not None
+    assert command[1].endswith("/bin/modelhost")
+    path = tmp_path / unit.file
+    path.write_text(unit.text.replace(command[1], sys.executable), encoding="utf-8")
+    if (program := shutil.which("systemd-analyze")) is not None:
+        # What it does not know it only warns of.
+        done = subprocess.run(
+            [program, "verify", "--man=no", str(path)],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert done.stderr == ""
+    service = ConfigParser(strict=False, interpolation=None)
+    service.optionxform = str  # type: ignore[assignment,method-assign]
+    service.read(path)
+    assert service.sections() == ["Unit", "Service", "Install"]
+    assert int(service["Service"]["TimeoutStopSec"]) > GRACEFUL_SECONDS
+    assert command[2] == "serve --host 127.0.0.1 --port %i"
 
 
 # Kubernetes

@@ -21,6 +21,7 @@ import pytest
 from tests.end_to_end.server import REPOSITORY, free_port
 
 CONFIGURATION = REPOSITORY / "deploy/nginx/nginx.conf"
+PAGE = REPOSITORY / "docs/behind-a-proxy.md"
 _PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 _SERVERS = re.compile(r"( +server )modelhost-\d+:8000( .+\n)(?: +server .+\n)*")
 
@@ -34,9 +35,27 @@ def nginx_program() -> str:
     return _PROGRAM
 
 
-def rendered(folder: Path, port: int, upstreams: Sequence[int]) -> str:
-    """Return the configuration with these ports, and with what it writes in `folder`."""
-    text = CONFIGURATION.read_text(encoding="utf-8")
+def with_example(name: str) -> str:
+    """Return the configuration with an example of the page in place of what that stands for."""
+    page, text = (path.read_text(encoding="utf-8") for path in (PAGE, CONFIGURATION))
+    [example] = re.findall(rf"(?ms)^```nginx {re.escape(name)}\n(.*?)^```$", page)
+    before, after = re.split(r"(?m)^ *# the rest as in .*\n", example)
+    opening = "server" if example.startswith("server") else "location /"
+    replaced = re.search(rf"(?ms)^( *){opening} {{\n(.*?)^\1}}\n", text)
+    assert replaced is not None
+    given = set(map(_directive, before.rpartition("{\n")[2].splitlines()))
+    rest = [line for line in replaced[2].splitlines() if _directive(line) not in given]
+    return text.replace(replaced[0], "\n".join([before, *rest, after]))
+
+
+def _directive(line: str) -> str:
+    words = line.split()
+    return " ".join(words[: 2 if words[:1] == ["proxy_set_header"] else 1])
+
+
+def rendered(folder: Path, port: int, upstreams: Sequence[int], text: str | None = None) -> str:
+    """Return a configuration with these ports, and with what it writes in `folder`."""
+    text = text or CONFIGURATION.read_text(encoding="utf-8")
     text = text.replace("/tmp/", f"{folder}/").replace("listen 8000;", f"listen 127.0.0.1:{port};")
     return _SERVERS.sub(
         lambda match: "".join(f"{match[1]}127.0.0.1:{each}{match[2]}" for each in upstreams), text
@@ -46,17 +65,22 @@ def rendered(folder: Path, port: int, upstreams: Sequence[int]) -> str:
 class Nginx:
     """Runs nginx in front of servers on these ports while the `with` block lasts.
 
-    `replacements` are made in the text of the configuration, for timeouts that a test cannot wait
-    for; each must be there.
+    `text` is another configuration than that of deploy/. `replacements` are made in it, for
+    timeouts that a test cannot wait for; each must be there.
     """
 
-    def __init__(self, *upstreams: int, replacements: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        *upstreams: int,
+        text: str | None = None,
+        replacements: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._program = nginx_program()
         self._scratch = tempfile.TemporaryDirectory(prefix="modelhost-nginx-")
         folder = Path(self._scratch.name)
         folder.chmod(0o755)  # root's nginx has workers that are somebody else
         self.port = free_port()
-        text = rendered(folder, self.port, upstreams)
+        text = rendered(folder, self.port, upstreams, text)
         for old, new in replacements:
             assert old in text
             text = text.replace(old, new)

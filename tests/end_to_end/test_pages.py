@@ -28,9 +28,8 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from tests.end_to_end.contrast import hard_to_read
-from tests.end_to_end.nginx import Nginx
+from tests.end_to_end.nginx import Nginx, with_example
 from tests.end_to_end.server import REPOSITORY, Server
-from tests.end_to_end.test_path_prefix import TELLING
 from tests.fakes.named import CLASS_PATHS, NAMES
 
 pytestmark = pytest.mark.browser
@@ -198,7 +197,7 @@ def behind_a_proxy() -> Iterator[str]:
     """Where the service is if nginx takes a prefix away and says so."""
     with (
         Server(EXAMPLES, environment={"MODELHOST_TRUST_PROXY_PREFIX": "1"}) as server,
-        Nginx(server.port, replacements=TELLING) as proxy,
+        Nginx(server.port, text=with_example("path_taken.conf")) as proxy,
     ):
         yield f"{proxy.url}/ml"
 

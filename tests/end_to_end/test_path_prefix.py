@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.development_server import DevelopmentServer
-from tests.end_to_end.nginx import Nginx
+from tests.end_to_end.nginx import Nginx, with_example
 from tests.end_to_end.raw_http import exchange, head
 from tests.end_to_end.server import REPOSITORY, Server, gunicorn, serve
 
@@ -29,15 +29,9 @@ PROBES = [
     *("/v2/health/live", "/v2/health/ready"),
 ]
 HOSTILE = ["//evil.test", "https://evil.test", "/..", "/a/../..", "/\\evil.test", "/\t/evil.test"]
-# In the configuration of nginx, as docs/behind-a-proxy.md has it.
-UNDER_ML = [
-    ("location / {", "location /ml/ {"),
-    ("proxy_pass http://modelhost;", "proxy_pass http://modelhost/;"),
-    ("location = /metrics {", "location = /ml/metrics {"),
-]
-TELLING = [*UNDER_ML, ('X-Forwarded-Prefix "";', "X-Forwarded-Prefix /ml;")]
 TAKEN = {"MODELHOST_PATH_PREFIX": "/ml"}
 TRUSTING = {"MODELHOST_TRUST_PROXY_PREFIX": "1"}
+KEPT = {"SCRIPT_NAME": "/ml"}
 Start = Callable[..., Server]
 
 
@@ -66,7 +60,7 @@ def trusting(start: Start) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def kept(start: Start) -> Iterator[Server]:
-    with start({"SCRIPT_NAME": "/ml"}) as server:
+    with start(KEPT) as server:
         yield server
 
 
@@ -173,15 +167,19 @@ def test_a_prefix_that_is_none_ends_the_server(variable: str) -> None:
 # Through nginx
 
 
-@pytest.mark.parametrize(("environment", "lines"), [(TAKEN, UNDER_ML), (TRUSTING, TELLING)])
+@pytest.mark.parametrize(
+    ("environment", "example"),
+    [(TAKEN, "path_taken.conf"), (TRUSTING, "path_taken.conf"), (KEPT, "path_kept.conf")],
+)
 def test_behind_nginx_everything_leads_to_where_clients_find_it(
-    environment: dict[str, str], lines: list[tuple[str, str]]
+    environment: dict[str, str], example: str
 ) -> None:
     with (
         serve(CONFIGURATION, environment={"MODELHOST_WORKERS": "1", **environment}) as server,
-        Nginx(server.port, replacements=lines) as proxy,
+        Nginx(server.port, text=with_example(example)) as proxy,
     ):
         client = proxy.client
+        assert client.get("/ml", follow_redirects=True).url.path == "/ml/docs"
         response = client.get("/ml/", headers={"X-Forwarded-Prefix": "/evil"})
         assert response.headers["Location"] == "/ml/docs"
         assert client.get("/ml/", follow_redirects=True).url.path == "/ml/docs"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.end_to_end.nginx import Nginx
+from tests.end_to_end.nginx import Nginx, with_example
 from tests.end_to_end.raw_http import RawResponse, ask, head, in_chunks
-from tests.end_to_end.server import Server, free_port
+from tests.end_to_end.server import Server, free_port, serve
 
 CONFIGURATION: dict[str, Any] = {
     "models": [{"class_path": "tests.fakes.deadly.DeadlyModel"}],
@@ -115,6 +119,132 @@ def test_the_largest_body_that_the_service_reads_reaches_it(proxy: Nginx) -> Non
     assert (response.status_code, response.json()["number"]) == (200, 5)
     response = proxy.client.post(PREDICTION, content=iter([content]), headers=headers)
     assert (response.status_code, response.json()["number"]) == (200, 5)
+
+
+# Who asks
+
+
+@pytest.fixture(scope="module")
+def telling() -> Iterator[Server]:
+    """A service whose model tells what the proxy says of the client."""
+    names = ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix"]
+    configuration = {
+        "request_headers": names,
+        "models": [{"class_path": "tests.fakes.asking.HeadersModel"}],
+    }
+    with serve(configuration, environment={"MODELHOST_WORKERS": "1"}) as server:
+        yield server
+
+
+def told(proxy: Nginx, **claims: str) -> dict[str, str]:
+    headers = {f"X-Forwarded-{name}": claim for name, claim in claims.items()}
+    response = proxy.client.post("/api/models/headers/prediction", json={}, headers=headers)
+    headers = response.json()["headers"]
+    return {name.rpartition("-")[2].lower(): value for name, value in headers.items()}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "claims",
+    [{}, {"For": "203.0.113.7", "Host": "evil.test", "Proto": "https", "Prefix": "/evil"}],
+)
+def test_the_service_hears_who_asks_and_nothing_that_the_client_claims(
+    telling: Server, claims: dict[str, str]
+) -> None:
+    with Nginx(telling.port) as proxy:
+        asked = f"127.0.0.1:{proxy.port}"
+        assert told(proxy, **claims) == {"for": "127.0.0.1", "host": asked, "proto": "http"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("198.51.100.1, 203.0.113.7", "203.0.113.7"),  # the first is the client's own claim
+        ("203.0.113.7, 127.0.0.5", "203.0.113.7"),  # through two balancers
+        ("nonsense", "127.0.0.1"),
+        ("2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_the_service_hears_whom_a_balancer_in_front_of_nginx_names(
+    telling: Server, said: str, heard: str
+) -> None:
+    network = [("set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.0/8;")]
+    with Nginx(telling.port, text=with_example("balancer.conf"), replacements=network) as proxy:
+        headers = told(proxy, For=said, Proto="https")
+    assert (headers["for"], headers["proto"]) == (heard, "https")
+
+
+@pytest.mark.long
+def test_nobody_but_the_balancer_is_believed(telling: Server) -> None:
+    with Nginx(telling.port, text=with_example("balancer.conf")) as proxy:
+        assert told(proxy, For="203.0.113.7")["for"] == "127.0.0.1"
+
+
+# By TLS
+
+
+@dataclass(frozen=True)
+class Secure:
+    """nginx with the example for TLS, and a certificate for 127.0.0.1 that `client` trusts."""
+
+    plain: Nginx
+    port: int
+    client: httpx.Client
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    folder = tmp_path_factory.mktemp("tls")
+    certificate = make_certificate(folder)
+    port = free_port()
+    text = with_example("tls.conf").replace("listen 80;", "listen 8000;")
+    places = [
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
+        ("/etc/nginx/tls/", f"{folder}/"),
+    ]
+    hsts = {"MODELHOST_HSTS_SECONDS": "60"}
+    with (
+        start(**SECURE, **hsts) as server,
+        Nginx(server.port, text=text, replacements=places) as plain,
+        httpx.Client(
+            base_url=f"https://127.0.0.1:{port}",
+            verify=ssl.create_default_context(cafile=certificate),
+        ) as client,
+    ):
+        yield Secure(plain, port, client)
+
+
+def make_certificate(folder: Path) -> Path:
+    certificate, key = folder / "fullchain.pem", folder / "privkey.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    names = ["-subj", "/CN=models", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-out", str(certificate), "-keyout", str(key)]
+    subprocess.run([*command, *names, *files], check=True, capture_output=True, timeout=60)
+    return certificate
+
+
+@pytest.mark.long
+def test_by_tls_the_service_answers_and_has_browsers_come_that_way_again(secure: Secure) -> None:
+    response = secure.client.post(PREDICTION, json={"number": 5})
+    assert (response.status_code, response.json()["number"]) == (200, 5)
+    assert response.headers["Strict-Transport-Security"] == "max-age=60"
+    assert secure.client.get("/").headers["Location"] == "/docs"
+    assert secure.client.get("/metrics").status_code == 404
+
+
+@pytest.mark.long
+def test_without_tls_clients_are_led_to_it_with_all_that_they_asked_for(secure: Secure) -> None:
+    response = secure.plain.client.post(f"{PREDICTION}?a=b", json={"number": 5})
+    assert response.status_code == 308
+    assert response.headers["Location"] == f"https://127.0.0.1{PREDICTION}?a=b"
+
+
+@pytest.mark.long
+def test_at_the_port_of_tls_nothing_else_is_answered(secure: Secure) -> None:
+    message = "The request is not well-formed HTTP, or its head is too large."
+    is_error(ask(secure.port, head("GET", "/api/models")), 400, "BadRequest", message)
 
 
 # What nginx answers by itself

@@ -62,6 +62,20 @@ class AskingModel(MLModel):
         return answer(data.value, current_request())
 
 
+class Headers(BaseModel):
+    headers: dict[str, str]
+
+
+class HeadersModel(AskingModel):
+    """Says which of the headers that are listed its request has."""
+
+    qualified_name = "headers"
+    output_schema: Any = Headers
+
+    def predict(self, data: Question) -> Any:
+        return Headers(headers=dict(current_request().headers))
+
+
 class AskingBatchModel(AskingModel):
     """Takes a moment for each call, so that the next one grows; -1 has the call fail."""
 
