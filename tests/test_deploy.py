@@ -290,9 +290,9 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["base", "example"])
 def test_the_manifests_fit_the_schemas_of_kubernetes(folder: str, version: str) -> None:
     known = [each for each in manifests(folder) if each["apiVersion"] != OPERATORS]
-    dashboards = ["ConfigMap"] * (folder == "example")
-    assert sorted(each["kind"] for each in known) == [
-        *dashboards,
+    added = ["ConfigMap", "Ingress", "NetworkPolicy"] if folder == "example" else []
+    assert sorted(each["kind"] for each in known) == sorted([
+        *added,
         "ConfigMap",
         "Deployment",
         "HorizontalPodAutoscaler",
@@ -300,7 +300,7 @@ def test_the_manifests_fit_the_schemas_of_kubernetes(folder: str, version: str) 
         "PodDisruptionBudget",
         "Service",
         "ServiceAccount",
-    ]
+    ])  # fmt: skip
     for each in known:
         kubernetes_validate.validate(each, version, strict=True)
 
@@ -370,6 +370,85 @@ def test_the_manifests_serve_the_image_of_the_example_team() -> None:
     [container] = pod("example")["spec"]["containers"]
     [kserve] = read("kserve/inference_service.yaml")["spec"]["predictor"]["containers"]
     assert container["image"] == kserve["image"] == "registry.example.com/rent:1.0.0"
+
+
+# An ingress
+
+
+def ingress_leads_to_the_service(path: str) -> bool:
+    """By the rules for paths: https://kubernetes.io/docs/concepts/services-networking/ingress/"""
+    [rule] = manifest("example", "Ingress")["spec"]["rules"]
+    return any(
+        path == each["path"]
+        or (each["pathType"] == "Prefix" and path.startswith(f"{each['path']}/"))
+        for each in rule["http"]["paths"]
+    )
+
+
+def test_the_ingress_leads_to_every_route_but_the_metrics() -> None:
+    golden = REPOSITORY / "tests/golden/openapi.yaml"
+    documented = yaml.safe_load(golden.read_text(encoding="utf-8"))["paths"]
+    assets = "/docs/assets/modelhost/pages.css"
+    for path in (*documented, "/", "/docs", assets, "/redoc", "/openapi.json", "/openapi.yaml"):
+        assert ingress_leads_to_the_service(path), path
+    for path in ("/v2", "/v2/models/iris/infer", "/v2/health/ready"):
+        assert ingress_leads_to_the_service(path), path
+    for path in ("/metrics", "/apis", "/nowhere"):
+        assert not ingress_leads_to_the_service(path), path
+
+
+def test_the_ingress_leads_to_the_pods_and_may_come_to_them() -> None:
+    [rule] = manifest("example", "Ingress")["spec"]["rules"]
+    backends = [path["backend"]["service"] for path in rule["http"]["paths"]]
+    service = manifest("example", "Service")
+    [port] = service["spec"]["ports"]
+    name = service["metadata"]["name"]
+    assert all(each == {"name": name, "port": {"name": port["name"]}} for each in backends)
+    policy = manifest("example", "NetworkPolicy", "modelhost-ingress")["spec"]
+    assert policy["podSelector"]["matchLabels"] == pod("example")["metadata"]["labels"]
+    assert policy["policyTypes"] == ["Ingress"]
+    [allowed] = policy["ingress"]
+    assert allowed["ports"] == [{"port": port["targetPort"]}]
+    [namespace] = allowed["from"]
+    # Kubernetes itself puts this label on every namespace.
+    assert set(namespace["namespaceSelector"]["matchLabels"]) == {"kubernetes.io/metadata.name"}
+
+
+def test_the_service_answers_to_the_name_of_its_ingress_and_believes_it_about_tls() -> None:
+    ingress = manifest("example", "Ingress")["spec"]
+    [host] = [rule["host"] for rule in ingress["rules"]]
+    assert [host] == ingress["tls"][0]["hosts"]
+    [container] = pod("example")["spec"]["containers"]
+    given = variables(container)
+    assert given["MODELHOST_TRUST_PROXY_TLS"] == "1"
+    allowed = given["MODELHOST_ALLOWED_HOSTS"].split(",")
+    namespace = manifest("example", "Deployment")["metadata"]["namespace"]
+    within = [f"modelhost{end}" for end in ("", f".{namespace}", f".{namespace}.svc")]
+    for name in (host, *within, f"{within[-1]}.cluster.local"):
+        assert validate_host(name, allowed), name
+    assert not validate_host("evil.example.com", allowed)
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_variable_refers_only_to_those_before_it(name: str) -> None:
+    """The kubelet leaves the others as they stand."""
+    [container] = pod_spec(name)["containers"]
+    known: set[str] = set()
+    for each in container["env"]:
+        assert set(re.findall(r"\$\((\w+)\)", each.get("value", ""))) <= known
+        known.add(each["name"])
+
+
+def test_the_ingress_keeps_to_the_limits_and_times_of_nginx() -> None:
+    annotations = manifest("example", "Ingress")["metadata"]["annotations"]
+    assert len(annotations) == 7
+    for key, value in annotations.items():
+        owner, _, name = key.partition("/")
+        assert owner == "nginx.org"
+        if name == "max-fails":
+            assert all(f"max_fails={value}" in server for server in directives("server"))
+        else:
+            assert directives(name.replace("-", "_")) == [value]
 
 
 # Pods, KServe's too
