@@ -490,6 +490,18 @@ def test_redoc_lists_many_models_and_has_a_page_for_each(many: Server, open_page
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (768, "light"), (1440, "dark")])
+@pytest.mark.parametrize("name", ["docs", "redoc"])
+def test_the_lists_of_many_models_can_be_read_at_every_width(
+    many: Server, open_page: OpenPage, name: str, width: int, scheme: Scheme
+) -> None:
+    with open_page(f"{many.url}/{name}", scheme=scheme, width=width) as page:
+        expect(page.get_by_role("heading", name="Fraud in region 42")).to_be_attached()
+        assert hard_to_read(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.long
 def test_redoc_finds_one_of_many_models(many: Server, open_page: OpenPage) -> None:
     with open_page(f"{many.url}/redoc") as page:
         page.get_by_placeholder("Search...").fill("rents in region 44")
@@ -626,6 +638,20 @@ def test_the_docs_page_needs_no_pointer(server: Server, open_page: OpenPage) -> 
 
 
 @pytest.mark.long
+def test_redocs_menu_lies_over_all_else_on_a_telephone(server: Server, open_page: OpenPage) -> None:
+    with open_page(f"{server.url}/redoc", width=390) as page:
+        expect(page.get_by_role("heading", name="Predict with Iris")).to_be_visible()
+        page.mouse.click(340, 930)
+        page.get_by_placeholder("Search...").click(position={"x": 300, "y": 10})
+        page.get_by_role("menuitem", name="Digits", exact=True).click()
+        page.get_by_role("menuitem", name="Predict with Digits", exact=True).click()
+        expect(page.get_by_role("heading", name="Predict with Digits")).to_be_in_viewport()
+        page.evaluate("scrollTo(0, 0)")
+        page.get_by_role("link", name="Try it out").click()
+        expect(page).to_have_url(f"{server.url}/docs")
+
+
+@pytest.mark.long
 def test_redoc_needs_no_pointer(server: Server, open_page: OpenPage) -> None:
     with open_page(f"{server.url}/redoc") as page:
         expect(page.get_by_role("menuitem", name="Digits", exact=True)).to_be_visible()
@@ -636,6 +662,17 @@ def test_redoc_needs_no_pointer(server: Server, open_page: OpenPage) -> None:
         expect(page.get_by_role("heading", name="tag/digits Digits")).to_be_in_viewport()
         tab_to(page, "/api/models/iris/prediction")
         tab_to(page, "Copy")
+
+
+@pytest.mark.long
+def test_redoc_shows_one_model_alone_where_it_is_asked_to(
+    server: Server, open_page: OpenPage
+) -> None:
+    with open_page(f"{server.url}/redoc?group=digits") as page:
+        expect(page.get_by_role("heading", name="Predict with Digits")).to_be_visible()
+        expect(page.get_by_text("Predict with Iris")).to_have_count(0)
+        page.get_by_role("link", name="All models").click()
+        expect(page.get_by_role("heading", name="Predict with Iris")).to_be_visible()
 
 
 def test_redoc_leads_back_to_the_page_where_requests_are_tried_out(
