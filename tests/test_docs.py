@@ -535,10 +535,9 @@ def test_the_model_shown_predicts_columns_as_it_predicts_rows(tmp_path: Path) ->
     page = REPOSITORY / "docs" / "your-own-model.md"
     (block,) = [each for each in blocks(page, "python") if each.file == "houses.py"]
     # Only columns are far too dear.
-    far = "\n        return {'price': 1e6 + rows @ self.weights}\n"
-    text, shown = block.text, '\n        return {"price": rows @ self.weights}\n'
+    text, shown = block.text, '{"price": prices, '
     assert shown in text
-    dear = text.replace(shown, far).replace('"house_prices"', '"dear"')
+    dear = text.replace(shown, '{"price": 1e6 + prices, ').replace('"house_prices"', '"dear"')
     for name, content in (("houses", text), ("dear", dear)):
         (tmp_path / f"{name}.py").write_text(content, encoding="utf-8")
     configuration = {
@@ -554,11 +553,26 @@ def test_the_model_shown_predicts_columns_as_it_predicts_rows(tmp_path: Path) ->
         for name, more in (("house_prices", 0), ("dear", 1e6)):
             response = _infer_houses(server, name, [100.0, 42.5], [3, 1])
             length = int(response.headers["Inference-Header-Content-Length"])
-            prices = struct.unpack("<2d", response.content[length:])
-            assert prices == (280_000 + more, 116_250 + more)
-            house = {"area": 100, "rooms": 3}
-            plain = server.client.post(f"/api/models/{name}/prediction", json=house)
-            assert plain.json() == {"price": 280_000}
+            prices, bands = response.content[length : length + 16], response.content[length + 16 :]
+            assert struct.unpack("<2d", prices) == (280_000 + more, 116_250 + more)
+            assert bands == b"\x04\0\0\0high\x03\0\0\0low"
+            houses: list[dict[str, Any]] = [
+                {"area": 100, "rooms": 3, "garden": None},
+                {"area": 42.5, "rooms": 1, "garden": 50},
+            ]
+            single = server.client.post(f"/api/models/{name}/prediction", json=houses[0])
+            assert single.json() == {"price": 280_000, "band": "high"}
+            batch = server.client.post(
+                f"/api/models/{name}/prediction/batch", json={"inputs": houses}
+            )
+            assert batch.json()["predictions"] == [
+                {"price": 280_000 + more, "band": "high"},
+                {"price": 121_250 + more, "band": "low"},
+            ]
+            assert _infer_in_json(server, name, houses) == [
+                {"name": "price", "data": [280_000 + more, 121_250 + more]},
+                {"name": "band", "data": ["high", "low"]},
+            ]
 
 
 def test_the_model_shown_that_is_a_coroutine_answers(tmp_path: Path) -> None:
@@ -569,6 +583,22 @@ def test_the_model_shown_that_is_a_coroutine_answers(tmp_path: Path) -> None:
     with Server(configuration, environment={"PYTHONPATH": str(tmp_path)}) as server:
         response = server.client.post("/api/models/lookup/prediction", json={"text": "hello"})
     assert response.json() == {"text": "HELLO"}
+
+
+def _infer_in_json(server: Server, name: str, houses: list[dict[str, Any]]) -> list[Any]:
+    datatypes = {"area": "FP64", "rooms": "INT64", "garden": "FP64"}
+    inputs = [
+        {
+            "name": field,
+            "datatype": datatype,
+            "shape": [len(houses)],
+            "data": [house[field] for house in houses],
+        }
+        for field, datatype in datatypes.items()
+    ]
+    response = server.client.post(f"/v2/models/{name}/infer", json={"inputs": inputs})
+    outputs = response.json()["outputs"]
+    return [{"name": output["name"], "data": output["data"]} for output in outputs]
 
 
 def _infer_houses(server: Server, name: str, area: list[float], rooms: list[int]) -> httpx.Response:

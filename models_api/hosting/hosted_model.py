@@ -24,9 +24,11 @@ from models_api.logs import SafeLogger
 from models_api.prediction.description import ModelDescription, ModelNames, ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, WorkerLimiter
+from models_api.prediction.model_calls import PREDICTING_METHODS
 from models_api.prediction.predictor import PredictionMeans, Predictor
 from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES
 from models_api.prediction.watchdog import Watchdog
+from models_api.schemas.array_types import why_no_columns
 
 logger = SafeLogger(__name__)
 
@@ -113,6 +115,8 @@ class HostedModel:
         """The decorated instance; None unless the state is READY."""
         self.health: ModelHealth | None = None
         """What the model says of its own health; None where it does not, or is not loaded."""
+        self.unused_methods: dict[str, str] = {}
+        """Which methods that predict are never called, and why; none before the model is loaded."""
         self._stack = stack
         self._resources = resources or Resources()
         self._predictor: Predictor | None = None
@@ -205,6 +209,15 @@ class HostedModel:
             with self.instruments.prediction():
                 raise self.not_ready()
         return self._predictor
+
+    @property
+    def used_methods(self) -> list[str]:
+        """Which of the model's methods predict; none as long as it is not loaded."""
+        if self.model is None:
+            return []
+        classes = (type(self.model), self._stack.model.cls)
+        defined = [n for n in PREDICTING_METHODS if any(hasattr(cls, n) for cls in classes)]
+        return [name for name in defined if name not in self.unused_methods]
 
     def ready_model(self) -> MLModel:
         """Return the decorated instance.
@@ -309,7 +322,19 @@ class HostedModel:
         _add_to_model_manager(model)
         self.health = ModelHealth(model, self.label, self.instruments.publish) or None
         self._predictor = Predictor(model, schemas, names.qualified_name, self._means(names))
+        self._note_unused_methods(schemas)
         self.model = model
+
+    def _note_unused_methods(self, schemas: ModelSchemas) -> None:
+        unused = self._stack.hidden_methods()
+        if (reason := why_no_columns(*schemas)) and self._stack.predicts_columns:
+            unused.setdefault("predict_columns", reason)
+        if self.configuration.batching is not None:
+            # For rows of several requests, beneath the decorators.
+            unused.pop("predict_batch", None)
+        self.unused_methods = unused
+        for method, why in unused.items():
+            logger.warning("%s of %s is not used: %s.", method, self.label, why)
 
     def _means(self, names: ModelNames) -> PredictionMeans:
         resources, batching = self._resources, self.configuration.batching

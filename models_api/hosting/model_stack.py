@@ -137,6 +137,26 @@ class ModelStack:
             )
             raise ClassPathError(f"{name} does not define predict_batch", hint)
 
+    @property
+    def predicts_columns(self) -> bool:
+        """Whether the class of the model or of a decorator defines `predict_columns`."""
+        return any(hasattr(each.cls, "predict_columns") for each in (self.model, *self.decorators))
+
+    def hidden_methods(self) -> dict[str, str]:
+        """Return which methods of the model its decorators hide, and why.
+
+        Decorators forward unknown attributes, so that to call such a method of the outermost one
+        would skip what those around the model do.
+        """
+        if not self.decorators:
+            return {}
+        outermost = self.decorators[-1].cls
+        return {
+            name: f"its decorator {outermost.__name__} does not define it"
+            for name in PREDICTING_METHODS
+            if hasattr(self.model.cls, name) and not hasattr(outermost, name)
+        }
+
     def build(self, instruments: Instruments) -> MLModel:
         """Make the model, which runs every `__init__`, and whatever they raise comes out."""
         model = self.model.cls(**self.model.arguments)

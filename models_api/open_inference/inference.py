@@ -17,7 +17,6 @@ from models_api.open_inference.datatypes import Array
 from models_api.open_inference.mapping import (
     checked_fields,
     columns_from_predictions,
-    model_arrays,
     number_of_rows,
     require_few_values,
     rows_from_fields,
@@ -32,6 +31,7 @@ from models_api.open_inference.tensors import (
     write_infer_response,
 )
 from models_api.prediction import codec, plain_columns, plain_rows
+from models_api.prediction.columns import arrays_of_columns, arrays_of_rows
 from models_api.prediction.predictor import Predictor
 from models_api.prediction.rows import Predictions, Rows
 from models_api.prediction.value_limit import ValueLimit
@@ -107,14 +107,17 @@ class TensorRows(Rows):
         self._content_type = request.parameters.get("content_type")
         self._tensors = request.inputs
         self._fields = checked_fields(request.inputs, self._taken, predictor.maximum_rows)
-        self._columns = self._make_columns() if predictor.takes_columns and len(self) > 1 else None
+        takes_columns = predictor.takes_columns and len(self) > 1
+        self._columns = self._checked_columns() if takes_columns else None
         super().__init__([] if self._columns is not None else self.make())
+        if takes_columns and self._columns is None:
+            self._columns = arrays_of_rows(self.take(slice(None)), self._schemas.input)
 
     def __len__(self) -> int:
         return number_of_rows(self._fields, self._tensors)
 
     def columns(self) -> dict[str, Array] | None:
-        """Return the arrays that the model takes; None if rows must tell more."""
+        """Return the arrays that the model takes; None if it takes none, or they have no room."""
         return self._columns
 
     def make(self) -> list[object | None]:
@@ -135,10 +138,11 @@ class TensorRows(Rows):
         inputs: list[object | None] = data.inputs  # type: ignore[attr-defined]
         return inputs
 
-    def _make_columns(self) -> dict[str, Array] | None:
+    def _checked_columns(self) -> dict[str, Array] | None:
+        """Return the arrays, without any object for a row; None if that is not certain."""
         found = values_of_fields(self._fields, self._content_type)
         validated = plain_columns.validate_columns(found.values, found.kinds, self._schemas.input)
-        return None if validated is None else model_arrays(validated)
+        return None if validated is None else arrays_of_columns(validated, self._schemas.input)
 
 
 def _wanted(request: InferRequest, given: Columns) -> list[Column]:

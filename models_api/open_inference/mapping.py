@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from pydantic_core import from_json, to_json
 from models_api.configuration.document import key_path
 from models_api.exceptions import InputProblem, InvalidInput, TensorError
 from models_api.open_inference.columns import ANY_LENGTH, Column, Columns
-from models_api.open_inference.datatypes import Array, missing
+from models_api.open_inference.datatypes import DATATYPES, Array, missing
 from models_api.open_inference.tensors import Tensor
 from models_api.prediction.value_limit import ValueLimit
 
@@ -28,7 +28,6 @@ _KINDS: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float}
 """Types of Python, by numpy's kinds."""
 _NUMPY_KINDS = {"BOOL": "b", "INT64": "i"}
 _NUMPY_TYPES = {"BOOL": "?", "INT64": "<i8", "FP64": "<f8", "BYTES": "O"}
-_ARRAYS: dict[type | None, str] = {bool: "?", int: "i8", float: "f8"}
 _MAXIMUM_PROBLEMS = 10
 
 
@@ -38,7 +37,7 @@ class Values(NamedTuple):
     values: dict[str, Array]
     """By the name of the field, its values, rows first."""
     kinds: dict[str, type | None]
-    """Likewise, the type of the elements; None where only their JSON can tell."""
+    """Likewise, the type of the elements that are not None; None where only JSON can tell."""
 
 
 class Rows(NamedTuple):
@@ -98,7 +97,7 @@ def rows_from_fields(
         return Rows([{} for _ in range(number_of_rows(fields, tensors))], {})
     if _is_of_columns(fields, tensors):
         # The columns of one tensor: its rows are there already.
-        names, kind = [column.name for column, _ in fields], _kind(tensors[0].data)
+        names, kind = [column.name for column, _ in fields], _kind(tensors[0].data.dtype)
         return Rows(_objects_of(names, tensors[0].data.tolist()), dict.fromkeys(names, kind))
     values, kinds = values_of_fields(fields, content_type)
     listed = [data.tolist() for data in values.values()]
@@ -136,19 +135,6 @@ def require_few_values(fields: Sequence[Field], content_type: object, limit: Val
     )
     if len(json) > limit.harmless_bytes:
         limit.check(json)
-
-
-def model_arrays(columns: Mapping[str, Array | list[Any]]) -> dict[str, Array]:
-    """Make the arrays that a model takes for columns that have at least one row.
-
-    They are the model's own, of float64, int64 or bool; strings and enums are objects.
-    """
-    return {name: numpy.array(values, dtype=_dtype(values)) for name, values in columns.items()}
-
-
-def _dtype(values: Array | list[Any]) -> str:
-    kind = type(values[0]) if isinstance(values, list) else _kind(values)
-    return _ARRAYS.get(kind, "O")
 
 
 def _objects_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -264,9 +250,9 @@ def _check_rows(tensors: Sequence[Tensor], maximum: int) -> None:
         raise TensorError(f"There are {count} rows; a request may have at most {maximum}.")
 
 
-def _kind(data: Array) -> type | None:
+def _kind(dtype: numpy.dtype[Any]) -> type | None:
     # Not every conversion takes integers beyond 63 bits to the same number.
-    return None if data.dtype == "<u8" else _KINDS.get(data.dtype.kind)
+    return None if dtype == "<u8" else _KINDS.get(dtype.kind)
 
 
 def _values(tensor: Tensor, column: Column, content_type: object) -> tuple[Array, type | None]:
@@ -279,10 +265,11 @@ def _values(tensor: Tensor, column: Column, content_type: object) -> tuple[Array
         data = data[:, 0]
     if column.content_type != "json" and decode is not _from_json:
         _require_shape(tensor, data.shape, column)
-    kind = _kind(data)
+    kind = _kind(data.dtype)
     where = missing(data)
     if where is not None:
-        data, kind = _with_nulls(tensor, column, data, where), None
+        kind = _kind(DATATYPES[tensor.datatype].held)
+        data = _with_nulls(tensor, column, data, where)
     if decode is not None:
         data = _decoded(tensor.name, data, decode)
         kind = None if decode is _from_json else str

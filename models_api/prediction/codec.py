@@ -176,10 +176,10 @@ def _is_as_declared(prediction: BaseModel, schema: type[BaseModel]) -> bool:
 @lru_cache(maxsize=1024)
 def _flat_types(schema: type[BaseModel]) -> tuple[list[str], list[type]] | None:
     plain = plain_schema(schema, "serialization_alias")
-    if plain is None or not plain.is_flat:
+    types = [field.only_type for field in plain.fields] if plain is not None else [None]
+    if plain is None or None in types:
         return None
-    names = [field.name for field in plain.fields]
-    return names, [field.enum or field.holds for field in plain.fields]
+    return [field.name for field in plain.fields], [kind for kind in types if kind is not None]
 
 
 def _are_as_declared(predictions: Sequence[object], schema: type[BaseModel]) -> bool:

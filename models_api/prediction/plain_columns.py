@@ -1,12 +1,12 @@
 """Columns of plain values: checked by a schema field by field, without an object for each row.
 
-Only for schemas whose fields hold one plain value each. All else, and what does not fit, is left to
-`plain_rows` and `codec`, which find which row is wrong, and why.
+Only for schemas whose fields hold one plain value each, or None. All else, and what does not fit,
+is left to `plain_rows` and `codec`, which find which row is wrong, and why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from math import isfinite
 from typing import NamedTuple, Protocol, TypeVar, cast
@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema
 
-from models_api.prediction.plain_values import plain
 from models_api.schemas.plain_fields import Field, PlainValues, plain_schema
 
 _INT64 = range(-(2**63), 2**63)
@@ -43,8 +42,8 @@ def validate_columns(
 
     Args:
         columns: By key, an array of numpy's with a value for each row: a finite number, a boolean
-            or a string of Python's.
-        kinds: By key, the type of these; None if that is unknown.
+            or a string of Python's, or None.
+        kinds: By key, the type of those that are not None; None if that is unknown.
         schema: What the model takes.
 
     Returns:
@@ -68,37 +67,39 @@ def validate_columns(
 
 
 def written_columns(
-    predictions: object, rows: int, schema: type[BaseModel]
+    predictions: Mapping[str, PlainValues], schema: type[BaseModel]
 ) -> dict[str, PlainValues] | None:
     """Return, by key, the values that the JSON of these predictions would have; None if uncertain.
 
     Args:
-        predictions: What a model gave: by the name of the field, a value for each row.
-        rows: How many there should be.
+        predictions: By the name of the field, a value for each row.
         schema: What the rows should be.
     """
     fields = _columns(schema, "serialization_alias")
-    if fields is None or not isinstance(predictions, Mapping):
+    if fields is None or predictions.keys() != {field.name for field, _ in fields}:
         return None
-    try:
-        if predictions.keys() != {field.name for field, _ in fields}:
+    found: dict[str, PlainValues] = {}
+    for field, validator in fields:
+        try:
+            values = _with_nulls(field, validator.validate_python(predictions[field.name]))
+        except BaseException:  # noqa: BLE001 (a model's own object may raise anything)
             return None
-        listed = {field.name: _listed(predictions[field.name]) for field, _ in fields}
-        if any(len(values) != rows for values in listed.values()):
+        if values is None:
             return None
-        found = {
-            field.key: _with_nulls(field, validator.validate_python(listed[field.name]))
-            for field, validator in fields
-        }
-    except BaseException:  # noqa: BLE001 (a model's own object may raise anything)
-        return None
-    return None if None in found.values() else found  # type: ignore[return-value]
+        found[field.key] = values
+    return found
 
 
 def written(field: Field, values: PlainValues) -> PlainValues | None:
     """Return what the JSON of a field's values would have; None if uncertain."""
     # Each element of a list would have to be checked, which serialising does faster.
-    if field.is_wrapped or set(map(type, values)) != {field.enum or field.holds}:
+    if field.is_list:
+        return None
+    if field.is_nullable:
+        return _written_with_none(field, values)
+    if set(map(type, values)) != {field.enum or field.holds}:
+        return None
+    if field.choices is not None and not field.choices.issuperset(values):
         return None
     if field.enum is not None:
         try:
@@ -108,10 +109,21 @@ def written(field: Field, values: PlainValues) -> PlainValues | None:
     return values if _have_json(values, field.holds) else None
 
 
+def _written_with_none(field: Field, values: PlainValues) -> PlainValues | None:
+    present = [value for value in values if value is not None]
+    found = written(field._replace(is_nullable=False), present) if present else []
+    if found is None or len(present) == len(values):
+        return found
+    rest = iter(found)
+    return [None if value is None else next(rest) for value in values]
+
+
 def _with_nulls(field: Field, values: PlainValues) -> PlainValues | None:
     # JSON has neither NaN nor infinity.
-    if field.holds is float and field.enum is None and not all(map(isfinite, values)):
-        return [value if isfinite(value) else None for value in values]
+    if field.holds is float and field.enum is None:
+        numbers = filter(None, values) if field.is_nullable else values
+        if not all(map(isfinite, numbers)):
+            return [value if value is None or isfinite(value) else None for value in values]
     return written(field, values)
 
 
@@ -132,15 +144,6 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _listed(values: object) -> PlainValues:
-    """Return Python's values of an array, or of a sequence of numpy's or Python's values."""
-    if not hasattr(values, "tolist") and (
-        not isinstance(values, Sequence) or isinstance(values, str | bytes)
-    ):
-        raise TypeError
-    return list(plain(values))  # type: ignore[call-overload, no-any-return]
-
-
 # A service has few schemas, and a loaded model may change its own.
 @lru_cache(maxsize=1024)
 def _columns(schema: type[BaseModel], alias: str) -> list[_Column] | None:
@@ -153,7 +156,6 @@ def _columns(schema: type[BaseModel], alias: str) -> list[_Column] | None:
 
 def _list_validator(field: Field, config: CoreConfig) -> SchemaValidator:
     # Nothing refers to it here.
-    scalar = {key: value for key, value in field.scalar.items() if key != "ref"}
-    return SchemaValidator(
-        core_schema.list_schema(cast(CoreSchema, scalar), fail_fast=True), config
-    )
+    scalar = cast(CoreSchema, {key: value for key, value in field.scalar.items() if key != "ref"})
+    items = core_schema.nullable_schema(scalar) if field.is_nullable else scalar
+    return SchemaValidator(core_schema.list_schema(items, fail_fast=True), config)

@@ -22,8 +22,9 @@ def validate_rows(
 
     Args:
         rows: Objects that have the same keys, with finite numbers, booleans, strings, or lists of
-            one of them.
-        kinds: By key, the type of its values, or of those in its lists; None if that is unknown.
+            one of them, or None.
+        kinds: By key, the type of its values that are not None, or of those in its lists; None if
+            that is unknown.
         schema: What the model takes.
     """
     taken = _taken(schema)

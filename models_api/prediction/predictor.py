@@ -17,10 +17,13 @@ from models_api.exceptions import (
     ModelsAPIError,
     NotPredicted,
     PredictionFailed,
+    Refusal,
     SchemaRejected,
 )
-from models_api.prediction import codec, plain_columns
+from models_api.logs import SafeLogger
+from models_api.prediction import codec
 from models_api.prediction.batcher import BatchFailed, Sharing, sharing
+from models_api.prediction.columns import listed_columns
 from models_api.prediction.deadline import DeadlineThreads
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
@@ -37,7 +40,10 @@ from models_api.prediction.rows import (
 )
 from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES, ValueLimit
 from models_api.prediction.watchdog import Watchdog
+from models_api.schemas.array_types import why_no_columns
 from models_api.schemas.costs import costs_of
+
+logger = SafeLogger(__name__)
 
 P = ParamSpec("P")
 D = TypeVar("D")
@@ -81,8 +87,11 @@ class Predictor:
         self.instruments = means.instruments
         # Decorators forward unknown attributes, so that an instance would skip those around the
         # model: only the class of the outermost one says what it can do.
-        self.takes_columns = hasattr(type(model), "predict_columns")
+        self.takes_columns = (
+            hasattr(type(model), "predict_columns") and why_no_columns(*schemas) is None
+        )
         self._takes_rows = hasattr(type(model), "predict_batch")
+        self._columns_failed = False
         self._model = model
         self._calls = ModelCalls()
         self._name = name
@@ -183,7 +192,9 @@ class Predictor:
 
     def _predict_batch(self, body: bytes) -> bytes:
         with self.instruments.stage("parse"):
-            rows = JSONRows(body, self.batch_schema, self.batch_limit)
+            # Where there is an object for each row already, it is better taken as it is.
+            columns_of = self.schemas.input if self.takes_columns and not self._takes_rows else None
+            rows = JSONRows(body, self.batch_schema, self.batch_limit, columns_of)
         written = [predictions.to_json()[1:-1] for predictions in self.predict_rows(rows)]
         return b'{"predictions":[' + b",".join(written) + b"]}"
 
@@ -229,20 +240,45 @@ class Predictor:
         return predictions if predictions is not None and len(predictions) == count else None
 
     def _predict_columns(self, rows: Rows, chunk: slice) -> Predictions | None:
-        """Predict by columns; None if the rows have none, or only rows can tell what is wrong."""
-        columns = rows.columns() if self.takes_columns and len(rows) > 1 else None
-        if columns is None:
-            return None
+        """Predict by columns; None if the rows have none, or where the model raises.
+
+        Raises:
+            PredictionFailed: the model returned what is no columns for these rows.
+        """
+        columns = rows.columns()
         count = chunk.stop - chunk.start
+        if columns is None or len(rows) <= 1:
+            return None
         part = {name: values[chunk] for name, values in columns.items()}
         self.instruments.batch(count)
-        with self.instruments.stage("predict"):
-            predictions = self._in_one_call(self._model.predict_columns, part, count)
-        if predictions is None:
+        try:
+            with self.instruments.stage("predict"):
+                returned = self._calls.make(self._model.predict_columns, part)
+        except NotPredicted:
+            raise
+        except BaseException as error:  # noqa: BLE001 (each row will tell which it was, and why)
+            self._note_failed_columns(error)
             return None
-        with self.instruments.stage("serialise"):
-            written = plain_columns.written_columns(predictions, count, self.schemas.output)
-        return None if written is None else ColumnPredictions(written)
+        note_batch(count)
+        try:
+            with self.instruments.stage("serialise"):
+                listed = listed_columns(returned, count, self.schemas.output)
+        except BaseException as error:
+            raise self.failure(error) from error
+        return ColumnPredictions(listed, rows, chunk, self)
+
+    def _note_failed_columns(self, error: BaseException) -> None:
+        """Log, once, that a model has to predict again row by row."""
+        is_refusal = isinstance(error, MLModelSchemaValidationException | Refusal)
+        if self._columns_failed or is_refusal:
+            return
+        self._columns_failed = True
+        logger.warning(
+            "predict_columns of %s raised: the rows are predicted again without it, which takes "
+            "the time of both. This is said once; it may happen again.",
+            self._name,
+            exc_info=error,
+        )
 
     def _predict_list(self, rows: Sequence[object]) -> list[object]:
         return list(self._calls.make(self._model.predict_batch, rows))

@@ -8,11 +8,14 @@ from functools import cache
 from typing import Protocol
 
 from pydantic import BaseModel, Field, create_model
+from pydantic_core import to_json
 
 from models_api.exceptions import ModelsAPIError
 from models_api.prediction import codec, plain_rows
+from models_api.prediction.columns import arrays_of_rows
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
+from models_api.prediction.plain_columns import written_columns
 from models_api.prediction.value_limit import ValueLimit
 
 
@@ -97,9 +100,19 @@ class JSONRows(Rows):
     where = "inputs[{}]: "
 
     def __init__(
-        self, body: bytes, schema: type[BaseModel], limit: ValueLimit | None = None
+        self,
+        body: bytes,
+        schema: type[BaseModel],
+        limit: ValueLimit | None = None,
+        columns_of: type[BaseModel] | None = None,
     ) -> None:
         """Parse the body by the schema of the batch.
+
+        Args:
+            body: What the client sent.
+            schema: That of the batch.
+            limit: Of what the rows may hold together.
+            columns_of: That of a row, if the model is to be given columns; else None.
 
         Raises:
             InvalidInput: it does not fit.
@@ -108,8 +121,11 @@ class JSONRows(Rows):
         self._body = body
         self._schema = schema
         self._limit = limit
+        self._columns: Mapping[str, Sliceable] | None = None
         super().__init__(self.make())
         self._length = len(self._left)
+        if columns_of is not None and self._length > 1:
+            self._columns = arrays_of_rows(self.take(slice(None)), columns_of)
 
     def __len__(self) -> int:
         return self._length
@@ -119,6 +135,10 @@ class JSONRows(Rows):
         data = codec.parse(self._body, self._schema, self._limit)
         inputs: list[object | None] = data.inputs  # type: ignore[attr-defined]
         return inputs
+
+    def columns(self) -> Mapping[str, Sliceable] | None:
+        """Return the arrays, if the model is to be given them."""
+        return self._columns
 
 
 class Predictions:
@@ -159,14 +179,39 @@ class Predictions:
 
 
 class ColumnPredictions(Predictions):
-    """What a model predicted for columns, checked and written already."""
+    """What a model predicted for columns: a list for each field, with a value for each row.
 
-    def __init__(self, columns: dict[str, list[object]]) -> None:
+    What the columns alone do not tell is told as if `predict` had returned a dict for each row.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, list[object]], rows: Rows, chunk: slice, maker: PredictionMaker
+    ) -> None:
+        super().__init__([], rows, chunk.start, maker)
         self._columns = columns
+        self._count = chunk.stop - chunk.start
 
-    def to_columns(self) -> dict[str, list[object]]:
-        """Return the values by key."""
-        return self._columns
+    def to_json(self) -> bytes:
+        """Return the predictions as a JSON array, in their order.
+
+        Raises:
+            PredictionFailed: one of them does not fit the output schema.
+        """
+        written = self.to_columns()
+        if written is not None:
+            return to_json(_objects(written, self._count))
+        self._predictions = _objects(self._columns, self._count)
+        return super().to_json()
+
+    def to_columns(self) -> dict[str, list[object]] | None:
+        """Return, by key, the values that their JSON would have; None where JSON must tell."""
+        with self._maker.instruments.stage("serialise"):
+            return written_columns(self._columns, self._maker.schemas.output)
+
+
+def _objects(columns: Mapping[str, list[object]], rows: int) -> list[dict[str, object]]:
+    values = zip(*columns.values(), strict=True) if columns else [()] * rows
+    return [dict(zip(columns, row, strict=True)) for row in values]
 
 
 def batch_schemas(

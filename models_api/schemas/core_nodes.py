@@ -18,15 +18,21 @@ _FUNCTIONS = {"function-plain", "function-wrap"}
 @lru_cache(maxsize=1024)
 def fields_with_own_serializers(schema: type[BaseModel]) -> frozenset[str]:
     """Return the names of the fields that something else than pydantic writes."""
+    return frozenset(
+        name
+        for name, field in fields_of(schema).items()
+        if any(map(_is_own, nodes(field, within_models=False)))
+    )
+
+
+def fields_of(schema: type[BaseModel]) -> Mapping[str, CoreNode]:
+    """Return the core schema of each field; none of a schema that has no fields of its own."""
     model = next(
         (node for node in nodes(schema.__pydantic_core_schema__) if node.get("cls") is schema), {}
     )
     fields = next((node for node in nodes(model) if node.get("type") == "model-fields"), {})
-    return frozenset(
-        name
-        for name, field in fields.get("fields", {}).items()
-        if any(map(_is_own, nodes(field, within_models=False)))
-    )
+    found: Mapping[str, CoreNode] = fields.get("fields", {})
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
 """Which schemas are plain: they validate a value alike whether it comes as JSON or from Python.
 
-Plain are numbers, booleans, strings, enums of numbers or strings, and lists of them. Others,
-such as dates in a strict schema, may not be.
+Plain are numbers, booleans, strings, enums and literals of one of these, what may be None in their
+place, and lists of them. Others, such as dates in a strict schema, may not be.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CoreNode = Mapping[str, Any]
 """A core schema of pydantic's, or a part of one, read by its keys whatever kind it is of."""
 
 PlainValues = list[Any]
-"""Values of one plain field, all of the same type."""
+"""Values of one plain field."""
 
 # Keys of pydantic's core schemas that change nothing here. Whatever else is there might.
 _NEUTRAL = {"type", "ref", "metadata", "schema", "strict"}
@@ -29,6 +29,7 @@ _KEYS = {
     "float": _NEUTRAL | _NUMBER,
     "str": _NEUTRAL | _TEXT | {"regex_engine"},
     "enum": _NEUTRAL | {"cls", "members", "sub_type", "missing"},
+    "literal": _NEUTRAL | {"expected"},
     "list": _NEUTRAL | {"items_schema", "min_length", "max_length"},
     "nullable": _NEUTRAL,
     "default": _NEUTRAL | {"default"},
@@ -54,8 +55,12 @@ class Field(NamedTuple):
     holds: type
     """bool, int, float or str."""
     enum: type[Enum] | None
-    is_wrapped: bool
-    """Whether it holds lists of these, or None in their place."""
+    choices: frozenset[object] | None
+    """All values that a literal has; None for what is none."""
+    is_nullable: bool
+    """Whether it holds None, too."""
+    is_list: bool
+    """Whether it holds lists of these."""
     scalar: CoreNode
     """Pydantic's core schema of these."""
     members: Mapping[int, object]
@@ -64,7 +69,14 @@ class Field(NamedTuple):
     @property
     def takes(self) -> set[type]:
         """Types of the values that it takes without JSON between."""
-        return {self.holds} if self.enum else _TAKEN[self.holds]
+        is_exact = self.enum is not None or self.choices is not None
+        return {self.holds} if is_exact else _TAKEN[self.holds]
+
+    @property
+    def only_type(self) -> type | None:
+        """The type that all values have which it may hold; None if that alone does not tell."""
+        is_certain = self.choices is None and not self.is_nullable and not self.is_list
+        return (self.enum or self.holds) if is_certain else None
 
 
 class PlainSchema(NamedTuple):
@@ -78,8 +90,8 @@ class PlainSchema(NamedTuple):
 
     @property
     def is_flat(self) -> bool:
-        """Whether each field holds one value, and never a list or None."""
-        return not any(field.is_wrapped for field in self.fields)
+        """Whether each field holds one value, and never a list."""
+        return not any(field.is_list for field in self.fields)
 
 
 # A service has few schemas, and a loaded model may change its own.
@@ -136,17 +148,26 @@ class _Reader:
 
     def _field(self, name: str, field: CoreNode, alias: str) -> Field:
         key = field.get(alias, name)
-        node, is_wrapped = self._resolved(field["schema"]), False
+        node, around = self._resolved(field["schema"]), set()
         while node["type"] in ("default", "nullable", "list"):
-            is_wrapped = is_wrapped or node["type"] != "default"
+            around.add(node["type"])
             node = self._resolved(node.get("schema") or node.get("items_schema", {}))
-        enum = node["cls"] if node["type"] == "enum" else None
+        choices = frozenset(node.get("expected", ()))
         holds = _held(node)
         if holds is None or not isinstance(key, str):
             raise _NotPlainError
-        # Reading `value` of a member costs more than all else that is done with it.
-        members = {id(member): member.value for member in node.get("members", ())}
-        return Field(name, key, holds, enum, is_wrapped, node, members)
+        return Field(
+            name,
+            key,
+            holds,
+            enum=node["cls"] if node["type"] == "enum" else None,
+            choices=choices - {None} if choices else None,
+            is_nullable="nullable" in around or None in choices,
+            is_list="list" in around,
+            scalar=node,
+            # Reading `value` of a member costs more than all else that is done with it.
+            members={id(member): member.value for member in node.get("members", ())},
+        )
 
     def _resolved(self, node: CoreNode) -> CoreNode:
         """Return the node, or what it refers to, if all of its keys are known.
@@ -163,8 +184,11 @@ class _Reader:
 
 
 def _held(node: CoreNode) -> type | None:
-    """Return the type of a scalar's values, or of an enum's if all of them have the same."""
-    if node["type"] != "enum":
+    """Return the type of a scalar's values, or of an enum's or literal's if all have the same."""
+    if node["type"] == "enum":
+        kinds = {type(member.value) for member in node["members"]}
+    elif node["type"] == "literal":
+        kinds = {type(value) for value in node["expected"] if value is not None}
+    else:
         return _SCALARS.get(node["type"])
-    kinds = {type(member.value) for member in node["members"]}
     return kinds.pop() if len(kinds) == 1 and kinds <= _TAKEN.keys() else None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 from ml_base import MLModel, MLModelDecorator
 from ml_base.ml_model import MLModelSchemaValidationException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 
 class Species(StrEnum):
@@ -110,6 +110,15 @@ class StrictRowsModel(RowsModel):
     input_schema = StrictPlant
 
 
+class Whole(RootModel[float]):
+    """A number, and no object with a field that is one."""
+
+
+class WholeColumnsModel(ColumnsModel):
+    qualified_name = "whole_columns"
+    input_schema = Whole
+
+
 class ForwardingDecorator(MLModelDecorator):
     """Knows nothing of columns; columns would miss what it does."""
 
@@ -144,8 +153,7 @@ def _spoiled(found: dict[str, Any], names: set[str]) -> Any:
     return list(found.values()) if "list" in names else found
 
 
-# Each is answered as if there were no columns.
-SPOILERS = (
-    *("refused", "raises", "exits", "misfit", "short", "missing", "extra"),
-    *("table", "letters", "nothing", "list"),
-)
+RAISING = ("refused", "raises", "exits")
+"""Each is answered as if there were no columns."""
+SPOILERS = ("misfit", "table", "short", "missing", "letters", "nothing", "list")
+"""Each is an error, whatever the rows would be."""

@@ -14,7 +14,7 @@ from models_api.exceptions import ModelsAPIError, PredictionFailed, TensorError
 from models_api.open_inference.inference import Payload
 from models_api.open_inference.inference import infer as infer_tensors
 from tests.fakes.changing import ERRORS, WRONG_RESULTS
-from tests.fakes.columns import SPOILERS, ColumnsModel
+from tests.fakes.columns import RAISING, SPOILERS, ColumnsModel
 from tests.in_process import InProcessService
 
 BATCHING = {"max_batch_size": 4}
@@ -101,14 +101,48 @@ def test_no_rows_need_no_columns(pair: Pair) -> None:
     assert (found, calls) == (expected, set())
 
 
-@pytest.mark.parametrize("name", SPOILERS)
+@pytest.mark.parametrize("name", RAISING)
 @pytest.mark.parametrize("row", [0, 5])
-def test_where_columns_fail_rows_tell_what_is_wrong(pair: Pair, name: str, row: int) -> None:
+def test_where_columns_raise_rows_tell_what_is_wrong(pair: Pair, name: str, row: int) -> None:
     inputs = tensors(seeded(1), 6)
     inputs[3]["data"][row] = name
     (found, calls), (expected, _) = (infer(service, as_json(inputs)) for service in pair)
     assert found == expected
     assert {"predict_columns", "predict_batch"} <= calls
+
+
+@pytest.mark.parametrize("name", SPOILERS)
+@pytest.mark.parametrize("row", [0, 5])
+def test_wrong_columns_are_an_error_and_nothing_is_predicted_again(
+    pair: Pair, name: str, row: int
+) -> None:
+    inputs = tensors(seeded(1), 6)
+    inputs[3]["data"][row] = name
+    (error, message), calls = infer(pair[0], as_json(inputs))
+    assert error is PredictionFailed
+    assert message.endswith("The model rows failed to make a prediction.")
+    assert calls == {"predict_columns"}
+
+
+def test_columns_beyond_the_schema_are_what_other_keys_of_a_dict_are(pair: Pair) -> None:
+    inputs = tensors(seeded(1), 6)
+    inputs[3]["data"][0] = "extra"
+    (found, calls), (expected, _) = (infer(service, as_json(inputs)) for service in pair)
+    assert (found, calls) == (expected, {"predict_columns"})
+
+
+def test_columns_that_raise_are_logged_once_with_their_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = service_of("ColumnsModel")
+    inputs = tensors(seeded(1), 6)
+    for name in ("refused", "raises", "raises", "exits"):
+        inputs[3]["data"][2] = name
+        infer(service, as_json(inputs))
+    (record,) = [each for each in caplog.records if "predict_columns" in each.message]
+    assert record.message.startswith("predict_columns of columns raised: the rows are predicted")
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "one of these"
 
 
 WRONG: list[tuple[int, Any]] = [
@@ -290,14 +324,15 @@ def test_columns_of_a_call_that_failed_are_left_as_they_came(failure: str, is_bi
     assert [output["data"] for output in outputs] == [[1.0, 2.0, 3.0], [failure] * 3]
 
 
-def test_columns_that_fail_when_they_are_looked_at_leave_it_to_the_rows() -> None:
+def test_columns_that_fail_when_they_are_looked_at_are_an_error() -> None:
     service = InProcessService(
         {"models": [{"class_path": "tests.fakes.changing.PanickingColumnsModel"}]}
     )
     (model,) = service.registry
     inputs = [tensor("value", "FP64", [2.0, 4.0]), tensor("failure", "BYTES", ["", ""])]
-    outputs = json.loads(infer_tensors(model, Payload(as_json(inputs)))[0].body)["outputs"]
-    assert outputs[0]["data"] == [1.0, 2.0]
+    with pytest.raises(PredictionFailed) as caught:
+        infer_tensors(model, Payload(as_json(inputs)))
+    assert type(caught.value.__cause__).__name__ == "Panic"
 
 
 def test_a_prediction_that_panics_when_it_is_written_is_told_with_its_row() -> None:

@@ -20,8 +20,8 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError, create_mode
 from pydantic_core import PydanticSerializationError
 
 from models_api.prediction.codec import serialise, serialise_together
-from models_api.prediction.plain_columns import written_columns
 from models_api.schemas.json_schema import json_schema
+from tests.prediction.test_plain_columns import written_columns
 
 Meant = tuple[object, object]
 """A value of a library, and what it means in Python."""

@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticSerializationError
 
 from models_api.prediction.codec import serialise, serialise_together
-from models_api.prediction.plain_columns import written_columns
+from tests.prediction.test_plain_columns import written_columns
 
 LOUD = (ValidationError, PydanticSerializationError)
 NOON = datetime(2026, 1, 2, 12)  # noqa: DTZ001 (numpy's have no time zone)

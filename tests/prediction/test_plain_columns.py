@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy
 import pytest
@@ -13,7 +13,9 @@ from pydantic_core import from_json
 
 from models_api.exceptions import InvalidInput
 from models_api.prediction.codec import serialise
-from models_api.prediction.plain_columns import validate_columns, written_columns
+from models_api.prediction.columns import ColumnsError, listed_columns
+from models_api.prediction.plain_columns import validate_columns
+from models_api.prediction.plain_columns import written_columns as written_lists
 from tests.prediction.test_plain_rows import (
     AWKWARD_INPUTS,
     AWKWARD_OUTPUTS,
@@ -29,6 +31,14 @@ from tests.prediction.test_plain_rows import (
     exactly,
     field,
 )
+
+
+def written_columns(predictions: Any, rows: int, schema: Any) -> Any:
+    try:
+        return written_lists(listed_columns(predictions, rows, schema), schema)
+    except (ColumnsError, RuntimeError):
+        return None
+
 
 SCALARS = [bool, int, float, str, Species, Grade, Level, Temperature]
 
@@ -67,6 +77,10 @@ def test_values_are_those_of_the_objects_that_json_gives(type_: Any, kind: type)
         (Temperature, float, [0.5, 20.0], [Temperature.COLD, Temperature.WARM]),
         (Annotated[float, Field(gt=0)], float, [0.5, 1.0], [0.5, 1.0]),
         (Annotated[int, Field(strict=True)], int, [1, 2], [1, 2]),
+        (float | None, float, [1.0, 2.0], [1.0, 2.0]),
+        (Literal["a", "b"], str, ["a", "b"], ["a", "b"]),
+        (Literal[1, 2, None], int, [1, 2], [1, 2]),
+        (Species | None, str, ["setosa", "virginica"], [Species.SETOSA, Species.VIRGINICA]),
     ],
 )
 def test_plain_values_need_no_objects(
@@ -98,7 +112,10 @@ def test_an_array_that_holds_what_the_field_would_hold_is_not_made_anew() -> Non
         (int, bool, [True, False]),
         (float, str, ["1", "2"]),
         (float, None, [1.0, 2.0]),
-        (float | None, float, [1.0, 2.0]),
+        (Literal["a", "b"], str, ["a", "c"]),
+        (Literal[1, 2], int, [1, 3]),
+        (Literal[1, 2], bool, [True, True]),
+        (Annotated[float, Field(gt=0)] | None, float, [1.0, 0.0]),
         (list[float], float, [1.0, 2.0]),
     ],
 )

@@ -61,7 +61,8 @@ PLAIN: list[Any] = [
     *(bool, int, float, str),
     *(Species, Grade, Level, Temperature),
     *(list[float], list[list[int]], list[str], list[bool], list[Species]),
-    *(float | None, int | None, Species | None, list[float] | None),
+    *(float | None, int | None, Species | None, list[float] | None, bool | None, str | None),
+    *(Literal["a", "setosa"], Literal[0, 3], Literal[True], Literal["a", None], Literal[1] | None),
     Annotated[float, Field(gt=0, lt=3)],
     Annotated[float, Field(allow_inf_nan=False, multiple_of=0.5)],
     Annotated[int, Field(ge=0, le=3)],
@@ -73,7 +74,8 @@ PLAIN: list[Any] = [
 ]
 NOT_PLAIN: list[Any] = [
     *(date, bytes, complex, Mixed, Any, dict[str, float], tuple[float, float], set[float]),
-    *(float | str, Literal["a"], Annotated[float, AfterValidator(abs)]),
+    *(float | str, Literal["a", 1], Literal[True, 1], Literal[None]),
+    Annotated[float, AfterValidator(abs)],
     Annotated[float, PlainSerializer(str)],
     Annotated[list[float], AfterValidator(sorted)],
 ]
@@ -322,6 +324,11 @@ def test_columns_are_those_that_json_gives(type_: Any, kind: type) -> None:
         (Species, Species.SETOSA, "setosa"),
         (Grade, Grade.GOOD, "good"),
         (Level, Level.HIGH, 1),
+        (Literal["a", "b"], "a", "a"),
+        (float | None, 0.5, 0.5),
+        (float | None, None, None),
+        (Species | None, Species.SETOSA, "setosa"),
+        (Literal[1, None], None, None),
     ],
 )
 def test_columns_of_plain_values_need_no_json(type_: Any, value: Any, expected: Any) -> None:
@@ -341,7 +348,10 @@ def test_columns_of_plain_values_need_no_json(type_: Any, value: Any, expected: 
         (str, Species.SETOSA),
         (str, "\ud800"),
         (Species, "setosa"),
-        (float | None, None),
+        (float | None, math.nan),
+        (Literal["a"], "b"),
+        (Literal[1], True),
+        (int | None, 1.0),
         (list[float], [0.5]),
     ],
     ids=repr,

@@ -481,7 +481,6 @@ def plants(*names: str) -> ArrayRows:
     [
         (["oak", "ash"], ["predict_columns"]),
         (["oak"], ["predict"]),
-        (["oak", "short"], ["predict_columns", "predict_batch"]),
         (["oak", "exits"], ["predict_columns", "predict_batch"]),
     ],
 )

@@ -159,7 +159,9 @@ def test_predictions_of_the_schemas_class_have_columns_and_others_have_not(
 ) -> None:
     assert predictions_of(rows, Out(value=1), Out(value=2)).to_columns() == {"value": [1, 2]}
     assert predictions_of(rows, {"value": 1}).to_columns() is None
-    assert ColumnPredictions({"value": [1]}).to_columns() == {"value": [1]}
+    columns = ColumnPredictions({"value": [1, 2]}, rows, slice(0, 2), Maker())
+    assert columns.to_columns() == {"value": [1, 2]}
+    assert columns.to_json() == b'[{"value":1},{"value":2}]'
 
 
 # Schemas

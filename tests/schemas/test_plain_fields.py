@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -16,19 +16,32 @@ class Plant(BaseModel):
     leaves: int | None = 3
     species: Species
     other: Species
+    kind: Literal["tree", "bush"] | None
+    rings: list[int] | None
+    row: Literal[1, 2, None]
 
 
 def test_the_fields_say_what_they_hold() -> None:
     plain = plain_schema(Plant, "validation_alias")
     assert plain is not None
-    found = [(each.name, each.holds, each.enum, each.is_wrapped) for each in plain.fields]
-    assert found == [
-        ("height", float, None, False),
-        ("leaves", int, None, True),
-        ("species", str, Species, False),
-        ("other", str, Species, False),
+    found = [
+        (each.name, each.holds, each.enum, each.is_nullable, each.is_list) for each in plain.fields
     ]
-    assert [each.takes for each in plain.fields] == [{float, int}, {int}, {str}, {str}]
+    assert found == [
+        ("height", float, None, False, False),
+        ("leaves", int, None, True, False),
+        ("species", str, Species, False, False),
+        ("other", str, Species, False, False),
+        ("kind", str, None, True, False),
+        ("rings", int, None, True, True),
+        ("row", int, None, True, False),
+    ]
+    takes = [each.takes for each in plain.fields]
+    assert takes == [{float, int}, {int}, {str}, {str}, {str}, {int}, {int}]
+    kind, rings, row = (each.choices for each in plain.fields[-3:])
+    assert (kind, rings, row) == (frozenset({"tree", "bush"}), None, frozenset({1, 2}))
+    only = [each.only_type for each in plain.fields]
+    assert only == [float, None, Species, Species, None, None, None]
     members = plain.fields[2].members
     assert [members[id(species)] for species in Species] == ["setosa", "virginica"]
 
