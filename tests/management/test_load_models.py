@@ -65,9 +65,9 @@ def test_models_are_loaded_with_a_line_at_each_start_and_end(configure: Any) -> 
         f"[2/2] Loading {MODELS}.LateModel ...\n"
         "[2/2] Loaded late (0.00 s)\n"
         "\n"
-        "name      version  class                             state  seconds  MiB\n"
-        "doubling  1.0.0    tests.fakes.models.DoublingModel  ready     0.00  0.0\n"
-        "late      1.0.0    tests.fakes.models.LateModel      ready     0.00  0.0\n"
+        "name      version  class                             state  predicts by  seconds  MiB\n"
+        "doubling  1.0.0    tests.fakes.models.DoublingModel  ready  predict         0.00  0.0\n"
+        "late      1.0.0    tests.fakes.models.LateModel      ready  predict         0.00  0.0\n"
     )
     assert app_config.registry.is_ready
 
@@ -90,9 +90,50 @@ def test_failures_are_named_with_their_reasons_after_the_table(configure: Any) -
     assert caught.value.returncode == 1
     rows = [line.split() for line in shown(output).splitlines()[-3:]]
     assert rows == [
-        ["failing", "1.0.0", f"{MODELS}.FailingModel", "failed", "0.00", "0.0"],
-        ["doubling", "1.0.0", f"{MODELS}.DoublingModel", "ready", "0.00", "0.0"],
-        ["LateFailingModel", "-", f"{MODELS}.LateFailingModel", "failed", "0.00", "0.0"],
+        ["failing", "1.0.0", f"{MODELS}.FailingModel", "failed", "-", "0.00", "0.0"],
+        ["doubling", "1.0.0", f"{MODELS}.DoublingModel", "ready", "predict", "0.00", "0.0"],
+        ["LateFailingModel", "-", f"{MODELS}.LateFailingModel", "failed", "-", "0.00", "0.0"],
+    ]
+
+
+COLUMNS = """\
+models:
+  - {class_path: tests.fakes.columns.ColumnsModel}
+  - class_path: tests.fakes.columns.StrictColumnsModel
+    decorators: [{class_path: tests.fakes.columns.ForwardingDecorator}]
+  - {class_path: tests.fakes.columns.WholeColumnsModel}
+  - {class_path: tests.fakes.asking.ColumnsModel}
+  - class_path: tests.fakes.batching.BatchingModel
+    decorators: [{class_path: tests.fakes.batching.AddOneDecorator}]
+    batching: {max_batch_size: 4}
+"""
+HIDDEN = "strict_columns: its decorator ForwardingDecorator does not define it"
+WHOLE = "whole_columns: its input schema Whole is a RootModel, which has no fields"
+DISABLED = "open_inference is not enabled, and predict_batch predicts the rows of JSON"
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_the_methods_that_predict_are_shown_and_why_others_do_not(
+    configure: Any, is_enabled: bool
+) -> None:
+    configure(COLUMNS + ("open_inference: {enabled: true}" if is_enabled else ""))
+    output = io.StringIO()
+    call_command("load_models", stdout=output)
+    table, _, unused = output.getvalue().partition("\nNot used:\n")
+    rows = [re.split(r"  +", line) for line in table.splitlines()[-5:]]
+    columns = ", predict_columns" if is_enabled else ""
+    assert [(row[0], row[4]) for row in rows] == [
+        ("columns", f"predict, predict_batch{columns}"),
+        ("strict_columns", "predict"),
+        ("whole_columns", "predict, predict_batch"),
+        ("asking_columns", "predict, predict_columns"),
+        ("batching", "predict, predict_batch"),
+    ]
+    disabled = [] if is_enabled else [f"  predict_columns of columns: {DISABLED}"]
+    assert unused.splitlines() == [
+        *disabled,
+        *(f"  predict_batch of {HIDDEN}", f"  predict_columns of {HIDDEN}"),
+        f"  predict_columns of {WHOLE}",
     ]
 
 
@@ -120,7 +161,7 @@ def test_a_service_without_models_has_an_empty_table(configure: Any) -> None:
     configure("service_title: Empty")
     output = io.StringIO()
     call_command("load_models", stdout=output)
-    assert output.getvalue() == "\nname  version  class  state  seconds  MiB\n"
+    assert output.getvalue() == "\nname  version  class  state  predicts by  seconds  MiB\n"
 
 
 def test_a_broken_configuration_is_refused_even_without_checks(configure: Any) -> None:

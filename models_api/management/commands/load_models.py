@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig
 
 _STATM = Path("/proc/self/statm")
-_HEADINGS = ("name", "version", "class", "state", "seconds", "MiB")
-_NUMBERS = slice(4, None)
+_HEADINGS = ("name", "version", "class", "state", "predicts by", "seconds", "MiB")
+_NUMBERS = slice(5, None)
 """The columns that are aligned at their right."""
 
 
@@ -27,7 +27,8 @@ class Command(BaseCommand):
     help = (
         "Load every model of the configuration in this process, one after the other, in a thread "
         "as servers do, and print what each takes: seconds, and growth of this process's resident "
-        "memory in MiB (- where the system does not tell). Serves nothing. Exits with status 1 if "
+        "memory in MiB (- where the system does not tell). Says which of its methods predict, and "
+        "why others do not. Serves nothing. Exits with status 1 if "
         "a model cannot be loaded, or if the configuration has problems."
     )
     # The other checks import the URLconf, which loads models whose names are not known before.
@@ -40,10 +41,19 @@ class Command(BaseCommand):
             models = list(app_config.registry)
         except ConfigurationError as error:  # the checks are silent under --skip-checks
             raise CommandError(str(error)) from None
+        open_inference = app_config.configuration.open_inference
+        self._takes_tensors = open_inference is not None and open_inference.enabled
         rows = [self._load(model, f"[{n}/{len(models)}]") for n, model in enumerate(models, 1)]
         self.stdout.write("")
         for line in _table([_HEADINGS, *rows]):
             self.stdout.write(line)
+        unused = [
+            f"  {method} of {model.label}: {why}"
+            for model in models
+            for method, why in self._unused(model).items()
+        ]
+        if unused:
+            self.stdout.write("\n".join(["", "Not used:", *unused]))
         failed = [model for model in models if model.state is LoadState.FAILED]
         if failed:
             reasons = [f"  {model.label}: {model.failure}" for model in failed]
@@ -61,15 +71,26 @@ class Command(BaseCommand):
         seconds = f"{model.load_seconds:.2f}"
         outcome = "Failed to load" if model.state is LoadState.FAILED else "Loaded"
         self._print(f"{position} {outcome} {model.label} ({seconds} s)")
-        details = model.details
+        details, unused = model.details, self._unused(model)
+        methods = [name for name in model.used_methods if name not in unused]
         return (
             details.qualified_name,
             details.version or "-",
             class_path,
             model.state.value,
+            ", ".join(methods) or "-",
             seconds,
             growth,
         )
+
+    def _unused(self, model: HostedModel) -> dict[str, str]:
+        """Return which methods of a loaded model are never called, and why."""
+        can = [*model.used_methods, *model.unused_methods]
+        is_alone = not self._takes_tensors and hasattr(type(model.model), "predict_batch")
+        if is_alone and "predict_columns" in can:
+            why = "open_inference is not enabled, and predict_batch predicts the rows of JSON"
+            return {"predict_columns": why, **model.unused_methods}
+        return model.unused_methods
 
     def _print(self, text: str) -> None:
         self.stdout.write(text)
