@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,6 +21,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from models_api.prediction.foreign_values import by_name, is_foreign, python_value
 from models_api.schemas.core_nodes import fields_with_own_serializers
+from models_api.schemas.fail_fast import fail_fast_list_validator
 
 SEQUENCES = (list, tuple, set, frozenset, deque)
 _LEAVES = {
@@ -45,6 +46,20 @@ def validated(prediction: object, schema: type[BaseModel]) -> BaseModel:
         except ValidationError as error:
             first_error = first_error or error
     raise cast(ValidationError, first_error)
+
+
+def validated_together(
+    predictions: Sequence[object], schema: type[BaseModel]
+) -> list[BaseModel] | None:
+    """Validate what a model gave for many rows, as Python's values; None if one does not fit."""
+    validate = fail_fast_list_validator(schema).validate_python
+    try:
+        found: list[BaseModel] = validate(
+            predictions, from_attributes=True, by_alias=True, by_name=True
+        )
+    except BaseException:  # noqa: BLE001 (`validated` finds which it is, and why)
+        return None
+    return found
 
 
 def holds_foreign(value: object) -> bool:

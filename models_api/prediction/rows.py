@@ -16,6 +16,7 @@ from models_api.prediction.columns import arrays_of_rows
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.plain_columns import written_columns
+from models_api.prediction.plain_values import validated_together
 from models_api.prediction.value_limit import ValueLimit
 
 
@@ -200,7 +201,12 @@ class ColumnPredictions(Predictions):
         written = self.to_columns()
         if written is not None:
             return to_json(_objects(written, self._count))
-        self._predictions = _objects(self._columns, self._count)
+        with self._maker.instruments.stage("serialise"):
+            together = validated_together(
+                _objects(self._columns, self._count), self._maker.schemas.output
+            )
+        # Anew, because validators may change what they are given.
+        self._predictions = together or _objects(self._columns, self._count)
         return super().to_json()
 
     def to_columns(self) -> dict[str, list[object]] | None:
