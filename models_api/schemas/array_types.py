@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, RootModel
 
-from models_api.schemas.core_nodes import fields_of, nodes
-from models_api.schemas.plain_fields import CoreNode
+from models_api.schemas.core_nodes import CoreNode, core_schema, fields_of
 
 _NUMBERS = {"bool": "?", "int": "i8", "float": "f8"}
 _AROUND = {"default", "nullable", "function-before", "function-after", "function-wrap"}
@@ -36,11 +35,9 @@ _OBJECTS = ArrayType("O")
 @lru_cache(maxsize=1024)
 def array_types(schema: type[BaseModel]) -> dict[str, ArrayType]:
     """Return the type of the array for each field, by its name in Python."""
-    references = {
-        node["ref"]: node for node in nodes(schema.__pydantic_core_schema__) if "ref" in node
-    }
+    _, definitions = core_schema(schema) or ({}, {})
     return {
-        name: _array_type(field["schema"], references) for name, field in fields_of(schema).items()
+        name: _array_type(field["schema"], definitions) for name, field in fields_of(schema).items()
     }
 
 
@@ -62,13 +59,13 @@ def why_no_columns(input_schema: type[BaseModel], output_schema: type[BaseModel]
     return None
 
 
-def _array_type(node: CoreNode, references: Mapping[str, CoreNode]) -> ArrayType:
+def _array_type(node: CoreNode, definitions: Mapping[str, CoreNode]) -> ArrayType:
     """Return the type of the array of a field that holds what the core schema describes."""
     is_nullable, dimensions = False, list[int]()
     while True:
         kind = node["type"]
         if kind == "definition-ref":
-            node = references[node["schema_ref"]]
+            node = definitions[node["schema_ref"]]
         elif kind in _AROUND:
             # A default that is None is none of the type, but there.
             is_nullable |= kind == "nullable" or node.get("default", _MISSING) is None

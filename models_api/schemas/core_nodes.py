@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 from pydantic import BaseModel
 
-from models_api.schemas.plain_fields import CoreNode
+CoreNode = Mapping[str, Any]
+"""A core schema of pydantic's, or a part of one, read by its keys whatever kind it is of."""
 
 _DATA = {"metadata", "default", "cls", "expected", "members"}
 """Keys of pydantic's core schemas whose values hold none."""
 _FUNCTIONS = {"function-plain", "function-wrap"}
+
+
+def core_schema(schema: type[BaseModel]) -> tuple[CoreNode, dict[str, CoreNode]] | None:
+    """Return the core schema of a model, and what parts of it refer to, by their references.
+
+    None while the class waits for names that are defined later.
+    """
+    node: object = schema.__pydantic_core_schema__
+    if not isinstance(node, dict):
+        return None
+    if node["type"] != "definitions":
+        return node, {}
+    return node["schema"], {each["ref"]: each for each in node["definitions"]}
 
 
 # A service has few schemas, and a loaded model may change its own.

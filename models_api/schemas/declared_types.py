@@ -6,7 +6,7 @@ All values of a field are looked at together, in C, however many instances there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from models_api.schemas.plain_fields import CoreNode
+from models_api.schemas.core_nodes import CoreNode, core_schema
 
 Check = Callable[[Collection[Any]], bool]
 """Whether all of the values have the right types."""
@@ -42,8 +42,11 @@ def declared_types(schema: type[BaseModel]) -> Check | None:
     There may be NaN where there is a float, and a length that is not allowed. None for a schema of
     which that is not known.
     """
+    found = core_schema(schema)
+    if found is None:
+        return None
     try:
-        return _Compiler(schema.__pydantic_core_schema__).check()
+        return _Compiler(*found).check()
     except (_UncertainError, KeyError):
         return None
 
@@ -53,15 +56,10 @@ class _UncertainError(Exception):
 
 
 class _Compiler:
-    def __init__(self, schema: object) -> None:
-        if not isinstance(schema, dict):
-            raise _UncertainError
-        self._schema: CoreNode = schema
-        self._definitions: dict[str, CoreNode] = {}
+    def __init__(self, schema: CoreNode, definitions: Mapping[str, CoreNode]) -> None:
+        self._schema = schema
+        self._definitions = definitions
         self._checks: dict[str, Check] = {}
-        if schema["type"] == "definitions":
-            self._definitions = {each["ref"]: each for each in schema["definitions"]}
-            self._schema = schema["schema"]
 
     def check(self) -> Check:
         for reference, node in self._definitions.items():

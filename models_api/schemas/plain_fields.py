@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-CoreNode = Mapping[str, Any]
-"""A core schema of pydantic's, or a part of one, read by its keys whatever kind it is of."""
+from models_api.schemas.core_nodes import CoreNode, core_schema
 
 PlainValues = list[Any]
 """Values of one plain field."""
@@ -103,8 +102,11 @@ def plain_schema(schema: type[BaseModel], alias: str) -> PlainSchema | None:
         schema: The pydantic model.
         alias: What pydantic calls the keys in JSON: `validation_alias` or `serialization_alias`.
     """
+    found = core_schema(schema)
+    if found is None:
+        return None
     try:
-        return _Reader(schema.__pydantic_core_schema__).read(alias)
+        return _Reader(*found).read(alias)
     except _NotPlainError:
         return None
 
@@ -116,15 +118,9 @@ class _NotPlainError(Exception):
 class _Reader:
     """Reads pydantic's core schema of a model."""
 
-    def __init__(self, schema: object) -> None:
-        # While a class waits for names that are defined later, it has something else there.
-        if not isinstance(schema, dict):
-            raise _NotPlainError
-        self._schema: CoreNode = schema
-        self._definitions: dict[str, CoreNode] = {}
-        if schema["type"] == "definitions":
-            self._definitions = {each["ref"]: each for each in schema["definitions"]}
-            self._schema = schema["schema"]
+    def __init__(self, schema: CoreNode, definitions: Mapping[str, CoreNode]) -> None:
+        self._schema = schema
+        self._definitions = definitions
 
     def read(self, alias: str) -> PlainSchema:
         model = self._resolved(self._schema)
