@@ -11,6 +11,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from pydantic import BaseModel
@@ -31,7 +32,8 @@ _TYPES: dict[str, type] = {
     "timedelta": timedelta,
     "decimal": Decimal,
 }
-_ABSENT = object()
+_LIST, _DICT = frozenset({list}), frozenset({dict})
+_DICT_OF = attrgetter("__dict__")
 
 
 # A service has few schemas, and a loaded model may change its own.
@@ -46,9 +48,17 @@ def declared_types(schema: type[BaseModel]) -> Check | None:
     if found is None:
         return None
     try:
-        return _Compiler(*found).check()
+        check = _Compiler(*found).check()
     except (_UncertainError, KeyError):
         return None
+
+    def check_present(values: Collection[Any]) -> bool:
+        try:
+            return check(values)
+        except KeyError:  # a field that is not there
+            return False
+
+    return check_present
 
 
 class _UncertainError(Exception):
@@ -69,10 +79,12 @@ class _Compiler:
     def _of(self, node: CoreNode) -> Check:
         kind = node["type"]
         if (exact := _exact_type(node)) is not None:
-            return lambda values: list(map(type, values)).count(exact) == len(values)
+            only = frozenset({exact})
+            return lambda values: only.issuperset(map(type, values))
         makers: dict[str, Callable[[CoreNode], Check]] = {
             "default": lambda node: self._of(node["schema"]),
             "nullable": self._of_nullable,
+            "literal": _of_literal,
             "list": self._of_list,
             "dict": self._of_dict,
             "model": self._of_model,
@@ -92,25 +104,21 @@ class _Compiler:
 
     def _of_nullable(self, node: CoreNode) -> Check:
         if (exact := _exact_type(node["schema"])) is not None:
-            either = {exact, type(None)}
+            either = frozenset({exact, type(None)})
             return lambda values: either.issuperset(map(type, values))
         check = self._of(node["schema"])
         return lambda values: check([value for value in values if value is not None])
 
     def _of_list(self, node: CoreNode) -> Check:
         check = self._of(node["items_schema"])
-
-        def check_lists(values: Collection[Any]) -> bool:
-            return {list}.issuperset(map(type, values)) and check(_joined(values))
-
-        return check_lists
+        return lambda values: _LIST.issuperset(map(type, values)) and check(_joined(values))
 
     def _of_dict(self, node: CoreNode) -> Check:
         check_keys, check_values = self._of(node["keys_schema"]), self._of(node["values_schema"])
 
         def check(values: Collection[Any]) -> bool:
             return (
-                {dict}.issuperset(map(type, values))
+                _DICT.issuperset(map(type, values))
                 and check_keys(_joined(values))
                 and check_values(_joined([value.values() for value in values]))
             )
@@ -130,26 +138,47 @@ class _Compiler:
             raise _UncertainError
         inner = {name: _within(field["schema"]) for name, field in fields["fields"].items()}
         exact = {name: kind for name, node in inner.items() if (kind := _exact_type(node))}
-        names, types = list(exact), list(exact.values())
-        others = [(name, self._of(inner[name])) for name in inner if name not in exact]
+        return _model_check(cls, exact, {name: self._of(node) for name, node in inner.items()})
 
-        def check(values: Collection[Any]) -> bool:
-            if not {cls}.issuperset(map(type, values)):
-                return False
-            held = [value.__dict__ for value in values]
-            found = (
-                map(held[0].get, names)
-                if len(held) == 1
-                else [each.get(name) for each in held for name in names]
-            )
-            if list(map(type, found)) != types * len(held):
-                return False
-            for name, is_right in others:  # in a loop, which costs less than `all` does
-                if not is_right([each.get(name, _ABSENT) for each in held]):
-                    return False
-            return True
 
-        return check
+def _model_check(
+    cls: type[BaseModel], exact: Mapping[str, type], checks: Mapping[str, Check]
+) -> Check:
+    """Return what checks instances of a class, by what checks the values of its fields.
+
+    Args:
+        cls: The class.
+        exact: By the name of a field, the only type of its values, where there is one.
+        checks: By the name of each field, what checks its values.
+    """
+    only, names, types = frozenset({cls}), list(exact), list(exact.values())
+    columns = [(itemgetter(name), check) for name, check in checks.items()]
+    others = [(itemgetter(name), checks[name]) for name in checks if name not in exact]
+
+    def check_one(value: Any) -> bool:
+        held = value.__dict__
+        for get, is_right in others:  # in a loop, which costs less than `all` does
+            if not is_right((get(held),)):
+                return False
+        return list(map(type, map(held.get, names))) == types
+
+    def check(values: Collection[Any]) -> bool:
+        if len(values) == 1:
+            (value,) = values
+            return type(value) is cls and check_one(value)
+        if not only.issuperset(map(type, values)):
+            return False
+        held = list(map(_DICT_OF, values))
+        return all(is_right(list(map(get, held))) for get, is_right in columns)
+
+    return check
+
+
+def _of_literal(node: CoreNode) -> Check:
+    choices, types = frozenset(node["expected"]), frozenset(map(type, node["expected"]))
+    if len(types - {type(None)}) > 1:  # of which some may equal others, as 1 does True
+        raise _UncertainError
+    return lambda values: types.issuperset(map(type, values)) and choices.issuperset(values)
 
 
 def _joined(values: Collection[Any]) -> Collection[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
@@ -36,6 +36,8 @@ class Outer(BaseModel):
     maybe: list[Inner | None] | None = None
     perhaps: dict[str, list[float | None]] = {"a": [None, 0.5], "b": []}
     children: list[Outer] = []
+    kind: Literal["a", "b"] = "a"
+    level: Literal[1, 2, None] = None
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,7 @@ class Outer(BaseModel):
         {"numbers": [], "named": {}},
         {"maybe": [None, Inner(score=2), None], "perhaps": {}},
         {"inner": Inner.model_construct(score=float("nan"))},
+        {"kind": "b", "level": 2},
     ],
 )
 def test_what_is_declared_is_found_so(values: dict[str, Any]) -> None:
@@ -87,6 +90,12 @@ class MoreInner(Inner):
         {"maybe": [Inner(score=1), None, "x"]},
         {"maybe": [None, Inner.model_construct(score=NOTHING)]},
         {"maybe": ()},
+        {"kind": "c"},
+        {"kind": np.str_("a")},
+        {"kind": None},
+        {"level": True},
+        {"level": 3},
+        {"level": [1]},
         {"perhaps": {"a": [None, 1]}},
         {"perhaps": {"a": None}},
         {"perhaps": {1: [0.5]}},
@@ -127,6 +136,12 @@ class Several(BaseModel):
     x: int | str = 0
 
 
-@pytest.mark.parametrize("schema", [Computed, Written, Extra, Anything, Several, RootModel[int]])
+class Mixed(BaseModel):
+    x: Literal[1, True] = 1
+
+
+@pytest.mark.parametrize(
+    "schema", [Computed, Written, Extra, Anything, Several, Mixed, RootModel[int]]
+)
 def test_of_some_schemas_nobody_knows(schema: type[BaseModel]) -> None:
     assert declared_types(schema) is None
