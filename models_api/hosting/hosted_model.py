@@ -327,7 +327,7 @@ class HostedModel:
 
     def _note_unused_methods(self, schemas: ModelSchemas) -> None:
         unused = self._stack.hidden_methods()
-        if (reason := why_no_columns(*schemas)) and self._stack.predicts_columns:
+        if self._stack.predicts_columns and (reason := why_no_columns(*schemas)):
             unused.setdefault("predict_columns", reason)
         if self.configuration.batching is not None:
             # For rows of several requests, beneath the decorators.

@@ -1,7 +1,7 @@
 """Columns of plain values: checked by a schema field by field, without an object for each row.
 
-Only for schemas whose fields hold one plain value each, or None. All else, and what does not fit,
-is left to `plain_rows` and `codec`, which find which row is wrong, and why.
+Only for schemas whose fields hold plain values, lists of these, or None. All else, and what does
+not fit, is left to `plain_rows` and `codec`, which find which row is wrong, and why.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema
 
+from models_api.schemas.core_nodes import CoreNode
 from models_api.schemas.plain_fields import Field, PlainValues, plain_schema
 
 _INT64 = range(-(2**63), 2**63)
@@ -41,8 +42,8 @@ def validate_columns(
     """Return, by name, what the fields of instances for these rows would hold; None if uncertain.
 
     Args:
-        columns: By key, an array of numpy's with a value for each row: a finite number, a boolean
-            or a string of Python's, or None.
+        columns: By key, an array of numpy's, rows first; its elements are finite numbers, booleans
+            or strings of Python's, or None.
         kinds: By key, the type of those that are not None; None if that is unknown.
         schema: What the model takes.
 
@@ -148,14 +149,21 @@ def _is_text(text: str) -> bool:
 @lru_cache(maxsize=1024)
 def _columns(schema: type[BaseModel], alias: str) -> list[_Column] | None:
     plain = plain_schema(schema, alias)
-    if plain is None or not plain.fields or plain.has_hook or not plain.is_flat:
+    if plain is None or not plain.fields or plain.has_hook:
         return None
     config = CoreConfig(strict=plain.is_strict)
     return [_Column(field, _list_validator(field, config)) for field in plain.fields]
 
 
 def _list_validator(field: Field, config: CoreConfig) -> SchemaValidator:
-    # Nothing refers to it here.
-    scalar = cast(CoreSchema, {key: value for key, value in field.scalar.items() if key != "ref"})
-    items = core_schema.nullable_schema(scalar) if field.is_nullable else scalar
+    node = _without_reference(field.scalar)
+    for outer in reversed(field.around):
+        key = "schema" if outer["type"] == "nullable" else "items_schema"
+        node = {**_without_reference(outer), key: node}
+    items = cast(CoreSchema, node)
     return SchemaValidator(core_schema.list_schema(items, fail_fast=True), config)
+
+
+def _without_reference(node: CoreNode) -> dict[str, object]:
+    # Nothing refers to it here, and its name may be there twice.
+    return {key: value for key, value in node.items() if key != "ref"}

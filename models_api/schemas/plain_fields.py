@@ -62,6 +62,8 @@ class Field(NamedTuple):
     """Whether it holds lists of these."""
     scalar: CoreNode
     """Pydantic's core schema of these."""
+    around: tuple[CoreNode, ...]
+    """Those of the lists of these, and of None in their place, from the outermost."""
     members: Mapping[int, object]
     """Value of each member of the enum, by the member's `id`."""
 
@@ -86,11 +88,6 @@ class PlainSchema(NamedTuple):
     """Whether pydantic converts nothing, but for fields with settings of their own."""
     has_hook: bool
     """Whether instances run code of their own when they are made."""
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether each field holds one value, and never a list."""
-        return not any(field.is_list for field in self.fields)
 
 
 # A service has few schemas, and a loaded model may change its own.
@@ -144,12 +141,12 @@ class _Reader:
 
     def _field(self, name: str, field: CoreNode, alias: str) -> Field:
         key = field.get(alias, name)
-        node, around = self._resolved(field["schema"]), set()
+        node, around = self._resolved(field["schema"]), list[CoreNode]()
         while node["type"] in ("default", "nullable", "list"):
-            around.add(node["type"])
+            around += [node] if node["type"] != "default" else []
             node = self._resolved(node.get("schema") or node.get("items_schema", {}))
         choices = frozenset(node.get("expected", ()))
-        holds = _held(node)
+        holds, kinds = _held(node), {each["type"] for each in around}
         if holds is None or not isinstance(key, str):
             raise _NotPlainError
         return Field(
@@ -158,9 +155,10 @@ class _Reader:
             holds,
             enum=node["cls"] if node["type"] == "enum" else None,
             choices=choices - {None} if choices else None,
-            is_nullable="nullable" in around or None in choices,
-            is_list="list" in around,
+            is_nullable="nullable" in kinds or None in choices,
+            is_list="list" in kinds,
             scalar=node,
+            around=tuple(around),
             # Reading `value` of a member costs more than all else that is done with it.
             members={id(member): member.value for member in node.get("members", ())},
         )

@@ -81,6 +81,10 @@ def test_values_are_those_of_the_objects_that_json_gives(type_: Any, kind: type)
         (Literal["a", "b"], str, ["a", "b"], ["a", "b"]),
         (Literal[1, 2, None], int, [1, 2], [1, 2]),
         (Species | None, str, ["setosa", "virginica"], [Species.SETOSA, Species.VIRGINICA]),
+        (list[float], float, [[0.5, 1.0], [1.5, 2.0]], [[0.5, 1.0], [1.5, 2.0]]),
+        (list[float] | None, int, [[1], [2]], [[1.0], [2.0]]),
+        (list[list[int]], int, [[[1, 2]], [[3, 4]]], [[[1, 2]], [[3, 4]]]),
+        (list[Species], str, [["setosa"], ["setosa"]], [[Species.SETOSA], [Species.SETOSA]]),
     ],
 )
 def test_plain_values_need_no_objects(
@@ -117,12 +121,16 @@ def test_an_array_that_holds_what_the_field_would_hold_is_not_made_anew() -> Non
         (Literal[1, 2], bool, [True, True]),
         (Annotated[float, Field(gt=0)] | None, float, [1.0, 0.0]),
         (list[float], float, [1.0, 2.0]),
+        (list[float], float, [[[1.0]], [[2.0]]]),
+        (list[Annotated[float, Field(gt=0)]], float, [[1.0], [0.0]]),
+        (Annotated[list[float], Field(min_length=2)], float, [[1.0], [2.0]]),
+        (list[Species], str, [["setosa"], ["oak"]]),
     ],
 )
 def test_what_does_not_fit_or_is_not_plain_needs_rows(
     type_: Any, kind: type | None, values: list[Any]
 ) -> None:
-    given = column(values, type(values[0]))
+    given = column(values, kind or float)
     assert validate_columns({"value": given}, {"value": kind}, field(type_)) is None
 
 
