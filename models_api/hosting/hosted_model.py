@@ -334,7 +334,8 @@ class HostedModel:
             unused.pop("predict_batch", None)
         self.unused_methods = unused
         for method, why in unused.items():
-            logger.warning("%s of %s is not used: %s.", method, self.label, why)
+            message = "%s of %s is not used: %s. Rows that come together do without it."
+            logger.warning(message, method, self.label, why)
 
     def _means(self, names: ModelNames) -> PredictionMeans:
         resources, batching = self._resources, self.configuration.batching
