@@ -98,8 +98,11 @@ class ModelNotFound(ModelError):
 class ModelNotReady(ModelError):
     """The model is not loaded yet, or failed to load."""
 
-    def __init__(self, qualified_name: str, message: str, *, retry_after_seconds: int) -> None:
+    def __init__(
+        self, qualified_name: str, message: str, *, retry_after_seconds: int | None
+    ) -> None:
         self.retry_after_seconds = retry_after_seconds
+        """None where waiting does not help: nothing loads it again by itself."""
         super().__init__(qualified_name, message)
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, NonNegativeInt, RootModel
 
+from models_api.hosting.hosted_model import ModelState
+
 
 class HealthStatus(StrEnum):
     """Whether the service works."""
@@ -33,7 +35,7 @@ class HealthStatusResponse(BaseModel):
     """Health of the service."""
 
     health_status: HealthStatus = Field(
-        description="NOT_HEALTHY once a model failed to load; the log says why."
+        description="NOT_HEALTHY once a model that is required failed to load; the log says why."
     )
 
 
@@ -41,7 +43,8 @@ class ReadinessStatusResponse(BaseModel):
     """Readiness of the service."""
 
     readiness_status: ReadinessStatus = Field(
-        description="ACCEPTING_TRAFFIC once every model is loaded, unless one is not healthy."
+        description="ACCEPTING_TRAFFIC once every model is loaded, unless one is not healthy; one "
+        "that is not required may have failed, or be unhealthy."
     )
     unhealthy_models: list[str] | None = Field(
         default=None,
@@ -58,13 +61,30 @@ class StartupStatusResponse(BaseModel):
     )
 
 
-class ModelDetails(BaseModel):
-    """What a model says about itself."""
-
+class _ModelNames(BaseModel):
     display_name: str = Field(description="Name of the model for people.")
     qualified_name: str = Field(description="Identifier of the model, as used in URLs.")
     description: str = Field(description="What the model does.")
     version: str = Field(description="Version of the model.")
+
+
+_REASON = "Class of the exception that kept it from being loaded; only there if it failed."
+
+
+class ModelDetails(_ModelNames):
+    """What a model says about itself, and how it is."""
+
+    state: ModelState = Field(description="Whether it answers predictions.")
+    reason: str | None = Field(default=None, description=_REASON)
+
+
+class ModelReadiness(BaseModel):
+    """Whether a model answers predictions."""
+
+    qualified_name: str = Field(description="Identifier of the model, as used in URLs.")
+    ready: bool = Field(description="Whether it is loaded, and does not say that it is unhealthy.")
+    state: ModelState = Field(description="How it is, where it is not ready.")
+    reason: str | None = Field(default=None, description=_REASON)
 
 
 class ModelDetailsCollection(BaseModel):
@@ -75,7 +95,7 @@ class ModelDetailsCollection(BaseModel):
     )
 
 
-class ModelMetadata(ModelDetails):
+class ModelMetadata(_ModelNames):
     """What a model says about itself, and the data that it takes and gives."""
 
     input_schema: dict[str, object] = Field(
@@ -146,7 +166,7 @@ class OpenInferenceLive(BaseModel):
 class OpenInferenceReady(OpenInferenceLive):
     """Whether the server should get requests."""
 
-    ready: bool = Field(description="Whether every model is loaded.")
+    ready: bool = Field(description="Whether every model is loaded that is required.")
 
 
 class OpenInferenceModelReady(BaseModel):
@@ -321,6 +341,7 @@ RESPONSES: tuple[type[BaseModel], ...] = (
     HealthStatusResponse,
     ModelDetailsCollection,
     ModelMetadata,
+    ModelReadiness,
     OpenInferenceConfig,
     OpenInferenceError,
     OpenInferenceIndex,

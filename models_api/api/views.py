@@ -22,6 +22,7 @@ from models_api.api.bodies import (
     ModelDetails,
     ModelDetailsCollection,
     ModelMetadata,
+    ModelReadiness,
     ReadinessStatus,
     ReadinessStatusResponse,
     StartupStatus,
@@ -36,6 +37,8 @@ from models_api.api.openapi import (
     prediction_uses,
 )
 from models_api.api.predictions import BatchEndpoint, PredictionEndpoint
+from models_api.exceptions import ModelNotReady
+from models_api.hosting.hosted_model import HostedModel, ModelState
 from models_api.hosting.registry import ModelRegistry
 from models_api.prediction.request_context import ensured_context, note_principal
 from models_api.schemas.json_schema import json_schema
@@ -247,15 +250,60 @@ class ModelsView(ModelsAPIView):
             id="list_models",
             tag="models",
             summary="List the models",
-            description="All models of the service, also those without a prediction endpoint.",
+            description="All models of the service, also those without a prediction endpoint, and "
+            "how each is.",
             response=own_body(ModelDetailsCollection),
             errors=(500, 503),
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """List every configured model, with decorators applied."""
-        details = [ModelDetails(**each._asdict()) for each in self.registry.details()]
+        names, models = self.registry.details(), list(self.registry)
+        states = self.registry.serving_states(models)
+        details = [
+            ModelDetails(**each._asdict(), state=state, **_reason(model))
+            for each, state, model in zip(names, states, models, strict=True)
+        ]
         return json_response(ModelDetailsCollection(models=details))
+
+
+def _reason(model: HostedModel) -> dict[str, str]:
+    return {} if model.failure_class is None else {"reason": model.failure_class}
+
+
+class ModelReadinessView(ModelsAPIView):
+    """Says whether one model answers predictions; for balancers, under the project's policies."""
+
+    is_probe = True
+
+    def operation(self) -> Operation:
+        """Describe the readiness check of a model."""
+        return Operation(
+            id="get_model_readiness",
+            tag="models",
+            summary="Check a model's readiness",
+            description="Ready once the model is loaded, unless it says that it is not healthy.",
+            response=own_body(ModelReadiness),
+            other_responses={
+                503: "The model is not loaded yet, failed to load, or is not healthy."
+            },
+            errors=(404,),
+            parameters={"qualified_name": "Qualified name of the model."},
+        )
+
+    def get(self, request: Request, qualified_name: str, **kwargs: object) -> HttpResponse:
+        """Say how the model is."""
+        try:
+            model = self.registry[qualified_name]
+        except ModelNotReady as error:  # nobody knows yet, or ever, whether there is one
+            is_lost = error.retry_after_seconds is None
+            state, reason = ModelState.FAILED if is_lost else ModelState.LOADING, {}
+        else:
+            (state,) = self.registry.serving_states([model])
+            reason = _reason(model)
+        is_ready = state is ModelState.READY
+        body = ModelReadiness(qualified_name=qualified_name, ready=is_ready, state=state, **reason)
+        return json_response(body, 200 if is_ready else 503)
 
 
 class ModelMetadataView(ModelsAPIView):
@@ -303,9 +351,12 @@ class HealthView(StatusView):
             id="get_health",
             tag="status",
             summary="Check health",
-            description="Healthy unless a model failed to load, or a prediction never ends.",
+            description="Healthy unless a model that is required failed to load, or a prediction "
+            "never ends.",
             response=own_body(HealthStatusResponse),
-            other_responses={503: "A model failed to load, or a prediction never ends."},
+            other_responses={
+                503: "A model that is required failed to load, or a prediction never ends."
+            },
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
@@ -324,7 +375,8 @@ class ReadinessView(StatusView):
             id="get_readiness",
             tag="status",
             summary="Check readiness",
-            description="Ready once every model is loaded, unless one says that it is not healthy.",
+            description="Ready once every model is loaded, unless one says that it is not healthy. "
+            "A model that is not required may be unhealthy, or have failed.",
             response=own_body(ReadinessStatusResponse),
             other_responses={
                 503: "A model is not loaded yet, failed to load, is not healthy, or never ends a "
@@ -333,14 +385,13 @@ class ReadinessView(StatusView):
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
-        """Say whether every model is loaded and healthy."""
-        if self.registry.is_ready:
-            accepting = ReadinessStatus.ACCEPTING_TRAFFIC
-            return json_response(ReadinessStatusResponse(readiness_status=accepting))
-        refusing = ReadinessStatusResponse(readiness_status=ReadinessStatus.REFUSING_TRAFFIC)
+        """Say whether every model is loaded and healthy, but for those that are not required."""
+        is_ready = self.registry.is_ready
+        found = ReadinessStatus.ACCEPTING_TRAFFIC if is_ready else ReadinessStatus.REFUSING_TRAFFIC
+        body = ReadinessStatusResponse(readiness_status=found)
         if unhealthy := self.registry.unhealthy_models():
-            refusing.unhealthy_models = unhealthy
-        return json_response(refusing, 503)
+            body.unhealthy_models = unhealthy
+        return json_response(body, 200 if is_ready else 503)
 
 
 class StartupView(StatusView):

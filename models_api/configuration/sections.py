@@ -85,6 +85,8 @@ class ModelConfiguration(_Section):
     """The model's own qualified name; says under which URLs it is before it has been imported."""
     create_endpoint: bool = True
     """Whether clients can ask the model for predictions; if not, it is only loaded and listed."""
+    required: bool = True
+    """Whether the service is unready without the model; if not, it may fail, or be unhealthy."""
     configuration: Arguments = {}
     """Keyword arguments of the model's `__init__`."""
     decorators: Decorators = []

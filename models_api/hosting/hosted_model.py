@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -52,6 +52,15 @@ class LoadState(Enum):
     NOT_LOADED = "not loaded"
     LOADING = "loading"
     READY = "ready"
+    FAILED = "failed"
+
+
+class ModelState(StrEnum):
+    """How a model is to those who ask for it."""
+
+    READY = "ready"
+    UNHEALTHY = "unhealthy"
+    LOADING = "loading"
     FAILED = "failed"
 
 
@@ -109,6 +118,8 @@ class HostedModel:
         """Seconds that loading took, well or not; None before it ended."""
         self.failure: str | None = None
         """What kept the model from being loaded, in one line; None unless the state is FAILED."""
+        self.failure_class: str | None = None
+        """Name of the class of that error: all of it that clients are told."""
         self.defect: DescriptionFailed | None = None
         """Why the model will not be loaded, where its classes tell that already."""
         self.model: MLModel | None = None
@@ -164,6 +175,16 @@ class HostedModel:
     def qualified_name(self) -> str:
         """The model's id in URLs; loads the model if nothing else tells it, as `details` does."""
         return self.known_name or self.details.qualified_name
+
+    @property
+    def serving_state(self) -> ModelState:
+        """How the model is, by what it has said of its health so far."""
+        if self.state is LoadState.FAILED:
+            return ModelState.FAILED
+        if self.state is not LoadState.READY:
+            return ModelState.LOADING
+        is_sick = self.health is not None and self.health.is_healthy is False
+        return ModelState.UNHEALTHY if is_sick else ModelState.READY
 
     @property
     def details(self) -> ModelNames:
@@ -257,9 +278,7 @@ class HostedModel:
             except BaseException as error:
                 # Whatever somebody else's model raises, the other models go on.
                 self.load_seconds = time.perf_counter() - started
-                self.failure = one_line(error)
-                self.state = LoadState.FAILED
-                logger.exception("Failed to load %s (%.2f s)", self.label, self.load_seconds)
+                self._fail(error)
                 if _is_interruption(error):
                     raise
             else:
@@ -269,6 +288,14 @@ class HostedModel:
             finally:
                 self._ended.set()
                 self.instruments.publish()
+
+    def _fail(self, error: BaseException) -> None:
+        cause = error.__cause__ if isinstance(error, DescriptionFailed) else None
+        self.failure, self.failure_class = one_line(error), type(cause or error).__name__
+        self.state = LoadState.FAILED
+        end = "" if self.configuration.required else "; the service is ready without it"
+        told = (self.label, self.load_seconds, end)
+        logger.error("Failed to load %s (%.2f s)%s", *told, exc_info=error)
 
     def load_in_background(self) -> None:
         """Leave the loading to another thread; requests will not wait for its end."""
@@ -311,8 +338,8 @@ class HostedModel:
         """Return the error that says how far the loading has come."""
         if self.state is LoadState.FAILED:
             message = f"The model {self.label} failed to load; the log of the service says why."
-        else:
-            message = f"The model {self.label} is not loaded yet."
+            return ModelNotReady(self.label, message, retry_after_seconds=None)
+        message = f"The model {self.label} is not loaded yet."
         return ModelNotReady(self.label, message, retry_after_seconds=RETRY_AFTER_SECONDS)
 
     def _load(self) -> None:

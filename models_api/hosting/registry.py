@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from models_api.configuration.qualified_names import merged_by_clients, quoted
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ConfigurationError, ModelNotFound, ModelNotReady, Problem
 from models_api.hosting.health import ask_all
-from models_api.hosting.hosted_model import RETRY_AFTER_SECONDS, HostedModel, LoadState
+from models_api.hosting.hosted_model import HostedModel, LoadState, ModelState
 from models_api.hosting.loader import ModelLoader
 from models_api.logs import SafeLogger
 from models_api.prediction.description import ModelNames
@@ -148,29 +148,39 @@ class ModelRegistry:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model is loaded, says that it is healthy, and no prediction hangs."""
-        is_loaded = all(model.state is LoadState.READY for model in self._models)
-        is_usable = self._error is None and is_loaded and not self.is_hung
-        return is_usable and not self.unhealthy_models()
+        """Whether the loading has ended, all is well but for what is not required, and none hangs.
+
+        Well are models that are loaded, and do not say that they are unhealthy.
+        """
+        is_usable = self.has_started and not self.has_failed and not self.is_hung
+        return is_usable and not any(
+            model.configuration.required for model in _unhealthy(self._models)
+        )
 
     def unhealthy_models(self) -> list[str]:
         """Return the names of the models that do not say that they are healthy.
 
         They are asked, if that is due, and waited for no longer than a moment.
         """
-        asked = [(model.label, model.health) for model in self._models if model.health is not None]
-        ask_all(health for _, health in asked)
-        return [label for label, health in asked if not health.is_healthy]
+        return [model.label for model in _unhealthy(self._models)]
+
+    def serving_states(self, models: Iterable[HostedModel]) -> list[ModelState]:
+        """Return how some models are; asks for their health as `unhealthy_models` does."""
+        models = list(models)
+        unhealthy = _unhealthy(models)
+        return [
+            ModelState.UNHEALTHY if model in unhealthy else model.serving_state for model in models
+        ]
 
     @property
     def has_failed(self) -> bool:
-        """Whether a model failed to load, or the configuration has problems."""
-        failed = any(model.state is LoadState.FAILED for model in self._models)
-        return self._error is not None or failed
+        """Whether a model that is required failed to load, or the configuration has problems."""
+        failed = [model for model in self._models if model.state is LoadState.FAILED]
+        return self._error is not None or any(model.configuration.required for model in failed)
 
     @property
     def is_healthy(self) -> bool:
-        """Whether no model failed to load, and no prediction hangs."""
+        """Whether no model that is required failed to load, and no prediction hangs."""
         return not (self.has_failed or self.is_hung)
 
     @property
@@ -252,5 +262,12 @@ class ModelRegistry:
             raise ModelNotReady(
                 qualified_name,
                 "The configuration of the models has problems; the log of the service lists them.",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
+                retry_after_seconds=None,
             )
+
+
+def _unhealthy(models: Iterable[HostedModel]) -> list[HostedModel]:
+    """Ask models for their health, if that is due, and return those that do not say it is good."""
+    asked = [(model, model.health) for model in models if model.health is not None]
+    ask_all(health for _, health in asked)
+    return [model for model, health in asked if not health.is_healthy]

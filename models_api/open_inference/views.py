@@ -39,8 +39,8 @@ from models_api.api.views import (
     json_response,
 )
 from models_api.conf import maximum_batch_rows
-from models_api.exceptions import ModelNotFound, TensorError
-from models_api.hosting.hosted_model import HostedModel, LoadState
+from models_api.exceptions import ModelNotFound, ModelNotReady, TensorError
+from models_api.hosting.hosted_model import HostedModel, ModelState
 from models_api.observability.shared_memory import Totals
 from models_api.open_inference.columns import columns
 from models_api.open_inference.descriptions import describe_config, describe_model, list_tensors
@@ -142,7 +142,8 @@ class ReadyView(OpenInferenceView, StatusView):
             id="open_inference_ready",
             tag=OPEN_INFERENCE_TAG,
             summary="Check readiness",
-            description="Ready once every model is loaded, unless one says that it is not healthy.",
+            description="Ready once every model is loaded, unless one says that it is not healthy. "
+            "A model that is not required may be unhealthy, or have failed.",
             response=own_body(OpenInferenceReady),
             other_responses={
                 503: "A model is not loaded yet, failed to load, is not healthy, or never ends a "
@@ -152,7 +153,7 @@ class ReadyView(OpenInferenceView, StatusView):
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
-        """Say whether every model is loaded."""
+        """Say whether every model is loaded, but for those that are not required."""
         is_ready = self.registry.is_ready
         return json_response(
             OpenInferenceReady(live=not self.registry.is_hung, ready=is_ready),
@@ -180,9 +181,11 @@ class ModelReadyView(OpenInferenceView, StatusView):
         self, request: Request, qualified_name: str, version: str | None = None, **kwargs: object
     ) -> HttpResponse:
         """Say whether the model is loaded."""
-        model = self.hosted(qualified_name, version)
-        is_healthy = model.known_name not in self.registry.unhealthy_models()
-        is_ready = model.state is LoadState.READY and is_healthy
+        try:
+            models = [self.hosted(qualified_name, version)]
+        except ModelNotReady:  # nobody knows yet whether there is one
+            models = []
+        is_ready = self.registry.serving_states(models) == [ModelState.READY]
         body = OpenInferenceModelReady(name=qualified_name, ready=is_ready)
         return json_response(body, 200 if is_ready else 503)
 
@@ -309,8 +312,8 @@ class RepositoryIndexView(OpenInferenceView):
         only_ready = _wants_only_ready(
             read_json_body(request.META, RequestStream(request._request))
         )
-        unhealthy = self.registry.unhealthy_models()
-        entries = [_index_entry(model, model.label not in unhealthy) for model in self.registry]
+        states = self.registry.serving_states(self.registry)
+        entries = list(map(_index_entry, self.registry, states))
         listed = [entry for entry in entries if entry.state == "READY" or not only_ready]
         return json_response(OpenInferenceIndex(listed))
 
@@ -382,14 +385,20 @@ def _wants_only_ready(body: bytes) -> bool:
     return ready
 
 
-def _index_entry(model: HostedModel, is_healthy: bool) -> OpenInferenceIndexEntry:
-    details, state = model.details, _STATES.get(model.state, "LOADING")
-    reason = "" if state == "READY" else str(model.not_ready())
-    if state == "READY" and not is_healthy:
-        state, reason = "UNAVAILABLE", f"The model {model.label} is not healthy."
+def _index_entry(model: HostedModel, state: ModelState) -> OpenInferenceIndexEntry:
+    details, reason = model.details, ""
+    if state is ModelState.UNHEALTHY:
+        reason = f"The model {model.label} is not healthy."
+    elif state is not ModelState.READY:
+        reason = str(model.not_ready())
     return OpenInferenceIndexEntry(
-        name=details.qualified_name, version=details.version, state=state, reason=reason
+        name=details.qualified_name, version=details.version, state=_STATES[state], reason=reason
     )
 
 
-_STATES = {LoadState.READY: "READY", LoadState.FAILED: "UNAVAILABLE"}
+_STATES = {
+    ModelState.READY: "READY",
+    ModelState.LOADING: "LOADING",
+    ModelState.UNHEALTHY: "UNAVAILABLE",
+    ModelState.FAILED: "UNAVAILABLE",
+}

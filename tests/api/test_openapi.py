@@ -71,7 +71,7 @@ def test_operation_ids_are_unique() -> None:
         for item in service().document["paths"].values()
         for operation in item.values()
     ]
-    assert len(ids) == len(set(ids)) == 2 * len(Echo.all) + 5
+    assert len(ids) == len(set(ids)) == 2 * len(Echo.all) + 6
 
 
 class BatchDoublingModel(DoublingModel):

@@ -105,7 +105,7 @@ def test_a_model_that_cannot_be_asked_is_an_answer_and_the_body_is_read_all_the_
 ) -> None:
     answer, body = ask(endpoint(registry, name), b"x" * 100_000)
     assert (answer.status, body) == (status, {"type": error[0], "messages": [error[1]]})
-    assert answer.headers.get("Retry-After") == ("5" if status == 503 else None)
+    assert "Retry-After" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_errors_of_the_protocol_have_its_body(
     answer, body = ask(InferEndpoint(registry, "nope", statistics=statistics), b"{}")
     assert (answer.status, body) == (404, {"error": 'There is no model "nope".'})
     answer, body = ask(InferEndpoint(registry, "broken", statistics=statistics), b"{}")
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert (answer.status, "Retry-After" in answer.headers) == (503, False)
     assert set(body) == {"error"}
     answer, body = ask(InferEndpoint(registry, "echo", "9", statistics=statistics), b"{}")
     assert body == {"error": 'The model "echo" has no version "9", but "2.1.0".'}
@@ -232,7 +232,8 @@ def host(name: str) -> HostedModel:
 def test_a_model_is_looked_up_at_each_request() -> None:
     registry = ModelRegistry([host("ObedientModel")])
     endpoint = PredictionEndpoint(registry, "obedient")
-    assert ask(endpoint, b'{"x": 1}')[0].status == 503
+    answer, _ = ask(endpoint, b'{"x": 1}')
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     registry.load()
     assert ask(endpoint, b'{"x": 1}')[0].status == 200
 
@@ -241,11 +242,8 @@ def test_a_broken_configuration_is_an_answer() -> None:
     error = ConfigurationError([Problem("id", "file", 1, "", "bad", "mend it")])
     registry = ModelRegistry([], error=error)
     answer, body = ask(PredictionEndpoint(registry, "obedient"), b"{}")
-    assert (answer.status, body["type"], answer.headers["Retry-After"]) == (
-        503,
-        "ModelNotReady",
-        "5",
-    )
+    assert (answer.status, body["type"]) == (503, "ModelNotReady")
+    assert "Retry-After" not in answer.headers
     with pytest.raises(ModelNotReady):
         registry.resolve("obedient")
 

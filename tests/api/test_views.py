@@ -23,13 +23,16 @@ from rest_framework.throttling import BaseThrottle
 from models_api.api.views import (
     HealthView,
     ModelMetadataView,
+    ModelReadinessView,
     ModelsView,
     PredictionView,
     ReadinessView,
     StartupView,
 )
 from models_api.configuration.file import ConfigurationFile
+from models_api.exceptions import ConfigurationError, Problem
 from models_api.hosting.assembly import build_registry
+from models_api.hosting.registry import ModelRegistry
 from models_api.urls import api_patterns
 from tests.in_process import InProcessService
 
@@ -201,7 +204,7 @@ def test_policies_that_let_a_request_pass_leave_its_body_to_the_model(
     assert (refused.status_code, body(refused)["type"]) == (400, "ValidationError")
 
 
-@pytest.mark.parametrize("view_class", [ModelsView, ModelMetadataView])
+@pytest.mark.parametrize("view_class", [ModelsView, ModelMetadataView, ModelReadinessView])
 def test_policies_hold_for_descriptions(service: InProcessService, view_class: Any) -> None:
     restricted: Any = type("RestrictedView", (view_class,), {"permission_classes": [Forbidden]})
     response = restricted.as_view(registry=service.registry)(
@@ -271,6 +274,17 @@ def test_the_first_request_begins_to_load_the_models_where_no_one_else_did(tmp_p
     assert view(factory.post("/", b"{}", content_type="application/json")).status_code == 200
 
 
+@pytest.mark.parametrize("name", ["obedient", "nobody"])
+def test_no_model_of_a_broken_configuration_is_ready(name: str) -> None:
+    error = ConfigurationError([Problem("id", "file", 1, "", "bad", "mend it")])
+    view = ModelReadinessView.as_view(registry=ModelRegistry([], error=error))
+    response = view(factory.get("/"), qualified_name=name)
+    assert (response.status_code, body(response)) == (
+        503,
+        {"qualified_name": name, "ready": False, "state": "failed"},
+    )
+
+
 # Every view says what it allows
 
 
@@ -280,6 +294,7 @@ def test_the_first_request_begins_to_load_the_models_where_no_one_else_did(tmp_p
         (PREDICTION, "POST, OPTIONS"),
         ("/api/models", "GET, HEAD, OPTIONS"),
         ("/api/models/obedient/metadata", "GET, HEAD, OPTIONS"),
+        ("/api/models/obedient/ready", "GET, HEAD, OPTIONS"),
         ("/api/health", "GET, HEAD, OPTIONS"),
         ("/api/health/ready", "GET, HEAD, OPTIONS"),
         ("/api/health/startup", "GET, HEAD, OPTIONS"),

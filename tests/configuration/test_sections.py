@@ -30,6 +30,7 @@ def test_every_key_has_the_documented_default() -> None:
         "class_path": "a.B",
         "qualified_name": None,
         "create_endpoint": True,
+        "required": True,
         "configuration": {},
         "decorators": [],
         "timeout_seconds": None,

@@ -43,6 +43,7 @@ GET_ROUTES = [
     "/openapi.yaml",
     "/api/models",
     METADATA,
+    "/api/models/obedient/ready",
     "/api/health",
     "/api/health/ready",
     "/api/health/startup",
@@ -127,9 +128,21 @@ def test_the_list_of_models_has_every_model_with_its_decorators_applied(server: 
         "qualified_name": "obedient",
         "description": DESCRIPTION,
         "version": "1.2.3",
+        "state": "ready",
     }
     hidden = {**obedient, "display_name": "Hidden", "qualified_name": "hidden"}
     assert_json(get(server, "/api/models"), 200, {"models": [obedient, hidden]})
+
+
+@pytest.mark.parametrize("name", ["obedient", "hidden"])
+def test_a_model_has_a_readiness_of_its_own(server: Server, name: str) -> None:
+    ready = {"qualified_name": name, "ready": True, "state": "ready"}
+    assert_json(get(server, f"/api/models/{name}/ready"), 200, ready)
+
+
+def test_an_unknown_model_is_not_ready_but_unknown(server: Server) -> None:
+    unknown = {"type": "NotFound", "messages": ['There is no model "nope".']}
+    assert_json(get(server, "/api/models/nope/ready"), 404, unknown)
 
 
 @pytest.mark.parametrize(
@@ -592,7 +605,8 @@ def test_a_model_that_is_not_loaded_is_described_all_the_same(
 
 def test_why_a_model_failed_to_load_is_in_the_log_and_nowhere_else(failed: Server) -> None:
     assert SECRET in failed.log
-    for path in ("/api/health", "/api/models", "/api/models/broken/metadata", "/openapi.json"):
+    models = "/api/models", "/api/models/broken/metadata", "/api/models/broken/ready"
+    for path in (*models, "/api/health", "/openapi.json"):
         assert SECRET not in get(failed, path).body.decode()
     # That it is not ready yet is no error, however often it is asked.
     assert "django.request" not in failed.log

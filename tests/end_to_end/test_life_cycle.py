@@ -17,7 +17,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from tests.end_to_end.development_server import DevelopmentServer
-from tests.end_to_end.server import REPOSITORY, Server, Starter, serve
+from tests.end_to_end.server import REPOSITORY, Server, Starter, gunicorn, serve
 
 FAKES = "tests.fakes.life_cycle"
 SYNC = ("--worker-class", "sync")
@@ -98,9 +98,9 @@ def is_predicting(server: Server, name: str) -> Callable[[], bool]:
     return lambda: predict(server, name).status_code == 200
 
 
-def is_503(response: httpx.Response, message: str) -> None:
+def is_503(response: httpx.Response, message: str, retry_after: str | None = "5") -> None:
     assert answer(response) == (503, {"type": "ModelNotReady", "messages": [message]})
-    assert response.headers["Retry-After"] == "5"
+    assert response.headers.get("Retry-After") == retry_after
 
 
 def not_loaded(server: Server, name: str) -> None:
@@ -150,9 +150,21 @@ def test_each_moment_of_a_start_is_answered_rightly(worker: tuple[str, ...], gat
         one_line_per_model_is_logged(server)
 
 
+def readiness(server: Server, name: str) -> tuple[int, dict[str, Any]]:
+    code, body = answer(server.client.get(f"/api/models/{name}/ready"))
+    assert body.pop("qualified_name") == name
+    return code, body
+
+
+LOADING = (503, {"ready": False, "state": "loading"})
+READY = (200, {"ready": True, "state": "ready"})
+FAILED = (503, {"ready": False, "state": "failed", "reason": "RuntimeError"})
+
+
 def while_the_nameless_model_is_loading(server: Server) -> None:
     assert status(server) == [HEALTHY, REFUSING, NOT_STARTED]
     not_loaded(server, "quick")
+    assert [readiness(server, name) for name in ("quick", "late", "nobody")] == [LOADING] * 3
     message = f"The model {FAKES}.Nameless is not loaded yet."
     # Nobody can say yet whether this is the name that the model will have.
     for path in ("late/prediction", "late/prediction/batch", "nobody/prediction"):
@@ -184,8 +196,10 @@ def while_the_slow_model_is_loading(server: Server) -> None:
     assert answer(predict(server, "own_schemas")) == (200, {"doubled": 42.0})
     not_loaded(server, "slow")
     not_loaded(server, "process")
+    states = [model["state"] for model in server.client.get("/api/models").json()["models"]]
+    assert sorted(states) == ["failed", *["loading"] * 2, *["ready"] * 5]
     failed = "The model broken failed to load; the log of the service says why."
-    is_503(predict(server, "broken"), failed)
+    is_503(predict(server, "broken"), failed, retry_after=None)
     whole_contract_is_there(server)
 
 
@@ -195,7 +209,13 @@ def once_all_are_loaded_but_the_broken_one(server: Server) -> None:
         assert answer(predict(server, name)) == (200, {"doubled": 42.0})
     assert predict(server, "process").status_code == 200
     failed = "The model broken failed to load; the log of the service says why."
-    is_503(predict(server, "broken"), failed)
+    is_503(predict(server, "broken"), failed, retry_after=None)
+    assert [readiness(server, name) for name in ("broken", "late", "last")] == [
+        FAILED,
+        READY,
+        READY,
+    ]
+    assert server.client.get("/api/models/nobody/ready").status_code == 404
     whole_contract_is_there(server)
 
 
@@ -231,6 +251,45 @@ def one_line_per_model_is_logged(server: Server) -> None:
         assert len(re.findall(rf"Loaded {name} 1\.2\.3 \(\d+\.\d\d s\)", server.log)) == 1
     assert len(re.findall(r"Failed to load broken \(\d+\.\d\d s\)", server.log)) == 1
     assert "RuntimeError: the artefact is missing" in server.log
+
+
+SPARED = {
+    "models": [
+        {"class_path": f"{FAKES}.Quick"},
+        {"class_path": f"{FAKES}.Broken", "required": False},
+    ],
+    "metrics": {"enabled": True},
+    "open_inference": {"enabled": True},
+}
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(serve, id="serve"),
+        pytest.param(gunicorn, id="gunicorn", marks=pytest.mark.long),
+        pytest.param(plain(*SYNC), id="sync, each worker for itself", marks=pytest.mark.long),
+    ],
+)
+def test_a_model_that_is_not_required_may_fail(start: Starter) -> None:
+    with start(SPARED, environment={"MODELHOST_WORKERS": "2"}) as server:  # waits for readiness
+        assert status(server) == [HEALTHY, ACCEPTING, STARTED]
+        assert answer(server.client.get("/v2/health/ready")) == (200, {"live": True, "ready": True})
+        assert answer(predict(server, "quick")) == (200, {"doubled": 42.0})
+        failed = "The model broken failed to load; the log of the service says why."
+        is_503(predict(server, "broken"), failed, retry_after=None)
+        infer = server.client.post("/v2/models/broken/infer", json={})
+        assert (infer.status_code, "Retry-After" in infer.headers) == (503, False)
+        assert [readiness(server, name) for name in ("quick", "broken")] == [READY, FAILED]
+        listed = server.client.get("/api/models").json()["models"]
+        assert [(model["state"], model.get("reason")) for model in listed] == [
+            ("ready", None),
+            ("failed", "RuntimeError"),
+        ]
+        assert "the artefact is missing" not in server.client.get("/api/models").text
+        assert re.search(
+            r"Failed to load broken \(.*\); the service is ready without it", server.log
+        )
 
 
 def processes_of(server: Server, count: int) -> set[tuple[int, int]]:
@@ -352,13 +411,14 @@ def test_whatever_a_model_raises_the_others_are_loaded() -> None:
         is_503(
             predict(server, "cancelled"),
             "The model cancelled failed to load; the log of the service says why.",
+            retry_after=None,
         )
         # It never said its name, so it goes by that of its class.
         assert listed(server)["BrokenNameless"] == ["BrokenNameless", "", ""]
         failed = (
             f"The model {FAKES}.BrokenNameless failed to load; the log of the service says why."
         )
-        is_503(predict(server, "BrokenNameless"), failed)
+        is_503(predict(server, "BrokenNameless"), failed, retry_after=None)
         document = server.client.get("/openapi.json").json()
         validate(document)
         assert {path for path in document["paths"] if path.endswith("/prediction")} == {

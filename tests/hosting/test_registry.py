@@ -478,3 +478,61 @@ print(status(child))
 """
     )
     assert process.stdout == "0\n"
+
+
+# Models that are not required
+
+
+def test_a_service_is_ready_without_a_model_that_is_not_required() -> None:
+    registry = ModelRegistry([host("DoublingModel"), host("FailingModel", required=False)])
+    assert (registry.is_ready, registry.has_started) == (False, False)
+    registry.load()
+    assert (registry.is_ready, registry.is_healthy, registry.has_failed) == (True, True, False)
+    assert registry.serving_states(registry) == ["ready", "failed"]
+
+
+def test_a_service_waits_for_a_model_that_is_not_required_until_it_has_failed() -> None:
+    models = [host("DoublingModel"), host("FailingModel", required=False)]
+    registry = ModelRegistry(models)
+    models[0].load()
+    assert (registry.is_ready, registry.serving_states(registry)) == (False, ["ready", "loading"])
+    models[1].load()
+    assert registry.is_ready
+
+
+def test_one_that_is_required_fails_the_service_beside_one_that_is_not() -> None:
+    registry = ModelRegistry([host("FailingModel"), host("ExitingModel", required=False)])
+    registry.load()
+    assert (registry.is_ready, registry.is_healthy, registry.has_started) == (False, False, True)
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_model_that_says_that_it_is_unhealthy_counts_if_it_is_required(
+    required: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").write_text("sick", encoding="utf-8")
+    monkeypatch.setenv("HEALTH_FOLDER", str(tmp_path))
+    configuration = ModelConfiguration(class_path="tests.fakes.health.SickModel", required=required)
+    sick = HostedModel(configuration, ModelStack.from_configuration(configuration))
+    registry = ModelRegistry([host("DoublingModel"), sick])
+    registry.load()
+    assert registry.is_ready is not required
+    assert registry.unhealthy_models() == ["sick"]
+    assert registry.serving_states(registry) == ["ready", "unhealthy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("models.FailingModel", "RuntimeError"),
+        ("models.ExitingModel", "SystemExit"),
+        ("models.RenamingModel", "DescriptionError"),
+        ("executing.UnspeakableModel", "UnspeakableError"),
+    ],
+)
+def test_a_failure_has_the_class_of_what_was_raised(name: str, reason: str) -> None:
+    configuration = ModelConfiguration(class_path=f"tests.fakes.{name}")
+    model = HostedModel(configuration, ModelStack.from_configuration(configuration))
+    model.load()
+    assert model.failure_class == reason
+    assert model.not_ready().retry_after_seconds is None

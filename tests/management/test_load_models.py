@@ -137,6 +137,33 @@ def test_the_methods_that_predict_are_shown_and_why_others_do_not(
     ]
 
 
+def test_models_that_are_not_required_are_named_and_fail_nothing(configure: Any) -> None:
+    configure(
+        "models:\n"
+        f"  - {{class_path: {MODELS}.FailingModel, required: false}}\n"
+        f"  - {{class_path: {MODELS}.DoublingModel, required: false}}\n"
+    )
+    output, errors = io.StringIO(), io.StringIO()
+    call_command("load_models", stdout=output, stderr=errors, no_color=True)
+    assert errors.getvalue() == (
+        "1 of 2 models cannot be loaded:\n"
+        "  failing: RuntimeError: the weights are not there (not required)\n"
+    )
+
+
+def test_one_that_is_required_fails_among_others_that_are_not(configure: Any) -> None:
+    configure(
+        "models:\n"
+        f"  - {{class_path: {MODELS}.FailingModel, required: false}}\n"
+        f"  - {{class_path: {MODELS}.LateFailingModel}}\n"
+    )
+    with pytest.raises(CommandError) as caught:
+        call_command("load_models", stdout=io.StringIO())
+    assert "  failing: RuntimeError: the weights are not there (not required)\n" in str(
+        caught.value
+    )
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
 def test_the_memory_that_a_model_takes_is_shown(configure: Any) -> None:
     configure(
@@ -245,4 +272,4 @@ def test_the_help_says_what_is_measured() -> None:
     text = " ".join(process.stdout.split())
     assert "Load every model of the configuration in this process" in text
     assert "growth of this process's resident memory in MiB" in text
-    assert "Exits with status 1 if a model cannot be loaded" in text
+    assert "Exits with status 1 if a model that is required cannot be loaded" in text

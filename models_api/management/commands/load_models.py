@@ -28,8 +28,8 @@ class Command(BaseCommand):
         "Load every model of the configuration in this process, one after the other, in a thread "
         "as servers do, and print what each takes: seconds, and growth of this process's resident "
         "memory in MiB (- where the system does not tell). Says which of its methods predict, and "
-        "why others do not. Serves nothing. Exits with status 1 if "
-        "a model cannot be loaded, or if the configuration has problems."
+        "why others do not. Serves nothing. Exits with status 1 if a model that is required cannot "
+        "be loaded, or if the configuration has problems."
     )
     # The other checks import the URLconf, which loads models whose names are not known before.
     requires_system_checks = ("models_api",)
@@ -56,9 +56,12 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(["", "Not used:", *unused]))
         failed = [model for model in models if model.state is LoadState.FAILED]
         if failed:
-            reasons = [f"  {model.label}: {model.failure}" for model in failed]
-            heading = f"{len(failed)} of {len(models)} models cannot be loaded:"
-            raise CommandError("\n".join([heading, *reasons]))
+            told = "\n".join(
+                [f"{len(failed)} of {len(models)} models cannot be loaded:", *map(_reason, failed)]
+            )
+            if any(model.configuration.required for model in failed):
+                raise CommandError(told)
+            self.stderr.write(self.style.WARNING(told))
 
     def _load(self, model: HostedModel, position: str) -> tuple[str, ...]:
         class_path = model.configuration.class_path
@@ -95,6 +98,11 @@ class Command(BaseCommand):
     def _print(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()  # also into a pipe, so that a slow model is seen
+
+
+def _reason(model: HostedModel) -> str:
+    end = "" if model.configuration.required else " (not required)"
+    return f"  {model.label}: {model.failure}{end}"
 
 
 def _resident_mebibytes() -> float | None:
