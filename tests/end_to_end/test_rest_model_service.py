@@ -89,6 +89,10 @@ def _in_our_words(exchange: Exchange) -> Any:
     return {"type": "ValidationError", "messages": messages, "details": details}
 
 
+def _with_states(listed: Any) -> Any:
+    return {"models": [{**model, "state": "ready"} for model in listed["models"]]}
+
+
 def _nothing_there(exchange: Exchange) -> Any:
     path = exchange.request.path.partition("?")[0].replace("%2F", "/")
     return {"type": "NotFound", "messages": [f"There is nothing at {path}."]}
@@ -146,6 +150,8 @@ ECHO = {
 }
 GZIP = "The body is no well-formed gzip, as its Content-Encoding says that it is."
 FAILING = {**ECHO, "qualified_name": "failing"}
+FAILED = {**FAILING, "state": "failed", "reason": "RuntimeError"}
+READY_ECHO = {**ECHO, "state": "ready"}
 OUTCOMES = {
     "display_name": "Outcomes",
     "qualified_name": "outcomes",
@@ -750,8 +756,18 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         ("failing: models",),
         {"body": {"models": [ECHO]}},
-        {"body": {"models": [ECHO, FAILING, OUTCOMES]}},
-        "Every configured model is listed, whether it loads or not.",
+        {"body": {"models": [READY_ECHO, FAILED, {**OUTCOMES, "state": "ready"}]}},
+        "Every configured model is listed, whether it loads or not, with its state.",
+    ),
+    Difference(
+        (
+            *(f"{file}: models" for file in REQUESTS if file != "failing"),
+            *("plain: models with a query", "plain: answer in XML", "plain: another origin"),
+            "plain: method override",
+        ),
+        {"body": ANYTHING},
+        {"body": lambda exchange: _with_states(exchange.theirs.body)},
+        "The list says how each model is.",
     ),
     Difference(
         ("failing: prediction of the model behind",),
@@ -1003,6 +1019,18 @@ DOCUMENT_DIFFERENCES: tuple[DocumentDifference, ...] = (
         ABSENT,
         ANYTHING,
         "It knows no model that is loaded and unwell.",
+    ),
+    DocumentDifference(
+        "/api/models get 200 properties models items (properties (state|reason) .*|required 4)",
+        ABSENT,
+        ANYTHING,
+        "The list says how each model is.",
+    ),
+    DocumentDifference(
+        "/api/models/{}/ready get (200 .*|503)",
+        ABSENT,
+        ANYTHING,
+        "Its models have no readiness of their own.",
     ),
     DocumentDifference(
         "/api/models/(aliased|rooted)/prediction post 200 (properties .*|items) type",
