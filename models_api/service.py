@@ -37,7 +37,7 @@ class ModelService:
         self.limiter = limiter
         self.shared = shared
         """What this process counts, and all others of the same server."""
-        self.metrics = _metrics(wanted_metrics(file), shared, limiter)
+        self.metrics = _metrics(file, shared, limiter)
         """None unless the configuration asks for them."""
         self.error: ConfigurationError | None = None
         """What keeps the models from being served; None if nothing does."""
@@ -89,14 +89,15 @@ def wanted_metrics(file: ConfigurationFile) -> MetricsConfiguration | None:
 
 
 def _metrics(
-    section: MetricsConfiguration | None, shared: SharedMemoryMetrics, limiter: WorkerLimiter
+    file: ConfigurationFile, shared: SharedMemoryMetrics, limiter: WorkerLimiter
 ) -> Metrics | None:
+    section = wanted_metrics(file)
     if section is None:
         return None
     # Late, because prometheus_client looks, once, whether it is to share with other processes.
     from models_api.observability.exposition import Metrics  # noqa: PLC0415
 
-    return Metrics(section, shared, limiter)
+    return Metrics(section, shared, limiter, file.fingerprint)
 
 
 class _InstrumentsFactory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -36,6 +37,14 @@ class ConfigurationFile:
         """None if the keys and values do not fit; problems elsewhere may be there all the same."""
         if self.document.data is not None or not self.problems:
             self._validate()
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the content, as `sha256sum` has them.
+
+        Before values from the environment: secrets are not in it.
+        """
+        return hashlib.sha256(self.document.content or b"").hexdigest()[:12]
 
     def models(self) -> Iterator[tuple[int, ModelConfiguration]]:
         """Yield the models without problems, with their indexes."""

@@ -56,7 +56,7 @@ class LoadState(Enum):
 
 
 class ModelState(StrEnum):
-    """How a model is to those who ask for it."""
+    """How a model is to those who ask for it; the best first."""
 
     READY = "ready"
     UNHEALTHY = "unhealthy"

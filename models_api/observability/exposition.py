@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import util
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from models_api.observability.models_own_metrics import Families, ModelsOwnMetri
 from models_api.observability.prediction_metrics import ModelMetrics
 from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 
-_STARTED, _ENDED = "worker started", "worker ended"
+_STARTED, _ENDED, _INFO = "worker started", "worker ended", "info"
 
 
 class Worker(Protocol):
@@ -35,18 +36,25 @@ class Metrics(Collector):
         configuration: MetricsConfiguration,
         shared: SharedMemoryMetrics,
         worker: Worker | None = None,
+        fingerprint: str = "",
     ) -> None:
+        """Make them; `fingerprint` tells one content of the configuration file from others."""
         self.shared = shared
         self.worker = worker
         self.http = HTTPMetrics(shared, configuration, on_first_request=self.start_worker)
         self.models = ModelMetrics(shared)
         self._models_own = ModelsOwnMetrics(shared)
+        self._info = (_version(), fingerprint)
+        shared.call_on_open(self._publish_info)
 
     def start_worker(self) -> None:
         """Count this process among the workers; it counts as lost if it ends in the midst."""
         self.shared.gauge(_STARTED).set(1)
         # Runs at the end of processes of multiprocessing too, where atexit does not.
         util.Finalize(None, self._end_worker, args=(os.getpid(),), exitpriority=0)
+
+    def _publish_info(self) -> None:
+        self.shared.gauge(_INFO, self._info).set(1)
 
     def _end_worker(self, pid: int) -> None:
         # One that stops because a prediction hangs has come to no good end.
@@ -71,6 +79,25 @@ class Metrics(Collector):
         yield from self.http.families(totals)
         yield from self.models.families(totals)
         yield from _worker_families(totals)
+        yield _info_family(totals)
+
+
+def _version() -> str:
+    try:
+        return version("modelhost")
+    except PackageNotFoundError:  # the app was copied, not installed
+        return ""
+
+
+def _info_family(totals: Totals) -> Metric:
+    family = GaugeMetricFamily(
+        "modelhost_info",
+        "1 for the version of modelhost, and the configuration file's content, of live processes.",
+        labels=("version", "configuration"),
+    )
+    for labels in totals.live_of_kind(_INFO):
+        family.add_metric(labels, 1)
+    return family
 
 
 def _worker_families(totals: Totals) -> Iterator[Metric]:

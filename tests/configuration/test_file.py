@@ -1,5 +1,6 @@
 """The configuration file: how its keys are read, how mistakes in them are reported, its logging."""
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -329,3 +330,16 @@ def test_logging_with_a_problem_already_is_not_tried(read: Any) -> None:
     file = read("logging: {version: 1, root: {level: '${LEVEL_THAT_NOBODY_SET}'}}")
     file.apply_logging()
     assert [problem.id for problem in file.problems] == ["models_api.E004"]
+
+
+def test_a_file_has_a_fingerprint_that_sha256sum_tells_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rest_config.yaml"
+    path.write_text("service_title: ${FINGERPRINTED:-a}\n")
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    assert ConfigurationFile(path).fingerprint == expected
+    monkeypatch.setenv("FINGERPRINTED", "a secret")
+    assert ConfigurationFile(path).fingerprint == expected
+    path.write_text("service_title: other\n")
+    assert ConfigurationFile(path).fingerprint != expected

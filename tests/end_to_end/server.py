@@ -56,6 +56,7 @@ class Server:
             path = Path(self._scratch.name) / "rest_config.yaml"
             path.write_text(yaml.safe_dump(dict(configuration), sort_keys=False), encoding="utf-8")
             configuration = path
+        self.configuration = configuration.absolute()
         self._log_path = Path(self._scratch.name) / "log"
         self._wait_for = wait_for
         self._ready_path = ready_path
@@ -66,7 +67,7 @@ class Server:
         self._folder = folder
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("COV_")},
-            "REST_CONFIG": str(configuration.absolute()),
+            "REST_CONFIG": str(self.configuration),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
             **(environment or {}),

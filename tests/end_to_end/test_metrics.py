@@ -131,6 +131,9 @@ def check_sums(server: Server) -> None:
     assert value(after, "model_queue_depth", **batching) == 0
     assert value(after, "model_ready", **batching) == 1
     assert value(after, "model_load_seconds", **batching) > 0
+    assert value(after, "model_state", state="ready", required="true", **batching) == 1
+    assert value(after, "model_state", **batching) == 1
+    assert value(after, "modelhost_info") == 1
     assert value(after, "modelhost_workers") == 2
     # What the model's code counts by itself.
     assert added("measured_by_the_model_total") == 100
@@ -196,6 +199,9 @@ def test_a_killed_worker_takes_nothing_with_it_but_its_state(server: Server) -> 
         before, "http_requests_total", handler=PREDICTION
     )
     assert value(after, "model_ready", model="batching") == 1
+    assert value(after, "model_state", model="batching", state="ready") == 1
+    assert value(after, "model_state", model="batching") == 1
+    assert value(after, "modelhost_info") == 1
     # It keeps a gauge of each live process.
     assert value(after, "measured_by_the_model_alive") <= 2
 

@@ -24,6 +24,7 @@ CONFIGURATION: dict[str, Any] = {
             "concurrency": {"max_concurrency": 1},
         },
         {"class_path": "tests.fakes.measured.LateModel", "timeout_seconds": 0.001},
+        {"class_path": "tests.fakes.models.FailingModel", "required": False},
     ],
     "metrics": {"enabled": True},
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +30,7 @@ CONFIGURATION: dict[str, Any] = {
             "concurrency": {"max_concurrency": 1},
         },
         {"class_path": "tests.fakes.measured.LateModel", "timeout_seconds": 0.001},
+        {"class_path": "tests.fakes.models.FailingModel", "required": False},
     ],
     "metrics": {"enabled": True},
 }
@@ -109,7 +113,43 @@ def test_an_alert_can_be_asked_of_the_metrics_of_a_service(
 def test_prometheus_takes_the_rules(served: tuple[Server, Prometheus]) -> None:
     _, prometheus = served
     groups = prometheus.client.get("/api/v1/rules").json()["data"]["groups"]
-    assert [rule["health"] for group in groups for rule in group["rules"]] == ["ok"] * 10
+    assert [rule["health"] for group in groups for rule in group["rules"]] == ["ok"] * 11
+
+
+def test_a_model_that_failed_and_is_not_required_has_an_alert_of_its_own(
+    served: tuple[Server, Prometheus],
+) -> None:
+    _, prometheus = served
+    (found,) = prometheus.wait_for('ALERTS{alertname="OptionalModelFailed"}')
+    assert (found["metric"]["model"], found["metric"]["alertstate"]) == ("failing", "pending")
+    assert not prometheus.query('ALERTS{alertname="ModelNotReady"}')
+    # What the rule leaves out would be reported otherwise.
+    (unready,) = prometheus.query("model_ready == 0")
+    assert unready["metric"]["model"] == "failing"
+
+
+def test_prometheus_knows_the_state_of_each_model(served: tuple[Server, Prometheus]) -> None:
+    _, prometheus = served
+    states = {
+        (each["metric"]["model"], each["metric"]["required"], each["metric"]["state"])
+        for each in prometheus.query("model_state == 1")
+    }
+    assert states == {
+        ("batching", "true", "ready"),
+        ("late", "true", "ready"),
+        ("failing", "false", "failed"),
+    }
+    (count,) = prometheus.query("count(model_state)")
+    assert count["value"][1] == "12"
+
+
+def test_prometheus_knows_what_the_server_runs(served: tuple[Server, Prometheus]) -> None:
+    server, prometheus = served
+    (info,) = prometheus.query("modelhost_info")
+    content = Path(server.configuration).read_bytes()
+    assert info["value"][1] == "1"
+    assert info["metric"]["version"] == version("modelhost")
+    assert info["metric"]["configuration"] == hashlib.sha256(content).hexdigest()[:12]
 
 
 def test_a_server_that_goes_is_told_by_its_address(served: tuple[Server, Prometheus]) -> None:

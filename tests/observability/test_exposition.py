@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,18 @@ def test_a_worker_that_did_not_end_in_peace_is_a_death(
         "modelhost_worker_starts_total": 2,
         "modelhost_worker_deaths_total": deaths,
     }
+
+
+def test_what_runs_is_told_once_however_many_workers_there_are(tmp_path: Path) -> None:
+    all_shared = [SharedMemoryMetrics(lambda: tmp_path) for _ in range(3)]
+    enabled = MetricsConfiguration(enabled=True)
+    made = [Metrics(enabled, shared, fingerprint="0123456789ab") for shared in all_shared]
+    told = f'modelhost_info{{configuration="0123456789ab",version="{version("modelhost")}"}} 1.0'
+    for each in made:
+        each.start_worker()
+        assert lines(each, "modelhost_info") == [told]
+    for shared in all_shared:
+        shared.close()
 
 
 def test_the_models_of_a_service_are_told_of(metrics: Metrics) -> None:

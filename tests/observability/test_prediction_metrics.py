@@ -20,11 +20,14 @@ from models_api.exceptions import (
     PredictionFailed,
     SchemaRejected,
 )
+from models_api.hosting.hosted_model import ModelState
+from models_api.observability.metric_types import Key
 from models_api.observability.prediction_metrics import ModelMeter, ModelMetrics
-from models_api.observability.shared_memory import SharedMemoryMetrics
+from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 from models_api.prediction.request_context import RequestContext
 from tests.in_process import InProcessService
 
+STATES = [str(state) for state in ModelState]
 LABELS = 'model="doubling",version="1.0.0"'
 
 
@@ -126,7 +129,21 @@ def test_a_prediction_of_the_service_is_counted_and_timed(measured: Measured) ->
     labels = 'model="doubling",outcome="success",version="1.0.0"'
     lines = measured.lines("model_prediction_duration_seconds")
     assert f"model_prediction_duration_seconds_count{{{labels}}} 1.0" in lines
-    assert len([line for line in lines if "_bucket" in line]) == 17
+    assert len([line for line in lines if "_bucket" in line]) == 21
+
+
+@pytest.mark.parametrize("seconds", [0.00004, 0.0001, 0.0003, 0.002, 0.009])
+def test_the_time_of_a_quick_prediction_is_told_to_a_factor_of_two_and_a_half(
+    measured: Measured, seconds: float
+) -> None:
+    measured.meter.series.durations["success"].observe(seconds)
+    limits = [
+        (float(line.partition('le="')[2].partition('"')[0]), float(line.split()[-1]))
+        for line in measured.lines("model_prediction_duration_seconds_bucket")
+    ]
+    below = max(limit for limit, count in limits if not count)
+    above = min(limit for limit, count in limits if count)
+    assert below < seconds <= above <= 2.5 * below * 1.0001
 
 
 def test_the_time_of_a_prediction_begins_with_the_arrival_of_its_request(
@@ -179,3 +196,54 @@ def test_a_model_that_fails_to_load_is_not_ready(tmp_path: Path) -> None:
     labels = 'model="failing",version="1.0.0"'
     assert measured.lines("model_ready") == [f"model_ready{{{labels}}} 0.0"]
     measured.shared.close()
+
+
+def states(measured: Measured) -> dict[tuple[str, str], set[str]]:
+    """The states that are 1, of each model and whether it is required."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for family in measured.collect():
+        for sample in family.samples if family.name == "model_state" else ():
+            own = found.setdefault((sample.labels["model"], sample.labels["required"]), set())
+            own |= {sample.labels["state"]} if sample.value else set()
+    return found
+
+
+def test_the_state_of_each_model_is_one_of_those_that_there_are(tmp_path: Path) -> None:
+    fakes = "tests.fakes.models"
+    measured = Measured(
+        tmp_path,
+        {"class_path": f"{fakes}.DoublingModel"},
+        {"class_path": f"{fakes}.FailingModel", "required": False},
+        {"class_path": f"{fakes}.LateFailingModel"},
+    )
+    assert states(measured) == {
+        ("doubling", "true"): {"ready"},
+        ("failing", "false"): {"failed"},
+        (f"{fakes}.LateFailingModel", "true"): {"failed"},
+    }
+    assert len(measured.lines("model_state{")) == 3 * 4
+    measured.shared.close()
+
+
+STATES_OF_WORKERS = [
+    (["ready", "loading"], "loading"),
+    (["ready", "failed"], "failed"),
+    (["loading", "failed"], "failed"),
+    (["ready", "unhealthy"], "unhealthy"),
+    (["unhealthy", "loading"], "loading"),
+]
+
+
+@pytest.mark.parametrize(("of_workers", "told"), STATES_OF_WORKERS)
+def test_the_worst_state_of_the_workers_counts_and_not_that_of_dead_ones(
+    tmp_path: Path, of_workers: list[str], told: str
+) -> None:
+    live = [{Key("state", ("m", "1", "true")): [float(STATES.index(s) + 1)]} for s in of_workers]
+    dead = {Key("state", ("m", "1", "true")): [100.0]}
+    metrics = ModelMetrics(SharedMemoryMetrics(lambda: tmp_path))
+    (family,) = [
+        each for each in metrics.families(Totals(dead, live, 1)) if each.name == "model_state"
+    ]
+    assert {s.labels["state"]: s.value for s in family.samples} == {
+        state: state == told for state in STATES
+    }
