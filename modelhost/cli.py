@@ -13,6 +13,8 @@ import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, ManagementUtility
 
+from modelhost.server.problems import report
+
 OWN = {
     "serve": "Serve the models in production, by granian.",
     "runserver": "Serve them while you develop: starts anew when a file changes.",
@@ -76,7 +78,8 @@ def main() -> None:
     try:
         Commands(sys.argv).execute()
     except ImproperlyConfigured as error:
-        sys.exit(str(error))
+        report(error)
+        sys.exit(1)
 
 
 def _report(error: threading.ExceptHookArgs) -> None:

@@ -141,7 +141,7 @@ class FastLane:
             seconds=time.monotonic() - context.arrived,
             request_length=environ.get("CONTENT_LENGTH"),
             response_length=headers.get("Content-Length"),
-            is_probe=False,
+            is_routine=False,
             context=context,
         )
         return Answer(status, headers, body), finished

@@ -78,6 +78,7 @@ if sys.argv[1:2] == ["runserver"]:
     # Nobody would start another one, and a debugger may well hold a prediction for long.
     MODELS_API_HUNG_PREDICTION_SECONDS = None
 MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
+MODELS_API_LOG_PROBES = flag("LOG_PROBES", default=False)
 
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.

@@ -21,6 +21,7 @@ from modelhost.server.configuration import CANNOT_START, share_configuration
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from modelhost.server.output import show_lines_at_once
+from modelhost.server.problems import report
 from models_api.exceptions import ConfigurationError
 from models_api.logs import SafeLogger, make_all_safe
 from models_api.observability.file_locks import HAS_FILE_LOCKS, fcntl
@@ -84,13 +85,13 @@ def _leave_out_of_garbage_collection() -> None:
     gc.freeze()
 
 
-def _refuse(error: Exception) -> NoReturn:
+def _refuse(error: ConfigurationError | ImproperlyConfigured) -> NoReturn:
     """Say what is wrong, and end the server.
 
     Gunicorn stops when a worker ends with that status. While it stops, it does not take that well
     from a second one: so only the first of its workers does it, and the others come later.
     """
-    print(error, file=sys.stderr, flush=True)  # noqa: T201
+    report(error)
     first = _comes_first()
     time.sleep(_HEAD_START_SECONDS if first else _STOPPING_SECONDS)
     sys.exit(CANNOT_START if first else 1)

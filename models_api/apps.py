@@ -32,7 +32,7 @@ class ModelsAPIConfig(AppConfig):
         from models_api import checks  # noqa: F401, PLC0415 (registers itself)
 
         self.configuration_file = ConfigurationFile(configuration_path())
-        self.configuration_file.apply_logging()
+        self._apply_logging()
         if asks_for_traces() and not makes_traces():
             logger.warning(
                 "There are no traces, which OpenTelemetry's environment variables ask for: "
@@ -44,7 +44,14 @@ class ModelsAPIConfig(AppConfig):
         """Use another reading of the configuration file; only before there is a service."""
         configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
         self.configuration_file = file
-        file.apply_logging()
+        self._apply_logging()
+
+    def _apply_logging(self) -> None:
+        known = len(self.configuration_file.problems)
+        self.configuration_file.apply_logging()
+        if len(self.configuration_file.problems) > known:
+            # Half of what is broken may be in force, without any handler.
+            configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
     def _watch_configuration(self, sender: BaseReloader, **_kwargs: object) -> None:
         # So that the development server starts anew when the file is mended.

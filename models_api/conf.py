@@ -59,6 +59,12 @@ def writes_access_log() -> bool:
     return wanted
 
 
+def logs_probes() -> bool:
+    """Return whether probes, and files of the documentation, are logged and traced like others."""
+    wanted: bool = getattr(settings, "MODELS_API_LOG_PROBES", False)
+    return wanted
+
+
 def maximum_concurrent_predictions() -> int | None:
     """Return how many predictions this process may have in hand; None for any number."""
     limit: int | None = getattr(settings, "MODELS_API_MAX_CONCURRENT_PREDICTIONS", None)
@@ -80,6 +86,7 @@ class ServiceSettings(NamedTuple):
     hung_prediction_seconds: float | None
     writes_access_log: bool
     makes_traces: bool
+    logs_probes: bool = False
 
 
 def service_settings() -> ServiceSettings:
@@ -91,6 +98,7 @@ def service_settings() -> ServiceSettings:
         hung_prediction_seconds(),
         writes_access_log(),
         makes_traces(),
+        logs_probes(),
     )
 
 

@@ -37,6 +37,17 @@ class Problem:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         return f"{place}: {self.key_path}" if self.key_path else place
 
+    @property
+    def fields(self) -> dict[str, object]:
+        """What programs read of it in the log; the names are none of a record's own."""
+        return {
+            "problem": self.id,
+            "file": self.file,
+            "line": self.line,
+            "key": self.key_path,
+            "hint": self.hint,
+        }
+
     def __str__(self) -> str:
         return f"{self.location}: {self.message}\n    {self.hint}"
 
@@ -49,9 +60,13 @@ class ConfigurationError(ModelsAPIError):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
+        return "\n\n".join([self.heading, *map(str, self.problems)])
+
+    @property
+    def heading(self) -> str:
+        """How many problems there are."""
         count = len(self.problems)
-        heading = f"The configuration has {count} problem{'s' if count != 1 else ''}:"
-        return "\n\n".join([heading, *map(str, self.problems)])
+        return f"The configuration has {count} problem{'s' if count != 1 else ''}:"
 
 
 class ClassPathError(ModelsAPIError):

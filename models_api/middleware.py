@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from django.core.exceptions import MiddlewareNotUsed
+from django.core.exceptions import DisallowedHost, MiddlewareNotUsed
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
@@ -38,6 +38,8 @@ class RequestMiddleware:
             self._recorder.abandon()
             raise
         response.headers["X-Request-ID"] = context.id
+        if response.status_code == 400 and request.resolver_match is None and _lacks_host(request):
+            context.reason = "host_not_allowed"
         finished = finished_request(request, response, context)
         self._recorder.end(finished)
         if isinstance(response, StreamingHttpResponse) and not response.is_async:
@@ -62,10 +64,8 @@ class RequestsInProgressMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on."""
-        try:
-            route: str | None = resolve(request.path_info).route
-        except Resolver404:
-            route = None
+        match = find_route(request)
+        route = None if match is None else match.route
         with self._metrics.in_progress(request.method or "", route, request.path):
             return self._get_response(request)
 
@@ -83,10 +83,28 @@ def finished_request(
         seconds=time.monotonic() - context.arrived,
         request_length=request.META.get("CONTENT_LENGTH"),
         response_length=response.headers.get("Content-Length"),
-        is_probe=match is not None and _is_probe(match),
+        is_routine=match is not None and is_routine(match),
         context=context,
     )
 
 
-def _is_probe(match: ResolverMatch) -> bool:
-    return getattr(getattr(match.func, "cls", None), "is_probe", False)
+def find_route(request: HttpRequest) -> ResolverMatch | None:
+    """Return the route of a request that has yet to come to its view; None if there is none."""
+    try:
+        return resolve(request.path_info)
+    except Resolver404:
+        return None
+
+
+def is_routine(match: ResolverMatch) -> bool:
+    """Return whether a route is that of a probe, or of files of the documentation."""
+    return getattr(getattr(match.func, "cls", None), "is_routine", False)
+
+
+def _lacks_host(request: HttpRequest) -> bool:
+    """Return whether ALLOWED_HOSTS does not hold the host."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return True
+    return False

@@ -11,7 +11,7 @@ from models_api.exceptions import ConfigurationError
 from models_api.hosting.assembly import build_registry
 from models_api.hosting.hosted_model import HostedModel, Resources
 from models_api.hosting.registry import ModelRegistry
-from models_api.observability.access_log import log_access
+from models_api.observability.access_log import AccessLog
 from models_api.observability.requests import RequestObserver, RequestRecorder
 from models_api.observability.server_directory import server_directory
 from models_api.observability.shared_memory import SharedMemoryMetrics
@@ -78,7 +78,9 @@ class ModelService:
         )
 
     def _observers(self) -> list[RequestObserver]:
-        observers: list[RequestObserver] = [log_access] if self.settings.writes_access_log else []
+        observers: list[RequestObserver] = []
+        if self.settings.writes_access_log:
+            observers.append(AccessLog(logs_probes=self.settings.logs_probes))
         return observers if self.metrics is None else [*observers, self.metrics.http.observe]
 
 

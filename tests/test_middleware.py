@@ -83,7 +83,7 @@ def test_observers_see_request_answer_seconds_and_context(around: Around) -> Non
         seconds=0,
         request_length="3",
         response_length=None,
-        is_probe=False,
+        is_routine=False,
         context=finished.context,
     )
     assert finished.seconds > 0
@@ -127,7 +127,7 @@ def test_observers_are_told_which_route_matched_and_whether_it_is_a_probe(around
 
     around(find, seen.append)(factory.get("/somewhere"))
     (request,) = seen
-    told = (request.route, request.status, request.response_length, request.is_probe)
+    told = (request.route, request.status, request.response_length, request.is_routine)
     assert told == ("api/health", 503, "4", True)
 
 

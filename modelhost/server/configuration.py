@@ -15,6 +15,7 @@ import django
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
+from modelhost.server.problems import report
 from models_api.apps import ModelsAPIConfig
 from models_api.configuration.file import ConfigurationFile
 from models_api.exceptions import ConfigurationError
@@ -40,7 +41,7 @@ def read_configuration() -> None:
         try:
             django.setup(set_prefix=False)
         except ImproperlyConfigured as error:
-            print(error, file=sys.stderr, flush=True)  # noqa: T201
+            report(error)
             sys.exit(CANNOT_START)
 
 
@@ -95,7 +96,7 @@ def _report_problems(file: ConfigurationFile | None) -> None:
     try:
         _ = app.registry
     except ConfigurationError as error:
-        print(error, file=sys.stderr, flush=True)  # noqa: T201
+        report(error)
         sys.exit(CANNOT_START)
 
 

@@ -207,6 +207,8 @@ class ReDocView(DocumentationView):
 class AssetView(PageView):
     """Returns the scripts, styles and images of the pages."""
 
+    is_routine = True
+
     def get(self, request: Request, folder: str, path: str, **kwargs: object) -> HttpResponseBase:
         """Return a file of one of the folders."""
         # Each file has one URL.

@@ -40,7 +40,7 @@ from models_api.api.predictions import BatchEndpoint, PredictionEndpoint
 from models_api.exceptions import ModelNotReady
 from models_api.hosting.hosted_model import HostedModel, ModelState
 from models_api.hosting.registry import ModelRegistry
-from models_api.prediction.request_context import ensured_context, note_principal
+from models_api.prediction.request_context import ensured_context, note_model, note_principal
 from models_api.schemas.json_schema import json_schema
 
 # As prometheus_client has it, which is imported only where there are metrics.
@@ -97,8 +97,8 @@ class ModelsAPIView(APIView):
     content_negotiation_class = IgnoreClientContentNegotiation
     versioning_class = None
     schema = ModelsAPISchema()
-    is_probe = False
-    """Whether it is orchestrators who ask, every few seconds: the access log is spared of that."""
+    is_routine = False
+    """Whether it is orchestrators who ask, every few seconds: the log is spared of that."""
     respond_to_error = staticmethod(exception_handler)
     """Makes the response of an exception, in the way of DRF's EXCEPTION_HANDLER."""
 
@@ -274,7 +274,7 @@ def _reason(model: HostedModel) -> dict[str, str]:
 class ModelReadinessView(ModelsAPIView):
     """Says whether one model answers predictions; for balancers, under the project's policies."""
 
-    is_probe = True
+    is_routine = True
 
     def operation(self) -> Operation:
         """Describe the readiness check of a model."""
@@ -299,6 +299,7 @@ class ModelReadinessView(ModelsAPIView):
             is_lost = error.retry_after_seconds is None
             state, reason = ModelState.FAILED if is_lost else ModelState.LOADING, {}
         else:
+            note_model(model.known_name, model.version)
             (state,) = self.registry.serving_states([model])
             reason = _reason(model)
         is_ready = state is ModelState.READY
@@ -339,7 +340,7 @@ class StatusView(ModelsAPIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
     throttle_classes = ()
-    is_probe = True
+    is_routine = True
 
 
 class HealthView(StatusView):

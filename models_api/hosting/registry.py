@@ -229,7 +229,9 @@ class ModelRegistry:
             self.loader.start()
         elif not self._has_logged.is_set():
             self._has_logged.set()
-            logger.error("No model is served. %s", self._error)
+            logger.error("No model is served. %s", self._error.heading)
+            for problem in self._error.problems:
+                logger.error("%s", problem, extra=problem.fields)
 
     @property
     def merged_names(self) -> list[list[str]]:

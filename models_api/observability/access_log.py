@@ -5,26 +5,44 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
-from models_api.observability.requests import FinishedRequest
+from models_api.observability.requests import FinishedRequest, path_template
 
 LOGGER = "models_api.access"
 logger = logging.getLogger(LOGGER)
 
 
-def log_access(request: FinishedRequest) -> None:
-    """Log one request: an observer for RequestRecorder.
+class AccessLog:
+    """Logs requests: an observer for RequestRecorder.
 
-    A probe that finds all well is for DEBUG, everything else for INFO. Of what the client sent the
-    line has the method alone: the route is the URLconf's, and `-` where none matched.
+    Probes, and files of the documentation, are for DEBUG, unless the answer is another one than the
+    last time, and one of the two a failure; everything else is for INFO. Of what the client sent
+    the line has the method alone: the route is the URLconf's, and `-` where none matched.
     """
-    level = logging.DEBUG if request.is_probe and request.status < 400 else logging.INFO
-    if logger.isEnabledFor(level):
-        message, fields = _describe(request)
-        # As logger.log does, but for the searches for its caller and for fields of its own names.
-        make_record = logging.getLogRecordFactory()
-        record = make_record(LOGGER, level, __file__, 0, message, (), None, log_access.__name__)
-        vars(record).update(fields)
-        logger.handle(record)
+
+    def __init__(self, *, logs_probes: bool = False) -> None:
+        """Make it; with `logs_probes` they are for INFO, too."""
+        self._logs_probes = logs_probes
+        self._statuses: dict[tuple[str | None, str | None], int] = {}
+        """The last ones of routine, by route and model."""
+
+    def __call__(self, request: FinishedRequest) -> None:
+        """Log one request."""
+        level = logging.DEBUG if request.is_routine and self._is_quiet(request) else logging.INFO
+        if logger.isEnabledFor(level):
+            message, fields = _describe(request)
+            # As logger.log does, but for the search for its caller, and for names of its own.
+            make_record = logging.getLogRecordFactory()
+            record = make_record(LOGGER, level, __file__, 0, message, (), None, "log_access")
+            vars(record).update(fields)
+            logger.handle(record)
+
+    def _is_quiet(self, request: FinishedRequest) -> bool:
+        if self._logs_probes:
+            return False
+        key, status = (request.route, request.context.model), request.status
+        before = self._statuses.get(key, 200)
+        self._statuses[key] = status
+        return status == before or max(status, before) < 400
 
 
 def _describe(request: FinishedRequest) -> tuple[str, dict[str, object]]:
@@ -43,6 +61,9 @@ def _describe(request: FinishedRequest) -> tuple[str, dict[str, object]]:
     if rows is not None or context.queue_seconds:
         fields["queue_ms"] = queue_ms = _milliseconds(context.queue_seconds)
         message = f"{message} queue_ms={queue_ms:.1f}"
+    if context.reason is not None:
+        fields["reason"] = context.reason
+        message = f"{message} reason={context.reason}"
     return message, fields
 
 
@@ -56,7 +77,7 @@ def _known(
 ) -> tuple[str, str, dict[str, object]]:
     """Return how a message begins and ends, and the fields that many requests have in common."""
     method, route, status = about
-    shown = f"/{route}" if route is not None else "-"
+    shown = path_template(route) if route is not None else "-"
     of_model = zip(("model", "version"), model, strict=True)
     known: dict[str, object] = {name: value for name, value in of_model if value is not None}
     end = "".join([f" {name}={_word(value)}" for name, value in known.items()])

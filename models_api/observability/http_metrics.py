@@ -24,7 +24,7 @@ from models_api.observability.metric_types import (
     Histogram,
     HistogramValues,
 )
-from models_api.observability.requests import FinishedRequest
+from models_api.observability.requests import FinishedRequest, path_template
 from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 
 HIGH_RESOLUTION_BUCKETS = (
@@ -46,7 +46,6 @@ _METHODS = frozenset(
 _OTHER_METHODS = "OTHER"
 _UNMATCHED = "none"
 _MAXIMUM_PATHS = 100
-_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 class HTTPMetrics:
@@ -86,7 +85,7 @@ class HTTPMetrics:
 
     def count_stream(self, request: FinishedRequest, parts: Iterable[bytes]) -> Iterable[bytes]:
         """Count the bytes of an answer that does not tell its length, as they are sent."""
-        handler = _UNMATCHED if request.route is None else _handler_name(request.route)
+        handler = _UNMATCHED if request.route is None else path_template(request.route)
         histogram = self._histogram(request)
         is_told = request.response_length is not None
         if is_told or histogram is None or not _any_matches(self._with_body, handler):
@@ -144,7 +143,7 @@ class HTTPMetrics:
 
     def _handler(self, route: str | None, path: str) -> tuple[str, bool]:
         """Return the label of a route, or of what matches none, and whether it is left out."""
-        name = path if route is None else _handler_name(route)
+        name = path if route is None else path_template(route)
         is_ignored = route is None and self._configuration.should_ignore_untemplated
         is_excluded = is_ignored or _any_matches(self._excluded, name)
         if route is None and not is_excluded:
@@ -256,11 +255,6 @@ def _grouped(
 
 def _values(record: list[float]) -> HistogramValues:
     return HistogramValues.read(HIGH_RESOLUTION_BUCKETS, record)
-
-
-def _handler_name(route: str) -> str:
-    """Write a route as rest_model_service does: `/api/models/{qualified_name}/metadata`."""
-    return "/" + _PARAMETER.sub(r"{\1}", route)
 
 
 def _known_method(method: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import filterfalse
+from types import MappingProxyType
 from typing import Any
 
+from models_api.exceptions import Problem
 from models_api.prediction.request_context import RequestContext, current_request
 
 _encode = json.JSONEncoder(allow_nan=False, default=str, separators=(",", ":")).encode
@@ -97,6 +100,23 @@ class JSONFormatter(logging.Formatter):
         for name in filterfalse(_LEFT_OUT.__contains__, values):
             entry.setdefault(name, values[name])
         return _dump(entry)
+
+
+def logs_json() -> bool:
+    """Return whether the log is JSON, as far as the handlers of the root logger are."""
+    return any(isinstance(each.formatter, JSONFormatter) for each in logging.getLogger().handlers)
+
+
+def problem_lines(problems: Iterable[Problem]) -> list[str]:
+    """Write problems of the configuration as records of a log that is JSON, one a line."""
+    return [error_line(str(problem), problem.fields) for problem in problems]
+
+
+def error_line(message: str, fields: Mapping[str, object] = MappingProxyType({})) -> str:
+    """Write an error as a record of a log that is JSON, for who cannot log it."""
+    record = logging.LogRecord("modelhost", logging.ERROR, "", 0, message, None, None)
+    vars(record).update(fields)
+    return JSONFormatter().format(record)
 
 
 def _dump(entry: dict[str, Any]) -> str:

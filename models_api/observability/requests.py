@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -9,6 +10,8 @@ from models_api.logs import SafeLogger
 from models_api.prediction.request_context import RequestContext, current_request, request_id
 
 logger = SafeLogger(__name__)
+
+_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 class FinishedRequest(NamedTuple):
@@ -25,9 +28,14 @@ class FinishedRequest(NamedTuple):
     """The header Content-Length as the client sent it."""
     response_length: str | None
     """That of the answer; None for one that is streamed."""
-    is_probe: bool
-    """Whether it asked for the health of the service."""
+    is_routine: bool
+    """Whether it is a probe, or for a file of the documentation: logged only if there is news."""
     context: RequestContext
+
+
+def path_template(route: str) -> str:
+    """Write a route as rest_model_service does: `/api/models/{qualified_name}/metadata`."""
+    return "/" + _PARAMETER.sub(r"{\1}", route)
 
 
 class RequestObserver(Protocol):

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from models_api.logs import SafeLogger
-from models_api.observability.requests import FinishedRequest
+from models_api.observability.requests import FinishedRequest, path_template
 from models_api.prediction.instruments import Instruments, Stage
 from models_api.prediction.request_context import current_request
 
@@ -100,8 +100,9 @@ def request_span(environ: Mapping[str, Any]) -> Iterator[Span]:
 def describe(span: Span, request: FinishedRequest) -> None:
     """Write into the span of a request how it was answered."""
     if request.route is not None:
-        span.update_name(f"{request.method} /{request.route}")
-        span.set_attribute("http.route", f"/{request.route}")
+        route = path_template(request.route)
+        span.update_name(f"{request.method} {route}")
+        span.set_attribute("http.route", route)
     span.set_attribute("http.response.status_code", request.status)
     if request.status >= 500:
         span.set_status(StatusCode.ERROR)

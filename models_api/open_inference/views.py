@@ -47,6 +47,7 @@ from models_api.open_inference.descriptions import describe_config, describe_mod
 from models_api.open_inference.endpoint import InferEndpoint
 from models_api.open_inference.errors import respond_to_error
 from models_api.open_inference.statistics import InferenceStatistics
+from models_api.prediction.request_context import note_model
 
 _NAME = {"qualified_name": "Qualified name of the model."}
 _VERSION = {"version": "Version of the model."}
@@ -183,6 +184,7 @@ class ModelReadyView(OpenInferenceView, StatusView):
         """Say whether the model is loaded."""
         try:
             models = [self.hosted(qualified_name, version)]
+            note_model(models[0].known_name, models[0].version)
         except ModelNotReady:  # nobody knows yet whether there is one
             models = []
         is_ready = self.registry.serving_states(models) == [ModelState.READY]

@@ -39,6 +39,7 @@ class RequestContext:
         "model",
         "others",
         "queue_seconds",
+        "reason",
         "received",
         "rows",
         "trace_id",
@@ -62,6 +63,8 @@ class RequestContext:
     """Rows of the largest call to the model that any of its rows was in."""
     queue_seconds: float
     """Seconds that it waited for its turn: in the model's queue, and for its batch."""
+    reason: str | None
+    """Why it was refused, in a word for the log, where its status leaves that open."""
     others: tuple[str, ...]
     """Ids of the other requests that are worked for in the same call of the model."""
     trace_id: str | None
@@ -76,6 +79,7 @@ class RequestContext:
         self.rows = None
         self.batch_size = None
         self.queue_seconds = 0.0
+        self.reason = None
         self.others = ()
         self.trace_id = None
 

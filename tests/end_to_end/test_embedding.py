@@ -419,6 +419,57 @@ def test_a_model_knows_the_hosts_user_with_and_without_our_middleware(
         assert (len(found["id"]), found["tenant"]) == (32, None)
 
 
+def test_the_readiness_of_a_model_is_under_the_hosts_policies(host: Server) -> None:
+    path = "/ml/api/models/doubling/ready"
+    assert request(host, "GET", path).status_code == 401
+    assert request(host, "GET", path, auth=MALLORY).status_code == 403
+    ready = {"qualified_name": "doubling", "ready": True, "state": "ready"}
+    assert request(host, "GET", path, auth=ADA).json() == ready
+
+
+LOGGING = """
+from host.settings import *
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"models_api.access": {"handlers": ["console"], "level": "INFO"}},
+}
+MIDDLEWARE = ["models_api.middleware.RequestMiddleware", *MIDDLEWARE]
+ALLOWED_HOSTS = ["127.0.0.1"]
+"""
+
+
+@pytest.mark.parametrize("logs_probes", [False, True])
+def test_the_access_log_of_a_host_is_spared_of_probes(
+    database: Database, tmp_path: Path, logs_probes: bool
+) -> None:
+    text = f"{LOGGING}MODELS_API_LOG_PROBES = {logs_probes}\n"
+    (tmp_path / "logged.py").write_text(text, encoding="utf-8")
+    variables = {
+        "DJANGO_SETTINGS_MODULE": "logged",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(HOST), str(REPOSITORY)]),
+    }
+    routine = (
+        *("/ml/api/health", "/ml/api/health/startup"),
+        "/ml/docs/assets/swagger-ui/swagger-ui.css",
+    )
+    with serve(database, **variables) as server:
+        for path in routine:
+            assert server.client.get(path).status_code == 200
+        request(server, "POST", "/ml/api/models/unknown/prediction", auth=ADA)
+        assert server.client.get("/page", headers={"Host": "other.example"}).status_code == 400
+        server.wait_until(lambda: " reason=" in server.log or None, "the last line")
+        access = re.findall(r"^(\w+ \S+ \d+) [\d.]+ ms(.*)$", server.log, re.MULTILINE)
+    assert access[-2:] == [
+        ("POST /ml/api/models/{qualified_name}/prediction 404", ""),
+        ("GET - 400", " reason=host_not_allowed"),
+    ]
+    assert any("assets" in line for line, _ in access) is logs_probes
+    assert (("GET /ml/api/health/startup 200", "") in access[1:]) is logs_probes
+
+
 def test_the_environment_variable_goes_before_the_hosts_setting(
     database: Database, tmp_path: Path
 ) -> None:

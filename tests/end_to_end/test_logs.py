@@ -159,9 +159,9 @@ def test_a_batch_request_has_its_rows(server: Server) -> None:
 def test_other_requests_have_their_route_and_no_more(server: Server) -> None:
     for path, route, status in (
         ("/api/models", "/api/models", 200),
-        ("/api/models/talkative/metadata", "/api/models/<str:qualified_name>/metadata", 200),
+        ("/api/models/talkative/metadata", "/api/models/{qualified_name}/metadata", 200),
         (f"/{MARKER}", "-", 404),
-        ("/api/models/x/prediction", "/api/models/<str:qualified_name>/prediction", 404),
+        ("/api/models/x/prediction", "/api/models/{qualified_name}/prediction", 404),
     ):
         id_ = f"other-{path.count('/')}-{len(path)}"
         server.client.get(path, headers={"X-Request-ID": id_})
@@ -170,8 +170,43 @@ def test_other_requests_have_their_route_and_no_more(server: Server) -> None:
         assert "model" not in access
 
 
+def test_a_refused_host_has_a_line_with_the_reason(server: Server) -> None:
+    for method, path in (("GET", "/api/models"), ("POST", PREDICTION), ("GET", "/docs")):
+        id_ = f"host-{method}-{len(path)}"
+        headers = {"Host": "other.example", "X-Request-ID": id_}
+        assert server.client.request(method, path, headers=headers).status_code == 400
+        (access,) = of_request(server, id_, 1)
+        assert without_times(access) == {
+            "level": "INFO",
+            "logger": "models_api.access",
+            "message": access["message"],
+            "request_id": id_,
+            "method": method,
+            "route": "-",
+            "status": 400,
+            "reason": "host_not_allowed",
+        }
+        assert access["message"].endswith(" ms reason=host_not_allowed")
+
+
+ROUTINE = (
+    *("/api/health", "/api/health/ready", "/api/health/startup", "/api/models/talkative/ready"),
+    "/docs/assets/swagger-ui/swagger-ui.css",
+)
+
+
+@pytest.mark.long
+def test_probes_and_files_are_in_the_log_only_where_that_is_wanted(kind: str) -> None:
+    variables = {"MODELHOST_LOG_FORMAT": "json", "MODELHOST_LOG_PROBES": "1"}
+    with start(kind, MODELS, **variables) as server:
+        for number, path in enumerate(ROUTINE):
+            server.client.get(path, headers={"X-Request-ID": f"wanted-{number}"})
+            (access,) = of_request(server, f"wanted-{number}", 1)
+            assert (access["level"], access["status"]) == ("INFO", 200)
+
+
 def test_probes_that_find_all_well_are_not_in_the_log(server: Server) -> None:
-    for path in ("/api/health", "/api/health/ready", "/api/health/startup"):
+    for path in ROUTINE:
         assert server.client.get(path, headers={"X-Request-ID": "probe"}).status_code == 200
     ask(server, "after-the-probes")
     of_request(server, "after-the-probes", 2)

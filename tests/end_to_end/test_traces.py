@@ -102,6 +102,12 @@ def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Observed(spans, log, collector.received, responses)  # type: ignore[attr-defined]
 
 
+ROUTINE = (
+    *("/api/health", "/api/health/ready", "/api/health/startup", "/api/models/talkative/ready"),
+    *("/api/models/unknown/ready", "/docs/assets/swagger-ui/swagger-ui.css"),
+)
+
+
 def make_requests(server: Server) -> dict[str, httpx.Response]:
     parent = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
     answers = {
@@ -116,6 +122,10 @@ def make_requests(server: Server) -> dict[str, httpx.Response]:
             ("refused", {"text": [MARKER]}, {}),
         )
     }
+    for path in ROUTINE:
+        server.client.get(path, headers={"X-Request-ID": "routine"})
+    unknown = "/api/models/unknown/prediction"
+    server.client.post(unknown, json={}, headers={"X-Request-ID": "unknown"})
     rows: dict[str, Any] = {"inputs": 2 * [{}]}
     url = f"{TALKATIVE}/batch"
     answers["rows"] = server.client.post(url, json=rows, headers={"X-Request-ID": "rows"})
@@ -201,8 +211,7 @@ def test_the_time_in_a_queue_is_a_part_of_the_prediction(observed: Observed) -> 
 
 def test_each_forked_worker_exports_its_spans_even_while_it_ends(observed: Observed) -> None:
     assert len({span["pid"] for span in observed.spans}) == 2
-    # The readiness checks of the test itself come on top.
-    assert sum(span["name"].startswith("POST ") for span in observed.spans) == 6 + 5 * 16
+    assert sum(span["name"].startswith("POST ") for span in observed.spans) == 7 + 5 * 16
 
 
 def test_the_opentelemetry_protocol_is_spoken_too(observed: Observed) -> None:
@@ -225,3 +234,16 @@ def test_records_of_the_log_have_the_id_of_the_trace(observed: Observed) -> None
 
 def test_what_clients_send_is_not_in_the_spans(observed: Observed) -> None:
     assert MARKER not in json.dumps(observed.spans)
+
+
+def test_probes_and_files_are_no_spans(observed: Observed) -> None:
+    ids = {span["attributes"].get("modelhost.request_id") for span in observed.spans}
+    assert "routine" not in ids
+    assert "unknown" in ids
+    assert not [span for span in observed.spans if "health" in span["name"]]
+
+
+def test_the_route_of_an_unknown_model_is_that_of_the_document(observed: Observed) -> None:
+    root, _ = observed.of_request("unknown")
+    assert root["name"] == "POST /api/models/{qualified_name}/prediction"
+    assert root["attributes"]["http.route"] == "/api/models/{qualified_name}/prediction"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models_api.observability.access_log import log_access
+from models_api.observability.access_log import AccessLog
 from models_api.observability.requests import FinishedRequest
 from models_api.prediction.request_context import RequestContext
 
@@ -18,7 +18,7 @@ def finished(
     status: int = 200,
     context: RequestContext | None = None,
     *,
-    is_probe: bool = False,
+    is_routine: bool = False,
     method: str = "POST",
 ) -> FinishedRequest:
     return FinishedRequest(
@@ -29,7 +29,7 @@ def finished(
         seconds=0.0123456,
         request_length="6",
         response_length="6",
-        is_probe=is_probe,
+        is_routine=is_routine,
         context=context or RequestContext("mine"),
     )
 
@@ -37,7 +37,7 @@ def finished(
 def line(caplog: pytest.LogCaptureFixture, request: FinishedRequest) -> logging.LogRecord:
     caplog.clear()
     with caplog.at_level(logging.DEBUG, "models_api.access"):
-        log_access(request)
+        AccessLog()(request)
     (record,) = caplog.records
     return record
 
@@ -115,7 +115,7 @@ def test_where_no_route_matches_the_path_is_not_told(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize(
-    ("is_probe", "status", "level"),
+    ("is_routine", "status", "level"),
     [
         (True, 200, logging.DEBUG),
         (True, 503, logging.INFO),
@@ -124,16 +124,90 @@ def test_where_no_route_matches_the_path_is_not_told(caplog: pytest.LogCaptureFi
     ],
 )
 def test_a_probe_that_finds_all_well_is_for_debugging(
-    caplog: pytest.LogCaptureFixture, is_probe: bool, status: int, level: int
+    caplog: pytest.LogCaptureFixture, is_routine: bool, status: int, level: int
 ) -> None:
-    assert line(caplog, finished(status=status, is_probe=is_probe)).levelno == level
+    assert line(caplog, finished(status=status, is_routine=is_routine)).levelno == level
+
+
+def levels(log: AccessLog, caplog: pytest.LogCaptureFixture, *asked: FinishedRequest) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG, "models_api.access"):
+        for request in asked:
+            log(request)
+    return [record.levelname for record in caplog.records]
+
+
+def probes(*statuses: int, route: str = "api/health/ready") -> list[FinishedRequest]:
+    return [finished(route, status, is_routine=True, method="GET") for status in statuses]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ((200, 200, 200), "D D D"),
+        ((503, 503, 503), "I D D"),
+        ((200, 503, 503, 200, 200, 503), "D I D I D I"),
+        ((503, 500, 503), "I I I"),
+        ((304, 200, 304), "D D D"),
+    ],
+)
+def test_a_probe_is_told_of_where_its_answer_changes(
+    caplog: pytest.LogCaptureFixture, statuses: tuple[int, ...], expected: str
+) -> None:
+    found = levels(AccessLog(), caplog, *probes(*statuses))
+    assert " ".join(level[0] for level in found) == expected
+
+
+def test_each_probe_is_told_of_by_itself_and_that_of_each_model(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = AccessLog()
+    assert levels(log, caplog, *probes(503), *probes(200, route="api/health/startup")) == [
+        "INFO",
+        "DEBUG",
+    ]
+    a, b = RequestContext("a"), RequestContext("b")
+    a.model, b.model = "a", "b"
+    route = "api/models/<str:qualified_name>/ready"
+    asked = [finished(route, 503, each, is_routine=True) for each in (a, b, a, b)]
+    assert levels(log, caplog, *asked) == ["INFO", "INFO", "DEBUG", "DEBUG"]
+
+
+def test_every_probe_is_told_of_where_that_is_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    log = AccessLog(logs_probes=True)
+    assert levels(log, caplog, *probes(200, 200, 503, 503)) == ["INFO"] * 4
+
+
+@pytest.mark.parametrize(
+    ("route", "shown"),
+    [
+        ("api/models/<str:qualified_name>/prediction", "/api/models/{qualified_name}/prediction"),
+        ("v2/models/<str:a>/versions/<str:b>/infer", "/v2/models/{a}/versions/{b}/infer"),
+        ("docs/assets/<str:folder>/<path:path>", "/docs/assets/{folder}/{path}"),
+        ("ml/<slug>/api/models", "/ml/{slug}/api/models"),
+        (r"^ml/(?P<team>\w+)/<int:n>", r"/^ml/(?P{team}\w+)/{n}"),
+    ],
+)
+def test_a_route_has_its_parameters_as_documents_do(
+    caplog: pytest.LogCaptureFixture, route: str, shown: str
+) -> None:
+    record = line(caplog, finished(route, 404))
+    assert record.getMessage() == f"POST {shown} 404 12.3 ms"
+    assert fields(record)["route"] == shown
+
+
+def test_a_reason_is_told(caplog: pytest.LogCaptureFixture, context: RequestContext) -> None:
+    context.reason = "host_not_allowed"
+    record = line(caplog, finished(None, 400, context, method="GET"))
+    assert record.getMessage() == "GET - 400 12.3 ms reason=host_not_allowed"
+    assert vars(record)["reason"] == "host_not_allowed"
 
 
 def test_a_log_that_is_switched_off_by_its_level_gets_no_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING, "models_api.access"):
-        log_access(finished())
+        AccessLog()(finished())
     assert caplog.records == []
 
 

@@ -57,7 +57,7 @@ def finished(
         "route": resolve(path).route if status != 404 else None,
         "request_length": None,
         "response_length": None,
-        "is_probe": False,
+        "is_routine": False,
         **more,
     }
     context = RequestContext("mine")

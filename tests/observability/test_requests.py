@@ -21,7 +21,7 @@ def finished(context: RequestContext) -> FinishedRequest:
         seconds=0.1,
         request_length=None,
         response_length="3",
-        is_probe=False,
+        is_routine=False,
         context=context,
     )
 

@@ -67,6 +67,30 @@ def test_a_request_is_a_span_and_fails_only_by_the_services_fault(
 
 
 @pytest.mark.usefixtures("context")
+@pytest.mark.parametrize("is_wanted", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    ["/api/health", "/api/health/ready", "/api/models/iris/ready", "/docs/assets/a/b.css"],
+)
+def test_probes_and_files_are_spans_only_where_that_is_wanted(
+    exporter: InMemorySpanExporter, settings: Any, path: str, is_wanted: bool
+) -> None:
+    settings.MODELS_API_LOG_PROBES = is_wanted
+    TracingMiddleware(answering(503))(factory.get(path))
+    assert len(exporter.get_finished_spans()) == is_wanted
+
+
+@pytest.mark.usefixtures("context")
+def test_a_span_has_its_route_as_documents_have_it(exporter: InMemorySpanExporter) -> None:
+    route = "api/models/<str:qualified_name>/prediction"
+    TracingMiddleware(answering(404, route))(factory.post("/api/models/unknown/prediction"))
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "POST /api/models/{qualified_name}/prediction"
+    assert span.attributes is not None
+    assert span.attributes["http.route"] == "/api/models/{qualified_name}/prediction"
+
+
+@pytest.mark.usefixtures("context")
 def test_a_request_that_no_route_matches_has_its_method_alone(
     exporter: InMemorySpanExporter,
 ) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 from django.core.management.commands.runserver import Command as DjangoCommand
 from django.core.servers.basehttp import ServerHandler, WSGIRequestHandler
 
+from models_api.management.checks_in_the_log import ChecksInTheLog
+
 _REFUSAL = (
     '{"type":"BadRequest","messages":["The server refuses this request with status %(code)d."]}'
 )
 
 
-class Command(DjangoCommand):
+class Command(ChecksInTheLog, DjangoCommand):
     """Serves as Django's command does, under a name without versions, and refuses in JSON."""
 
     def inner_run(self, *args: Any, **options: Any) -> None:

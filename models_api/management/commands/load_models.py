@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.hosted_model import HostedModel, LoadState
+from models_api.management.checks_in_the_log import ChecksInTheLog
 
 if TYPE_CHECKING:
     from models_api.apps import ModelsAPIConfig
@@ -21,7 +22,7 @@ _NUMBERS = slice(5, None)
 """The columns that are aligned at their right."""
 
 
-class Command(BaseCommand):
+class Command(ChecksInTheLog):
     """Loads every model in this process, one after the other."""
 
     help = (
