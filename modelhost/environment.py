@@ -9,6 +9,8 @@ import re
 
 from django.core.exceptions import ImproperlyConfigured
 
+from models_api.observability.client_address import ClientAddresses
+
 _COMMON = "MODELHOST_"
 VARIABLES = frozenset(
     {
@@ -21,6 +23,7 @@ VARIABLES = frozenset(
             "SSL_REDIRECT",
             "THREADS",
             "TIMEOUT_SECONDS",
+            "TRUSTED_PROXIES",
             "TRUST_PROXY_PREFIX",
             "TRUST_PROXY_TLS",
             "WORKERS",
@@ -159,6 +162,19 @@ def origins(values: list[str]) -> list[str]:
     if "*" in found:
         return ["*"]
     return [_without_default_port(value) for value in found]
+
+
+def networks(values: list[str]) -> list[str]:
+    """Return addresses and networks of proxies as they are.
+
+    Raises:
+        ImproperlyConfigured: one of them is none.
+    """
+    try:
+        ClientAddresses(values)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"MODELHOST_TRUSTED_PROXIES: {error}.") from None
+    return values
 
 
 def _without_default_port(origin: str) -> str:

@@ -143,6 +143,8 @@ class FastLane:
             response_length=headers.get("Content-Length"),
             is_routine=False,
             context=context,
+            remote_address=environ.get("REMOTE_ADDR"),
+            forwarded_for=environ.get("HTTP_X_FORWARDED_FOR"),
         )
         return Answer(status, headers, body), finished
 

@@ -17,6 +17,7 @@ from modelhost.environment import (
     items,
     log_format,
     log_level,
+    networks,
     number,
     origins,
     prefix,
@@ -79,6 +80,7 @@ if sys.argv[1:2] == ["runserver"]:
     MODELS_API_HUNG_PREDICTION_SECONDS = None
 MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
 MODELS_API_LOG_PROBES = flag("LOG_PROBES", default=False)
+MODELS_API_TRUSTED_PROXIES = networks(items("TRUSTED_PROXIES", ""))
 
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.

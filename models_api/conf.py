@@ -77,6 +77,12 @@ def hung_prediction_seconds() -> float | None:
     return seconds
 
 
+def trusted_proxies() -> tuple[str, ...]:
+    """Return the addresses and networks whose X-Forwarded-For is believed."""
+    given = getattr(settings, "MODELS_API_TRUSTED_PROXIES", ())
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 class ServiceSettings(NamedTuple):
     """The settings that a service is made with, once."""
 
@@ -87,6 +93,7 @@ class ServiceSettings(NamedTuple):
     writes_access_log: bool
     makes_traces: bool
     logs_probes: bool = False
+    trusted_proxies: tuple[str, ...] = ()
 
 
 def service_settings() -> ServiceSettings:
@@ -99,6 +106,7 @@ def service_settings() -> ServiceSettings:
         writes_access_log(),
         makes_traces(),
         logs_probes(),
+        trusted_proxies(),
     )
 
 

@@ -10,6 +10,7 @@ from django.core.exceptions import DisallowedHost, MiddlewareNotUsed
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
+from django.utils.functional import SimpleLazyObject, empty
 
 from models_api.apps import current_service
 from models_api.observability.requests import FinishedRequest
@@ -85,6 +86,9 @@ def finished_request(
         response_length=response.headers.get("Content-Length"),
         is_routine=match is not None and is_routine(match),
         context=context,
+        remote_address=request.META.get("REMOTE_ADDR"),
+        forwarded_for=request.META.get("HTTP_X_FORWARDED_FOR"),
+        user=_user(request, context),
     )
 
 
@@ -108,3 +112,13 @@ def _lacks_host(request: HttpRequest) -> bool:
     except DisallowedHost:
         return True
     return False
+
+
+def _user(request: HttpRequest, context: RequestContext) -> object:
+    """Return who sent a request, if somebody has found that out; costs no query."""
+    user = context.caller.principal
+    if user is None:
+        user = vars(request).get("user")
+        if isinstance(user, SimpleLazyObject) and vars(user)["_wrapped"] is empty:
+            return None  # of a page that asked for nobody
+    return user if getattr(user, "is_authenticated", user is not None) else None

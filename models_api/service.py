@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from django.core.exceptions import ImproperlyConfigured
 
 from models_api.conf import ServiceSettings
 from models_api.configuration.file import ConfigurationFile
@@ -12,12 +15,14 @@ from models_api.hosting.assembly import build_registry
 from models_api.hosting.hosted_model import HostedModel, Resources
 from models_api.hosting.registry import ModelRegistry
 from models_api.observability.access_log import AccessLog
+from models_api.observability.client_address import ClientAddresses
 from models_api.observability.requests import RequestObserver, RequestRecorder
 from models_api.observability.server_directory import server_directory
 from models_api.observability.shared_memory import SharedMemoryMetrics
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import WorkerLimiter
 from models_api.prediction.watchdog import Watchdog
+from models_api.signals import SignalSender
 
 if TYPE_CHECKING:
     from models_api.observability.exposition import Metrics
@@ -75,13 +80,22 @@ class ModelService:
             _InstrumentsFactory(self.metrics, makes_traces=self.settings.makes_traces),
             self.settings.maximum_batch_rows,
             self.settings.maximum_values,
+            SignalSender,
         )
 
     def _observers(self) -> list[RequestObserver]:
         observers: list[RequestObserver] = []
         if self.settings.writes_access_log:
-            observers.append(AccessLog(logs_probes=self.settings.logs_probes))
+            addresses = _client_addresses(self.settings.trusted_proxies)
+            observers.append(AccessLog(addresses, logs_probes=self.settings.logs_probes))
         return observers if self.metrics is None else [*observers, self.metrics.http.observe]
+
+
+def _client_addresses(trusted_proxies: Sequence[str]) -> ClientAddresses:
+    try:
+        return ClientAddresses(trusted_proxies)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"MODELS_API_TRUSTED_PROXIES: {error}.") from None
 
 
 def wanted_metrics(file: ConfigurationFile) -> MetricsConfiguration | None:

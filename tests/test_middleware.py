@@ -11,6 +11,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 from django.urls import ResolverMatch
+from django.utils.functional import SimpleLazyObject
 
 from models_api.api.views import HealthView
 from models_api.apps import ModelsAPIConfig
@@ -85,10 +86,44 @@ def test_observers_see_request_answer_seconds_and_context(around: Around) -> Non
         response_length=None,
         is_routine=False,
         context=finished.context,
+        remote_address="127.0.0.1",
     )
     assert finished.seconds > 0
     assert context is finished.context
     assert context.id == "m"
+
+
+def test_observers_see_the_user_whom_a_page_has_asked_for(around: Around) -> None:
+    seen: list[object] = []
+
+    class User:
+        def __init__(self, name: str) -> None:
+            self.name, self.is_authenticated = name, bool(name)
+
+        def __str__(self) -> str:
+            return self.name
+
+    def ask(request: HttpRequest) -> HttpResponse:
+        str(request.user)
+        return HttpResponse()
+
+    for page, user in (
+        (ask, SimpleLazyObject(lambda: User("ada"))),
+        (ask, User("")),
+        (answer, None),
+    ):
+        request = factory.get("/", headers={"x-forwarded-for": "1.1.1.1"})
+        request.user = user  # type: ignore[assignment]
+        around(page, lambda each: seen.append((str(each.user), each.forwarded_for)))(request)
+    assert seen == [("ada", "1.1.1.1"), ("None", "1.1.1.1"), ("None", "1.1.1.1")]
+
+
+def test_nobody_is_looked_for_on_account_of_the_log(around: Around) -> None:
+    seen: list[FinishedRequest] = []
+    request = factory.get("/")
+    request.user = SimpleLazyObject(lambda: pytest.fail("a query"))  # type: ignore[assignment]
+    around(answer, seen.append)(request)
+    assert seen[0].user is None
 
 
 def test_the_seconds_of_a_request_count_from_its_arrival(around: Around) -> None:

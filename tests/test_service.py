@@ -200,12 +200,12 @@ def test_the_settings_are_those_of_the_project(settings: Any) -> None:
     settings.MODELS_API_HUNG_PREDICTION_SECONDS = 3
     settings.MODELS_API_ACCESS_LOG = False
     settings.MODELS_API_LOG_PROBES = True
-    assert service_settings() == (1, 6, 2, 3, False, False, True)
-    logs = ("ACCESS_LOG", "LOG_PROBES")
-    for name in ("MAX_BATCH_ROWS", "MAX_JSON_VALUES", "MAX_CONCURRENT_PREDICTIONS", *logs):
+    settings.MODELS_API_TRUSTED_PROXIES = ["10.0.0.1"]
+    assert service_settings() == (1, 6, 2, 3, False, False, True, ("10.0.0.1",))
+    names = ("MAX_BATCH_ROWS", "MAX_JSON_VALUES", "MAX_CONCURRENT_PREDICTIONS", "ACCESS_LOG")
+    for name in (*names, "LOG_PROBES", "TRUSTED_PROXIES", "HUNG_PREDICTION_SECONDS"):
         delattr(settings, f"MODELS_API_{name}")
-    del settings.MODELS_API_HUNG_PREDICTION_SECONDS
-    assert service_settings() == (1000, 1_500_000, None, None, True, False, False)
+    assert service_settings() == (1000, 1_500_000, None, None, True, False, False, ())
 
 
 @pytest.mark.parametrize("module", ["numpy", "prometheus_client", "opentelemetry"])

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from pydantic import BaseModel
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -107,10 +108,21 @@ class ModelsAPIView(APIView):
         """Add no headers to every response."""
         return {}
 
+    def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        """Answer a request, which has a context, also in projects without RequestMiddleware."""
+        with ensured_context(request.META.get("HTTP_X_REQUEST_ID")):
+            return super().dispatch(request, *args, **kwargs)
+
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         """See to it that models are being loaded, and check the policies."""
         self.registry.start_loading()
         super().initial(request, *args, **kwargs)
+
+    def perform_authentication(self, request: Request) -> None:
+        """Find out who sent the request, and note it: also for those who may not do this."""
+        super().perform_authentication(request)
+        if request.successful_authenticator is not None:
+            note_principal(request.user, request.auth)
 
     def get_exception_handler(self) -> Any:
         """Answer errors in this app's form, whatever the project does elsewhere."""
@@ -193,10 +205,7 @@ class PredictionView(ModelsAPIView):
     def post(self, request: Request, **kwargs: object) -> HttpResponse:
         """Predict for what is in the body."""
         http_request = request._request
-        with ensured_context(http_request.META.get("HTTP_X_REQUEST_ID")):
-            if request.successful_authenticator is not None:
-                note_principal(request.user, request.auth)
-            answer = self._endpoint(kwargs).answer(http_request.META, RequestStream(http_request))
+        answer = self._endpoint(kwargs).answer(http_request.META, RequestStream(http_request))
         if answer.status >= 400:
             set_rollback()
         return to_response(answer)

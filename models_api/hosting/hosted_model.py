@@ -24,6 +24,7 @@ from models_api.logs import SafeLogger
 from models_api.prediction.description import ModelDescription, ModelNames, ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, WorkerLimiter
+from models_api.prediction.listener import PredictionListener
 from models_api.prediction.model_calls import PREDICTING_METHODS
 from models_api.prediction.predictor import PredictionMeans, Predictor
 from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES
@@ -90,6 +91,8 @@ class Resources:
     """That one request may have."""
     maximum_values: int | None = DEFAULT_MAXIMUM_VALUES
     """That one request may hold, unless the model has a limit of its own; None for any number."""
+    listener: type[PredictionListener] = PredictionListener
+    """Of which kind is whoever is told of the predictions of each model."""
     reserved_names: frozenset[str] = frozenset()
     """Qualified names that stand for routes of the service."""
 
@@ -374,6 +377,7 @@ class HostedModel:
             self.configuration.max_values or resources.maximum_values,
             batching.max_batch_size if batching is not None else None,
             resources.watchdog,
+            resources.listener(self._stack.model.cls, names),
         )
 
     def _describe(self) -> None:

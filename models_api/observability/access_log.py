@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from urllib.parse import quote
 
+from models_api.observability.client_address import ClientAddresses
 from models_api.observability.requests import FinishedRequest, path_template
 
 LOGGER = "models_api.access"
@@ -19,8 +21,16 @@ class AccessLog:
     the line has the method alone: the route is the URLconf's, and `-` where none matched.
     """
 
-    def __init__(self, *, logs_probes: bool = False) -> None:
-        """Make it; with `logs_probes` they are for INFO, too."""
+    def __init__(
+        self, addresses: ClientAddresses | None = None, *, logs_probes: bool = False
+    ) -> None:
+        """Make it.
+
+        Args:
+            addresses: Finds the address of who asked; by default no proxy is trusted.
+            logs_probes: Whether probes and files of the documentation are for INFO, too.
+        """
+        self._addresses = addresses or ClientAddresses()
         self._logs_probes = logs_probes
         self._statuses: dict[tuple[str | None, str | None], int] = {}
         """The last ones of routine, by route and model."""
@@ -29,7 +39,7 @@ class AccessLog:
         """Log one request."""
         level = logging.DEBUG if request.is_routine and self._is_quiet(request) else logging.INFO
         if logger.isEnabledFor(level):
-            message, fields = _describe(request)
+            message, fields = self._describe(request)
             # As logger.log does, but for the search for its caller, and for names of its own.
             make_record = logging.getLogRecordFactory()
             record = make_record(LOGGER, level, __file__, 0, message, (), None, "log_access")
@@ -44,9 +54,21 @@ class AccessLog:
         self._statuses[key] = status
         return status == before or max(status, before) < 400
 
+    def _describe(self, request: FinishedRequest) -> tuple[str, dict[str, object]]:
+        """Return the message, and the fields that programs read."""
+        message, fields = _describe(request)
+        client = self._addresses.find(request.remote_address, request.forwarded_for)
+        if client is not None:
+            fields["client"] = client
+            message = f"{message} client={client}"
+        if request.user is not None:
+            fields["user"] = user = _name(request.user)
+            message = f"{message} user={_visible(user)}"
+        return message, fields
+
 
 def _describe(request: FinishedRequest) -> tuple[str, dict[str, object]]:
-    """Return the message, and the fields that programs read."""
+    """Return what is known but for who asked."""
     context = request.context
     begin, end, known = _known(
         (request.method, request.route, request.status), (context.model, context.version)
@@ -65,6 +87,22 @@ def _describe(request: FinishedRequest) -> tuple[str, dict[str, object]]:
         fields["reason"] = context.reason
         message = f"{message} reason={context.reason}"
     return message, fields
+
+
+def _name(user: object) -> str:
+    """Return the name by which a user logs in; other principals are written as they are."""
+    name = getattr(user, "get_username", None)
+    return str(name() if callable(name) else user)
+
+
+def _visible(text: str) -> str:
+    """Write a text as one word, whatever characters are in it."""
+    return "".join(
+        [
+            each if each.isprintable() and each not in ' %"' else quote(each, errors="replace")
+            for each in text
+        ]
+    )
 
 
 def _milliseconds(seconds: float) -> float:

@@ -31,6 +31,12 @@ class FinishedRequest(NamedTuple):
     is_routine: bool
     """Whether it is a probe, or for a file of the documentation: logged only if there is news."""
     context: RequestContext
+    remote_address: str | None = None
+    """Whoever connected to the server: the client, or a proxy."""
+    forwarded_for: str | None = None
+    """The header X-Forwarded-For, which anybody may have written."""
+    user: object = None
+    """Whom a project's authentication found to have sent it; None where none did."""
 
 
 def path_template(route: str) -> str:

@@ -14,11 +14,13 @@ from models_api.exceptions import InvalidInput, TensorError
 from models_api.hosting.hosted_model import HostedModel
 from models_api.open_inference.columns import Column, Columns, columns
 from models_api.open_inference.datatypes import Array
+from models_api.open_inference.mapping import Rows as MappedRows
 from models_api.open_inference.mapping import (
     checked_fields,
     columns_from_predictions,
     number_of_rows,
     require_few_values,
+    rows_from_columns,
     rows_from_fields,
     tensor_error,
     tensor_from_values,
@@ -56,10 +58,16 @@ def infer(model: HostedModel, payload: Payload) -> tuple[Payload, int]:
             prediction.
     """
     predictor = model.predictor
-    return predictor.admit(_infer, model, predictor, payload)
+    answer, rows, found = predictor.admit(_infer, model, predictor, payload)
+    if predictor.audience.receivers:
+        given = columns(predictor.schemas.output, "serialization")
+        predictor.tell(lambda: (rows.values(), rows_from_columns(found, given, len(rows))))
+    return answer, len(rows)
 
 
-def _infer(model: HostedModel, predictor: Predictor, payload: Payload) -> tuple[Payload, int]:
+def _infer(
+    model: HostedModel, predictor: Predictor, payload: Payload
+) -> tuple[Payload, TensorRows, dict[str, list[object]]]:
     given = columns(predictor.schemas.output, "serialization")
     with predictor.instruments.stage("parse"):
         limits = RequestLimits(_json_limit(predictor.maximum_values), predictor.batch_limit)
@@ -73,7 +81,8 @@ def _infer(model: HostedModel, predictor: Predictor, payload: Payload) -> tuple[
     outputs = [tensor_from_values(found[column.name], column) for column in wanted]
     details = model.details
     name, version = details.qualified_name, details.version
-    return Payload(*write_infer_response(name, version, request.id, outputs, request)), len(rows)
+    answer = Payload(*write_infer_response(name, version, request.id, outputs, request))
+    return answer, rows, found
 
 
 @lru_cache(maxsize=1024)
@@ -123,7 +132,7 @@ class TensorRows(Rows):
     def make(self) -> list[object | None]:
         """Make the rows, in the fast way if that says the same as their JSON."""
         require_few_values(self._fields, self._content_type, self._predictor.batch_limit)
-        found = rows_from_fields(self._fields, self._tensors, self._taken, self._content_type)
+        found = self._found()
         parsed = plain_rows.validate_rows(found.values, found.kinds, self._schemas.input)
         if parsed is not None:
             return [*parsed]
@@ -137,6 +146,14 @@ class TensorRows(Rows):
             raise tensor_error(error, self._taken) from None
         inputs: list[object | None] = data.inputs  # type: ignore[attr-defined]
         return inputs
+
+    def values(self) -> list[object]:
+        """Return the rows as what their JSON is parsed to."""
+        values: list[object] = from_json(to_json(self._found().values, inf_nan_mode="null"))
+        return values
+
+    def _found(self) -> MappedRows:
+        return rows_from_fields(self._fields, self._tensors, self._taken, self._content_type)
 
     def _checked_columns(self) -> dict[str, Array] | None:
         """Return the arrays, without any object for a row; None if that is not certain."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -147,6 +147,18 @@ def columns_from_predictions(predictions: Sequence[Any], columns: Columns) -> di
     if columns.is_whole:
         return {column.name: list(predictions) for column in columns}
     return {name: [each.get(name) for each in predictions] for name in columns.by_name}
+
+
+def rows_from_columns(
+    values: Mapping[str, Sequence[Any]], columns: Columns, rows: int
+) -> list[Any]:
+    """List the predictions of which these are the columns."""
+    if columns.is_whole:
+        (whole,) = values.values()
+        return list(whole)
+    if not values:
+        return [{} for _ in range(rows)]
+    return _objects_of(list(values), zip(*values.values(), strict=True))
 
 
 def tensor_from_values(values: Sequence[Any], column: Column) -> Tensor:

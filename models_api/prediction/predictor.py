@@ -11,6 +11,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
+from pydantic_core import from_json
 
 from models_api.exceptions import (
     REFUSALS,
@@ -28,8 +29,9 @@ from models_api.prediction.deadline import DeadlineThreads
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import ConcurrencyLimiter
+from models_api.prediction.listener import NO_LISTENER, PredictionListener
 from models_api.prediction.model_calls import ModelCalls
-from models_api.prediction.request_context import note_batch, note_rows
+from models_api.prediction.request_context import current_request, note_batch, note_rows
 from models_api.prediction.rows import (
     ColumnPredictions,
     JSONRows,
@@ -62,6 +64,8 @@ class PredictionMeans(NamedTuple):
     rows_per_call: int | None = None
     """That one call of the model may have, with batching; None without, for any number."""
     watchdog: Watchdog | None = None
+    listener: PredictionListener = NO_LISTENER
+    """Who is told of those that were made."""
 
 
 class Predictor:
@@ -97,6 +101,9 @@ class Predictor:
         self._name = name
         self._limiter = means.limiter
         self._watchdog = means.watchdog
+        self._listener = means.listener
+        self.audience = self._listener.audience
+        """Without whom `tell` need not be called."""
         self._rows_per_call = means.rows_per_call
         self.maximum_values = means.maximum_values
         self.batch_schema = batch_schemas(*schemas, means.maximum_rows).input
@@ -117,7 +124,10 @@ class Predictor:
             Overloaded, DeadlineExceeded: too much is asked of the model, or it is too slow.
             PredictionFailed: the model raised, or returned what does not fit.
         """
-        return self.admit(self._predict, body)
+        written = self.admit(self._predict, body)
+        if self.audience.receivers:
+            self.tell(lambda: ([from_json(body)], [from_json(written)]))
+        return written
 
     def predict_batch(self, body: bytes) -> bytes:
         """Return predictions for all rows: `{"inputs": [...]}` in, `{"predictions": [...]}` out.
@@ -127,7 +137,25 @@ class Predictor:
                 PredictionFailed: as for one row; the message says which it was, and then there
                 are none of the others.
         """
-        return self.admit(self._predict_batch, body)
+        written = self.admit(self._predict_batch, body)
+        if self.audience.receivers:
+            self.tell(lambda: (from_json(body)["inputs"], from_json(written)["predictions"]))
+        return written
+
+    def tell(self, made: Callable[[], tuple[Sequence[object], Sequence[object]]]) -> None:
+        """Tell the listener of the predictions of the current request, which has succeeded.
+
+        Args:
+            made: Returns rows and predictions, as what their JSON is parsed to.
+        """
+        context = current_request.get()
+        seconds = 0.0 if context is None else time.monotonic() - context.received
+        try:
+            self._listener.hear(*made(), seconds)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            logger.exception("A prediction of %s was not told to its receivers", self._name)
 
     def admit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the work of one request returns, done in a slot of the limiter and in time.

@@ -97,7 +97,7 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
         "logger": "models_api.access",
         "message": (
             f"POST {PREDICTION} 500 {milliseconds:.1f} ms"
-            " model=talkative version=1.0.0 rows=1 batch_size=1 queue_ms=0.0"
+            " model=talkative version=1.0.0 rows=1 batch_size=1 queue_ms=0.0 client=127.0.0.1"
         ),
         "request_id": f"failed-{turn}",
         "method": "POST",
@@ -108,6 +108,7 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
         "rows": 1,
         "batch_size": 1,
         "queue_ms": 0.0,
+        "client": "127.0.0.1",
     }
 
 

@@ -35,6 +35,7 @@ class Records(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[dict[str, Any]] = []
+        self.predictions: list[dict[str, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record, but for when and where it was made."""
@@ -61,6 +62,8 @@ def main(way: str) -> None:
     _wait_for_models()
     records = Records()
     _listen(records)
+    if "RECORDS_PREDICTIONS" in os.environ:
+        _hear_predictions(records)
     answers = {each.name: _answer(application, each, records, spans) for each in corpus()}
     answers |= _overload(application, records, spans)
     json.dump({"answers": answers, "metrics": _metrics()}, sys.stdout)
@@ -123,6 +126,21 @@ def _listen(records: Records) -> None:
     logging.getLogger("models_api.access").setLevel(logging.DEBUG)
 
 
+def _hear_predictions(records: Records) -> None:
+    """Keep what receivers of the signal hear, too; every third time they fail."""
+    from models_api.signals import prediction_made
+
+    def hear(seconds: float, **given: Any) -> None:
+        assert 0 < seconds < 300
+        del given["signal"]
+        text = repr(sorted(given.items(), key=str)).replace(str(os.getpid()), "(this process)")
+        records.predictions.append({"heard": text})
+        if len(records.predictions) % 3 == 0:
+            raise ValueError("the record is full")
+
+    prediction_made.connect(hear, weak=False)
+
+
 def _spans() -> Any:
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
@@ -138,7 +156,7 @@ def _spans() -> Any:
 def _answer(application: Any, each: Asked, records: Records, spans: Any) -> dict[str, Any]:
     # Of ids of requests, traces and spans.
     random.seed(each.name)
-    records.found = []
+    records.found, records.predictions = [], []
     environ, django = each.environ(), application._django.asked
     begun: list[Any] = []
     parts: Iterable[bytes] = application(environ, lambda *given: begun.append(given))
@@ -156,6 +174,7 @@ def _answer(application: Any, each: Asked, records: Records, spans: Any) -> dict
         "body": body.decode("latin-1"),
         "left of the body": len(environ["wsgi.input"].getvalue()) - environ["wsgi.input"].tell(),
         "log": records.found,
+        "predictions": records.predictions,
         "spans": [],
     }
     if spans is not None:

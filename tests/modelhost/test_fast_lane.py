@@ -34,7 +34,7 @@ METRICS = {
     "body_handlers": [".*"],
 }
 VARIANTS: dict[str, tuple[dict[str, object], dict[str, str]]] = {
-    "metrics": ({"metrics": METRICS}, {}),
+    "metrics": ({"metrics": METRICS}, {"RECORDS_PREDICTIONS": "1"}),
     "traces": ({}, {"OTEL_TRACES_EXPORTER": "console"}),
     "everything, ungrouped": (
         {"metrics": {**METRICS, "should_group_untemplated": False, "inprogress_labels": False}},
@@ -127,6 +127,16 @@ def test_as_much_of_each_body_is_read(both: tuple[Seen, Seen]) -> None:
 
 def test_the_log_has_the_same_records_of_access_and_of_all_else(both: tuple[Seen, Seen]) -> None:
     assert differences(both, "log") == []
+
+
+def test_receivers_hear_of_the_same_predictions(both: tuple[Seen, Seen], request: Any) -> None:
+    assert differences(both, "predictions") == []
+    _, variables = VARIANTS[request.node.callspec.params["both"]]
+    fast, _ = both
+    for path in (SINGLE, BATCH, INFER):
+        heard = fast["answers"][f"{path} good"]["predictions"]
+        assert bool(heard) is ("RECORDS_PREDICTIONS" in variables)
+    assert not fast["answers"]["overloaded"]["predictions"]
 
 
 def test_there_are_the_same_spans(both: tuple[Seen, Seen]) -> None:

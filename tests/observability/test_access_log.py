@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from models_api.observability.access_log import AccessLog
+from models_api.observability.client_address import ClientAddresses
+from models_api.observability.log_records import JSONFormatter
 from models_api.observability.requests import FinishedRequest
 from models_api.prediction.request_context import RequestContext
 
@@ -37,14 +40,14 @@ def finished(
 def line(caplog: pytest.LogCaptureFixture, request: FinishedRequest) -> logging.LogRecord:
     caplog.clear()
     with caplog.at_level(logging.DEBUG, "models_api.access"):
-        AccessLog()(request)
+        AccessLog(ClientAddresses(["10.0.0.0/8"]))(request)
     (record,) = caplog.records
     return record
 
 
 def fields(record: Any) -> dict[str, Any]:
     names = (
-        *("method", "route", "status", "milliseconds"),
+        *("method", "route", "status", "milliseconds", "client", "user"),
         *("model", "version", "rows", "batch_size", "queue_ms"),
     )
     return {name: value for name, value in vars(record).items() if name in names}
@@ -107,6 +110,51 @@ def test_what_is_not_known_is_left_out(
     context.model = "late"
     record = line(caplog, finished("api/models/late/prediction", 503, context))
     assert record.getMessage() == "POST /api/models/late/prediction 503 12.3 ms model=late"
+
+
+def test_who_asked_stands_at_the_end_of_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    by_proxy = finished()._replace(
+        remote_address="10.0.0.1", forwarded_for="1.1.1.1, 203.0.113.7", user="ada"
+    )
+    record = line(caplog, by_proxy)
+    assert record.getMessage() == "POST /api/models 200 12.3 ms client=203.0.113.7 user=ada"
+    assert (fields(record)["client"], fields(record)["user"]) == ("203.0.113.7", "ada")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("ada@example.com", "ada@example.com"),
+        ("Zoë", "Zoë"),
+        ("ada lovelace", "ada%20lovelace"),
+        ("ada\nERROR forged", "ada%0AERROR%20forged"),
+        ("a\u2028b\u202ec", "a%E2%80%A8b%E2%80%AEc"),
+        ('x" status=200', "x%22%20status=200"),
+        ("100%", "100%25"),
+        ("\ud800", "%3F"),
+        ("a\x1b[31m", "a%1B[31m"),
+    ],
+)
+def test_a_name_cannot_make_more_than_a_word_of_the_line(
+    caplog: pytest.LogCaptureFixture, name: str, shown: str
+) -> None:
+    class User:
+        def get_username(self) -> str:
+            return name
+
+    record = line(caplog, finished()._replace(user=User()))
+    assert record.getMessage() == f"POST /api/models 200 12.3 ms user={shown}"
+    text = JSONFormatter().format(record)
+    assert "\n" not in text
+    assert json.loads(text)["user"] == name
+
+
+@pytest.mark.parametrize("forwarded", ["1.1.1.1\nINFO forged", 'x" user=root', "%0a", "\x1b[2J"])
+def test_a_header_that_is_no_address_is_not_in_the_line(
+    caplog: pytest.LogCaptureFixture, forwarded: str
+) -> None:
+    hostile = finished()._replace(remote_address="10.0.0.1", forwarded_for=forwarded)
+    assert line(caplog, hostile).getMessage() == "POST /api/models 200 12.3 ms client=10.0.0.1"
 
 
 def test_where_no_route_matches_the_path_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
