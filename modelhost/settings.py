@@ -81,6 +81,8 @@ if sys.argv[1:2] == ["runserver"]:
 MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
 MODELS_API_LOG_PROBES = flag("LOG_PROBES", default=False)
 MODELS_API_TRUSTED_PROXIES = networks(items("TRUSTED_PROXIES", ""))
+# Open, as probes are; the page on metrics says what keeps others from them.
+MODELS_API_METRICS_PERMISSIONS = ["rest_framework.permissions.AllowAny"]
 
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.

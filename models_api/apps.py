@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import cast
 
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.utils.autoreload import BaseReloader, autoreload_started
 from django.utils.log import configure_logging
+from ml_base import MLModel
 
-from models_api.conf import asks_for_traces, configuration_path, makes_traces, service_settings
+from models_api.conf import (
+    ServiceSettings,
+    asks_for_traces,
+    configuration_path,
+    makes_traces,
+    service_settings,
+)
 from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.registry import ModelRegistry
 from models_api.logs import SafeLogger
 from models_api.service import ModelService
+from models_api.signals import service_changed
+from models_api.substitutes import with_substitutes
 
 logger = SafeLogger(__name__)
+
+_making_service = threading.RLock()
 
 
 class ModelsAPIConfig(AppConfig):
@@ -39,6 +54,10 @@ class ModelsAPIConfig(AppConfig):
                 'install "modelhost[tracing]"'
             )
         autoreload_started.connect(self._watch_configuration)
+        self._substitutes: list[Mapping[str, MLModel]] = []
+        self._sources = _sources()
+        self._before_tests: tuple[ConfigurationFile, ModelService | None] | None = None
+        setting_changed.connect(self._follow_settings)
 
     def use(self, file: ConfigurationFile) -> None:
         """Use another reading of the configuration file; only before there is a service."""
@@ -72,7 +91,58 @@ class ModelsAPIConfig(AppConfig):
     @cached_property
     def service(self) -> ModelService:
         """The service; made at the first use, because that imports the classes of the models."""
-        return ModelService.build(self.configuration_file, service_settings())
+        with _making_service:
+            made: ModelService | None = vars(self).get("service")
+            if made is None:  # no other thread has made it meanwhile
+                own = ModelService.build(self.configuration_file, service_settings())
+                own.registry.loads_on_demand = self._before_tests is not None
+                vars(self)["service"] = made = self._substituted(own)
+            return made
+
+    def substitute(self, models: Mapping[str, MLModel]) -> None:
+        """Let models take the places of those of the same names; for tests."""
+        own = self.service.original or self.service
+        self._substitutes = [*self._substitutes, models]
+        self._put(own)
+
+    def end_substitution(self, models: Mapping[str, MLModel]) -> None:
+        """Put back whatever these models have taken the places of."""
+        own = self.service.original or self.service
+        self._substitutes = [each for each in self._substitutes if each is not models]
+        self._put(own)
+
+    def _substituted(self, own: ModelService) -> ModelService:
+        given = {name: model for each in self._substitutes for name, model in each.items()}
+        return with_substitutes(own, given) if self._substitutes else own
+
+    def _put(self, own: ModelService | None) -> None:
+        with _making_service:
+            vars(self).pop("service", None)
+            if own is not None:
+                own.registry.reserve_names()
+                vars(self)["service"] = self._substituted(own)
+        service_changed.send(type(self))
+
+    def _follow_settings(self, *, setting: str, **_kwargs: object) -> None:
+        """Serve what the settings say, which only tests change, and then what was before."""
+        if setting != "REST_CONFIG" and not setting.startswith("MODELS_API_"):
+            return
+        present = vars(self).get("service")
+        own = present and (present.original or present)
+        if self._before_tests is None:
+            self._before_tests = self.configuration_file, own
+        elif own is not None and own is not self._before_tests[1]:
+            own.registry.leave_model_manager()
+        if _sources() == self._sources:
+            (self.configuration_file, own), self._before_tests = self._before_tests, None
+        else:
+            self.configuration_file, own = ConfigurationFile(self._path()), None
+        self._put(own)
+
+    def _path(self) -> Path:
+        """Return the path that the settings say, before the environment if tests have set it."""
+        given = getattr(settings, "REST_CONFIG", None)
+        return Path(given) if given and given != self._sources[0] else configuration_path()
 
     @property
     def registry(self) -> ModelRegistry:
@@ -84,6 +154,20 @@ class ModelsAPIConfig(AppConfig):
         if self.service.error is not None:
             raise self.service.error
         return self.service.registry
+
+
+def _sources() -> tuple[object, ServiceSettings]:
+    """Return what a service is made from, as far as the settings say it."""
+    return getattr(settings, "REST_CONFIG", None), service_settings()
+
+
+def own_registry() -> ModelRegistry:
+    """Return the hosted models of this process.
+
+    Raises:
+        ConfigurationError: the configuration has problems.
+    """
+    return cast(ModelsAPIConfig, apps.get_app_config("models_api")).registry
 
 
 def current_service() -> ModelService:

@@ -6,16 +6,19 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from drf_spectacular.settings import spectacular_settings
 
+from models_api.conf import METRICS_PERMISSIONS
 from models_api.configuration.qualified_names import quoted
 from models_api.exceptions import ConfigurationError, Problem
 from models_api.hosting.registry import MERGED_NAMES, OwnsRegistry
 
 OLD_OPENAPI_VERSION = "models_api.W001"
 NAMES_MERGED_BY_CLIENTS = "models_api.W002"
+UNSEEN_METRICS = "models_api.W003"
 
 
 @register("models_api")
@@ -45,6 +48,29 @@ def _errors(problems: Iterable[Problem]) -> list[CheckMessage]:
         Error(problem.message, hint=problem.hint, obj=problem.location, id=problem.id)
         for problem in problems
     ]
+
+
+@register("models_api")
+def check_metrics(app_configs: Sequence[AppConfig] | None, **_kwargs: object) -> list[CheckMessage]:
+    """Warn of metrics that nobody can see."""
+    app_config = apps.get_app_config("models_api")
+    if app_configs is not None and app_config not in app_configs:
+        return []
+    try:
+        section = cast(OwnsRegistry, app_config).configuration.metrics
+    except ConfigurationError:
+        return []
+    is_unset = getattr(settings, METRICS_PERMISSIONS, None) is None
+    if section is None or not section.is_wanted or not is_unset:
+        return []
+    message = f"The YAML file asks for metrics, and the setting {METRICS_PERMISSIONS} is missing"
+    hint = (
+        "There is no route for them, which used to be open to everybody. List the permissions "
+        'that Prometheus has to meet, such as ["rest_framework.permissions.IsAdminUser"]; '
+        '"rest_framework.permissions.AllowAny" opens it, and an empty list says that there '
+        "shall be none."
+    )
+    return [CheckWarning(message, hint=hint, id=UNSEEN_METRICS)]
 
 
 @register("models_api")

@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+if TYPE_CHECKING:
+    from rest_framework.permissions import BasePermission
+
+METRICS_PERMISSIONS = "MODELS_API_METRICS_PERMISSIONS"
 
 _OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -81,6 +88,26 @@ def trusted_proxies() -> tuple[str, ...]:
     """Return the addresses and networks whose X-Forwarded-For is believed."""
     given = getattr(settings, "MODELS_API_TRUSTED_PROXIES", ())
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def metrics_permissions() -> list[type[BasePermission]]:
+    """Return who may see the metrics; there is no route for them where nobody is named.
+
+    Raises:
+        ImproperlyConfigured: the setting is no list of permissions.
+    """
+    given = getattr(settings, METRICS_PERMISSIONS, None) or []
+    hint = 'write a list such as ["rest_framework.permissions.IsAdminUser"]'
+    if isinstance(given, str):
+        raise ImproperlyConfigured(f"{METRICS_PERMISSIONS} is the string {given!r}; {hint}.")
+    found = []
+    for each in given:
+        try:
+            found.append(import_string(each) if isinstance(each, str) else each)
+        except ImportError as error:
+            message = f"{METRICS_PERMISSIONS} names {each!r}, which cannot be imported: {error}"
+            raise ImproperlyConfigured(f"{message}; {hint}.") from error
+    return found
 
 
 class ServiceSettings(NamedTuple):

@@ -121,6 +121,10 @@ class ModelNotReady(ModelError):
         super().__init__(qualified_name, message)
 
 
+class ModelLoadFailed(ModelNotReady):
+    """The model failed to load; the message says why, as this is for the code of its own team."""
+
+
 class SchemaRejected(ModelError):
     """The model itself refused the data, by raising MLModelSchemaValidationException."""
 
@@ -230,6 +234,9 @@ class InvalidInput(ModelsAPIError):
     def __init__(self, problems: Sequence[InputProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "; ".join([problem.text for problem in self.problems])
 
 
 class TensorError(ModelsAPIError):

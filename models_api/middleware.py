@@ -15,6 +15,7 @@ from django.utils.functional import SimpleLazyObject, empty
 from models_api.apps import current_service
 from models_api.observability.requests import FinishedRequest
 from models_api.prediction.request_context import RequestContext
+from models_api.service import ModelService
 
 
 class RequestMiddleware:
@@ -26,31 +27,34 @@ class RequestMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
-        service = current_service()
-        self._recorder = service.recorder
-        self._metrics = service.metrics
+        current_service()  # whatever is wrong with the settings shows at the start
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, with its context set for this thread."""
-        context = self._recorder.begin(request.META.get("HTTP_X_REQUEST_ID"))
+        service = current_service()  # tests may have changed it
+        recorder = service.recorder
+        context = recorder.begin(request.META.get("HTTP_X_REQUEST_ID"))
         try:
             response = self._get_response(request)
         except BaseException:
-            self._recorder.abandon()
+            recorder.abandon()
             raise
         response.headers["X-Request-ID"] = context.id
         if response.status_code == 400 and request.resolver_match is None and _lacks_host(request):
             context.reason = "host_not_allowed"
         finished = finished_request(request, response, context)
-        self._recorder.end(finished)
+        recorder.end(finished)
         if isinstance(response, StreamingHttpResponse) and not response.is_async:
-            self._count_stream(finished, response)
+            _count_stream(service, finished, response)
         return response
 
-    def _count_stream(self, finished: FinishedRequest, response: StreamingHttpResponse) -> None:
-        if self._metrics is not None:
-            parts = cast("Iterable[bytes]", response.streaming_content)
-            response.streaming_content = self._metrics.http.count_stream(finished, parts)
+
+def _count_stream(
+    service: ModelService, finished: FinishedRequest, response: StreamingHttpResponse
+) -> None:
+    if service.metrics is not None:
+        parts = cast("Iterable[bytes]", response.streaming_content)
+        response.streaming_content = service.metrics.http.count_stream(finished, parts)
 
 
 class RequestsInProgressMiddleware:

@@ -46,8 +46,12 @@ class ModelService:
         """None unless the configuration asks for them."""
         self.error: ConfigurationError | None = None
         """What keeps the models from being served; None if nothing does."""
+        self.original: ModelService | None = None
+        """That whose models some others take the places of, for the time of a test."""
+        self.resources = self._resources()
+        """What the models share."""
         try:
-            self.registry = build_registry(file, self._resources())
+            self.registry = build_registry(file, self.resources)
         except ConfigurationError as error:
             self.registry, self.error = ModelRegistry([], limiter, error), error
         known = None if self.error is not None else file.configuration

@@ -20,6 +20,9 @@ name), `version`, `request_id`, `user` (None where no authentication found one),
 this row, and how many the request has).
 """
 
+service_changed = Signal()
+"""Sent when another service has taken the place of that of this process, as tests do."""
+
 
 class SignalSender(PredictionListener):
     """Sends `prediction_made` for the predictions of one model."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, clear_url_caches, get_resolver, path
+from rest_framework.permissions import AllowAny
 
 from models_api.api.documentation import (
     AssetView,
@@ -29,9 +30,11 @@ from models_api.api.views import (
     StartupView,
 )
 from models_api.apps import current_service
+from models_api.conf import metrics_permissions
 from models_api.configuration.sections import ServiceConfiguration
 from models_api.hosting.registry import ModelRegistry
 from models_api.observability.shared_memory import SharedMemoryMetrics
+from models_api.signals import service_changed
 
 if TYPE_CHECKING:
     from models_api.observability.exposition import Metrics
@@ -118,12 +121,16 @@ def documentation_patterns(
 
 
 def metrics_patterns(metrics: Metrics | None, registry: ModelRegistry) -> list[Route]:
-    """Return the route of the metrics, if there are any."""
-    if metrics is None:
+    """Return the route of the metrics, if there are any, and somebody may see them."""
+    permissions = metrics_permissions()
+    if metrics is None or not permissions:
         return []
-    return [
-        path("metrics", MetricsView.as_view(registry=registry, metrics=metrics), name="metrics")
-    ]
+    given: dict[str, Any] = {"permission_classes": permissions}
+    if permissions == [AllowAny]:
+        # What Prometheus says of itself must not be refused where it need not say anything.
+        given["authentication_classes"] = ()
+    view = MetricsView.as_view(registry=registry, metrics=metrics, **given)
+    return [path("metrics", view, name="metrics")]
 
 
 def all_api_patterns(registry: ModelRegistry) -> list[Route]:
@@ -147,3 +154,21 @@ def _patterns() -> list[Route]:
 
 
 urlpatterns = _patterns()
+
+
+def _follow_service(**_kwargs: object) -> None:
+    """Route to another service, in place: other URLconfs have included this very list."""
+    urlpatterns[:] = _patterns()
+    clear_url_caches()
+    _forget_names(get_resolver())
+
+
+def _forget_names(resolver: URLResolver) -> None:
+    # What `reverse` knows; Django fills it once.
+    vars(resolver).update(_reverse_dict={}, _namespace_dict={}, _app_dict={}, _populated=False)
+    for each in resolver.url_patterns:
+        if isinstance(each, URLResolver):
+            _forget_names(each)
+
+
+service_changed.connect(_follow_service)

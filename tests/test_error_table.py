@@ -20,7 +20,13 @@ from models_api.prediction import batcher
 from tests.fakes.refusing import CustomerUnknown, Unlisted
 
 # They end the start of a service, or are bases of others.
-NOT_FOR_CLIENTS = {"ClassPathError", "ConfigurationError", "DescriptionError", "DescriptionFailed"}
+NOT_FOR_CLIENTS = {
+    "ModelLoadFailed",
+    "ClassPathError",
+    "ConfigurationError",
+    "DescriptionError",
+    "DescriptionFailed",
+}
 BASES = {"ModelsAPIError", "ModelError", "NotPredicted", "Refusal"}
 
 

@@ -432,9 +432,11 @@ class WritesMetrics(Protocol):
         """Return them in the format of Prometheus."""
 
 
-class MetricsView(StatusView):
-    """Gives the metrics to Prometheus."""
+class MetricsView(ModelsAPIView):
+    """Gives the metrics to Prometheus; who may see them is given to as_view."""
 
+    throttle_classes = ()
+    is_probe = True
     schema = None  # type: ignore[assignment] # keeps it out of the document
     metrics: WritesMetrics = None  # type: ignore[assignment] # always given to as_view
 

@@ -300,6 +300,15 @@ class HostedModel:
         told = (self.label, self.load_seconds, end)
         logger.error("Failed to load %s (%.2f s)%s", *told, exc_info=error)
 
+    def leave_model_manager(self) -> None:
+        """Take the model out of ml_base's ModelManager, if it is in there."""
+        if self.model is None:
+            return
+        with _model_manager_lock:
+            manager, name = ModelManager(), self.model.qualified_name
+            if manager.get_model(name) is self.model:
+                manager.remove_model(name)
+
     def load_in_background(self) -> None:
         """Leave the loading to another thread; requests will not wait for its end."""
         self._in_background = True
@@ -349,7 +358,8 @@ class HostedModel:
         model = self._stack.build(self.instruments)
         names, schemas = self._checked_names(model), read_schemas(model)
         self._description = ModelDescription(names, schemas)
-        _add_to_model_manager(model)
+        if not self._stack.is_given:
+            _add_to_model_manager(model)
         self.health = ModelHealth(model, self.label, self.instruments.publish) or None
         self._predictor = Predictor(model, schemas, names.qualified_name, self._means(names))
         self._note_unused_methods(schemas)
@@ -404,7 +414,7 @@ class HostedModel:
             return None
 
     def _checked_names(self, model: MLModel) -> ModelNames:
-        names = read_names(model)
+        names = self._stack.renamed(read_names(model))
         expected, actual = self.known_name, names.qualified_name
         if expected is not None and actual != expected:
             message = f'the model calls itself "{actual}", not "{expected}"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ml_base import MLModel, MLModelDecorator
 
@@ -12,6 +13,7 @@ from models_api.configuration.sections import BatchingConfiguration, ModelConfig
 from models_api.exceptions import REFUSALS, ClassPathError, DescriptionError, Refusal
 from models_api.hosting.class_paths import import_class
 from models_api.prediction.batcher import BatchingDecorator, batching_decorator
+from models_api.prediction.description import ModelNames
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.model_calls import (
     PREDICTING_METHODS,
@@ -98,6 +100,9 @@ def _without_self(signature: inspect.Signature) -> str:
 class ModelStack:
     """The class of one model and those of its decorators, innermost first."""
 
+    is_given: ClassVar[bool] = False
+    """Whether an instance takes the place of the classes, for the time of a test."""
+
     model: Layer
     decorators: tuple[Layer, ...]
     batching: BatchingConfiguration | None = None
@@ -173,6 +178,10 @@ class ModelStack:
         # One that awaits its model shall do so with batching, too.
         is_awaited = isinstance(model, BatchingDecorator) and is_asynchronous(self.model.cls)
         return awaitable(model) if is_awaited else model
+
+    def renamed(self, names: ModelNames) -> ModelNames:
+        """Return the names under which a model that calls itself so is hosted."""
+        return names
 
     def build_uninitialised(self) -> MLModel:
         """Make the stack without running any `__init__`: good for reading descriptions only."""

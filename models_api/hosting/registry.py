@@ -67,6 +67,8 @@ class ModelRegistry:
             defects: What is wrong with single models, without which the others can be served.
             request_headers: Names of the headers that models may read.
         """
+        self.loads_on_demand = False
+        """Whether each model is loaded when somebody asks for it, and not before: in tests."""
         self.defects = tuple(defects)
         self.request_headers = tuple([name.lower() for name in request_headers])
         """Names of the headers that models may read."""
@@ -77,8 +79,7 @@ class ModelRegistry:
         self._by_name: dict[str, HostedModel] = {}
         self.loader = ModelLoader(models)
         self.loader.after_loading.append(self._warn_of_merged_names)
-        for model in models:
-            model.reserve_names_of([other for other in models if other is not model])
+        self.reserve_names()
 
     def __iter__(self) -> Iterator[HostedModel]:
         return iter(self._models)
@@ -104,6 +105,16 @@ class ModelRegistry:
     def __repr__(self) -> str:
         return f"<ModelRegistry {list(self._models)!r}>"
 
+    def reserve_names(self) -> None:
+        """Keep each model from taking the name of another one of this registry."""
+        for model in self._models:
+            model.reserve_names_of([other for other in self._models if other is not model])
+
+    def leave_model_manager(self) -> None:
+        """Take the models out of ml_base's ModelManager."""
+        for model in self._models:
+            model.leave_model_manager()
+
     def resolve(
         self, qualified_name: str, version: str | None = None, *, hint: str = "."
     ) -> HostedModel:
@@ -124,6 +135,8 @@ class ModelRegistry:
         if not model.configuration.create_endpoint:
             message = f'The model "{qualified_name}" has no prediction endpoint.'
             raise ModelNotFound(qualified_name, message)
+        if self.loads_on_demand:
+            model.load()
         return model if version is None else self.require_version(model, version)
 
     def require_version(self, model: HostedModel, version: str | None) -> HostedModel:
@@ -144,7 +157,7 @@ class ModelRegistry:
     @property
     def has_started(self) -> bool:
         """Whether the loading of every model has ended, well or not."""
-        return self._error is None and self.loader.has_ended
+        return self._error is None and (self.loads_on_demand or self.loader.has_ended)
 
     @property
     def is_ready(self) -> bool:
@@ -226,7 +239,8 @@ class ModelRegistry:
     def start_loading(self) -> None:
         """Begin to load every model in the background; see ModelLoader.start."""
         if self._error is None:
-            self.loader.start()
+            if not self.loads_on_demand:
+                self.loader.start()
         elif not self._has_logged.is_set():
             self._has_logged.set()
             logger.error("No model is served. %s", self._error.heading)

@@ -91,6 +91,42 @@ def parse(body: bytes, schema: type[BaseModel], limit: ValueLimit | None = None)
     return data
 
 
+def parse_given(given: object, schema: type[BaseModel]) -> BaseModel:
+    """Validate what code of this process gives for one row; what comes of it is the model's own.
+
+    Args:
+        given: An instance of the schema, JSON as text or bytes, or whatever pydantic takes for the
+            schema, a mapping as a rule, with values of numpy and pandas too.
+        schema: That of the model's input.
+
+    Raises:
+        InvalidInput: it does not fit, or holds a number that is not finite.
+    """
+    if isinstance(given, schema):
+        return given.model_copy(deep=True)
+    if isinstance(given, str | bytes | bytearray):
+        return parse(given.encode() if isinstance(given, str) else bytes(given), schema)
+    try:
+        data = validated(given, schema)
+    except ValidationError as error:
+        raise _invalid_input(error, collects=True) from None
+    _refuse_non_finite(data)
+    return data
+
+
+def as_instance(prediction: object, schema: type[BaseModel]) -> BaseModel:
+    """Return a prediction as an instance of its schema; it fits where its JSON does.
+
+    Raises:
+        pydantic.ValidationError, pydantic_core.PydanticSerializationError: as for `serialise`.
+    """
+    found = prediction if isinstance(prediction, schema) else validated(prediction, schema)
+    if _is_as_declared(found, schema):
+        return found
+    serialise(found, schema)
+    return validated(plain(found), schema) if holds_foreign(found) else found
+
+
 def serialise(prediction: object, schema: type[BaseModel]) -> bytes:
     """Write a prediction as its schema documents it: by alias, NaN and infinities as null.
 

@@ -13,8 +13,9 @@ from models_api.prediction.description import ModelNames
 class Audience(Protocol):
     """Those who want to hear of predictions."""
 
-    receivers: Sized
-    """Looked at after each prediction, as a plain attribute, because that costs the least."""
+    @property
+    def receivers(self) -> Sized:
+        """All of them; looked at after each prediction, so a plain attribute costs the least."""
 
 
 class _Nobody:

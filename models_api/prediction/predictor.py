@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
+from pydantic import BaseModel
 from pydantic_core import from_json
 
 from models_api.exceptions import (
@@ -34,6 +36,7 @@ from models_api.prediction.model_calls import ModelCalls
 from models_api.prediction.request_context import current_request, note_batch, note_rows
 from models_api.prediction.rows import (
     ColumnPredictions,
+    GivenRows,
     JSONRows,
     Predictions,
     Rows,
@@ -142,6 +145,28 @@ class Predictor:
             self.tell(lambda: (from_json(body)["inputs"], from_json(written)["predictions"]))
         return written
 
+    def predict_given(self, given: Sequence[object], where: str = "") -> list[BaseModel]:
+        """Return predictions for rows that code of this process gives; see `codec.parse_given`.
+
+        Args:
+            given: The rows.
+            where: Begins the message of an error; `{}` in it stands for the index of the row.
+
+        Raises:
+            InvalidInput, SchemaRejected, Refusal, Overloaded, DeadlineExceeded, PredictionFailed:
+                as for one row; there is no limit of rows and values.
+        """
+        rows, predictions = self.admit(self._predict_given, given, where)
+        if self.audience.receivers:
+            output = self.schemas.output
+            self.tell(
+                lambda: (
+                    rows.values(),
+                    [from_json(codec.serialise(each, output)) for each in predictions],
+                )
+            )
+        return predictions
+
     def tell(self, made: Callable[[], tuple[Sequence[object], Sequence[object]]]) -> None:
         """Tell the listener of the predictions of the current request, which has succeeded.
 
@@ -225,6 +250,14 @@ class Predictor:
             rows = JSONRows(body, self.batch_schema, self.batch_limit, columns_of)
         written = [predictions.to_json()[1:-1] for predictions in self.predict_rows(rows)]
         return b'{"predictions":[' + b",".join(written) + b"]}"
+
+    def _predict_given(
+        self, given: Sequence[object], where: str
+    ) -> tuple[GivenRows, list[BaseModel]]:
+        with self.instruments.stage("parse"):
+            rows = GivenRows(given, self.schemas.input, where)
+        found = [predictions.to_instances() for predictions in self.predict_rows(rows)]
+        return rows, [*chain.from_iterable(found)]
 
     def _predict_row(self, row: object, rows: Rows, index: int = 0) -> object:
         """Predict for one row, made anew where a call that it shared with others has failed."""

@@ -129,6 +129,25 @@ def ensured_context(given_id: str | None) -> Iterator[None]:
         current_request.reset(token)
 
 
+@contextmanager
+def nested_context(principal: object = None) -> Iterator[RequestContext]:
+    """Begin a context of its own for a prediction that code of this process asks for.
+
+    It has the id of the request that the code works for, if it works for one, and the caller.
+    """
+    outer = current_request.get()
+    context = RequestContext(request_id(None) if outer is None else outer.id)
+    if outer is not None:
+        context.caller, context.trace_id = outer.caller, outer.trace_id
+    if principal is not None:
+        context.caller = context.caller._replace(principal=principal)
+    token = current_request.set(context)
+    try:
+        yield context
+    finally:
+        current_request.reset(token)
+
+
 def note_headers(headers: Mapping[str, str]) -> None:
     """Record those headers of the current request that models may read."""
     context = current_request.get()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, Field, create_model
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json, to_jsonable_python
 
-from models_api.exceptions import ModelsAPIError
+from models_api.exceptions import InvalidInput, ModelsAPIError
 from models_api.prediction import codec, plain_rows
 from models_api.prediction.columns import arrays_of_rows
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.plain_columns import written_columns
-from models_api.prediction.plain_values import validated_together
+from models_api.prediction.plain_values import plain, validated_together
 from models_api.prediction.value_limit import ValueLimit
+
+T = TypeVar("T")
 
 
 class Sliceable(Protocol):
@@ -142,6 +145,53 @@ class JSONRows(Rows):
         return self._columns
 
 
+class GivenRows(Rows):
+    """Rows that code of this process gives, as `codec.parse_given` takes them."""
+
+    def __init__(self, given: Sequence[object], schema: type[BaseModel], where: str) -> None:
+        """Validate them.
+
+        Raises:
+            InvalidInput: some row does not fit.
+        """
+        self.where = where
+        self._given = given
+        self._schema = schema
+        super().__init__(self.make())
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def make(self) -> list[object | None]:
+        """Validate all rows."""
+        return [self._make(index, row) for index, row in enumerate(self._given)]
+
+    def values(self) -> list[object]:
+        """Return the rows as what their JSON is parsed to."""
+        return [
+            from_json(row) if isinstance(row, str | bytes | bytearray) else self._value(row)
+            for row in self._given
+        ]
+
+    def _make(self, index: int, row: object) -> BaseModel:
+        try:
+            return codec.parse_given(row, self._schema)
+        except InvalidInput as error:
+            if not self.where:
+                raise
+            problems = [
+                replace(problem, location=("rows", index, *problem.location))
+                for problem in error.problems
+            ]
+            raise InvalidInput(problems) from None
+
+    def _value(self, row: object) -> object:
+        by_alias = isinstance(row, BaseModel)
+        return to_jsonable_python(
+            row if by_alias else plain(row), by_alias=by_alias, inf_nan_mode="null", fallback=str
+        )
+
+
 class Predictions:
     """What a model predicted for some rows of a request."""
 
@@ -163,18 +213,26 @@ class Predictions:
             together = codec.serialise_together(self._predictions, self._maker.schemas.output)
         if together is not None:
             return together
-        return b"[" + b",".join(self._each_to_json()) + b"]"
+        return b"[" + b",".join(self._each(codec.serialise)) + b"]"
+
+    def to_instances(self) -> list[BaseModel]:
+        """Return the predictions as instances of the output schema, in their order.
+
+        Raises:
+            PredictionFailed: one of them does not fit it.
+        """
+        return [*self._each(codec.as_instance)]
 
     def to_columns(self) -> dict[str, list[object]] | None:
         """Return, by key, the values that their JSON would have; None where JSON must tell."""
         with self._maker.instruments.stage("serialise"):
             return plain_rows.gather_columns(self._predictions, self._maker.schemas.output)
 
-    def _each_to_json(self) -> Iterator[bytes]:
+    def _each(self, write: Callable[[object, type[BaseModel]], T]) -> Iterator[T]:
         for index, prediction in enumerate(self._predictions, self._start):
             try:
                 with self._maker.instruments.stage("serialise"):
-                    yield codec.serialise(prediction, self._maker.schemas.output)
+                    yield write(prediction, self._maker.schemas.output)
             except BaseException as error:
                 raise self._maker.failure(error, self._rows.where.format(index)) from error
 
