@@ -8,14 +8,26 @@ from importlib.resources import files
 from pathlib import Path
 from posixpath import normpath
 from typing import Literal, Protocol
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import SuspiciousFileOperation
-from django.http import Http404, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import resolve_url
 from django.template import Context, Engine
-from django.urls import URLPattern, URLResolver, reverse
+from django.urls import (
+    NoReverseMatch,
+    Resolver404,
+    URLPattern,
+    URLResolver,
+    get_script_prefix,
+    resolve,
+    reverse,
+)
 from django.views.static import serve
 from drf_spectacular.renderers import OpenApiYamlRenderer
+from rest_framework.authentication import BasicAuthentication, TokenAuthentication
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
@@ -49,6 +61,7 @@ _ASSET_FOLDERS = {
     "modelhost": _APP / "static" / "models_api",
 }
 _MAXIMUM_TEXTS = 16
+_BY_HEADER_ALONE = (BasicAuthentication, TokenAuthentication)
 
 Format = Literal["json", "yaml"]
 
@@ -180,10 +193,27 @@ class DocumentationView(PageView):
                 "title": self.title,
                 "csrf_cookie": settings.CSRF_COOKIE_NAME,
                 "csrf_header": header,
+                "login_url": login_url(request._request),
             }
         )
         text = _engine.get_template(f"models_api/{self.template_name}").render(context)
         return HttpResponse(text, headers={"Content-Security-Policy": self.content_security_policy})
+
+
+def login_url(request: HttpRequest) -> str:
+    """Return where the project's users log in, to come back then; empty if that helps nobody."""
+    kinds = OpenAPIView.authentication_classes
+    if all(issubclass(kind, _BY_HEADER_ALONE) for kind in kinds):
+        return ""
+    try:
+        url = resolve_url(settings.LOGIN_URL)
+        parts = urlsplit(url)
+        if not parts.netloc:  # many projects have no such page, and leave the setting as it was
+            resolve(f"/{parts.path.removeprefix(get_script_prefix()).lstrip('/')}")
+    except (NoReverseMatch, Resolver404):
+        return ""
+    back = urlencode({REDIRECT_FIELD_NAME: request.get_full_path()})
+    return f"{url}{'&' if parts.query else '?'}{back}"
 
 
 class SwaggerUIView(DocumentationView):

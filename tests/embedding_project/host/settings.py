@@ -43,6 +43,7 @@ DATABASES = {
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 # Quick, because the passwords of tests are no secrets.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+LOGIN_URL = os.environ.get("HOST_LOGIN_URL", "/accounts/login/")
 STATIC_URL = "static/"
 USE_TZ = True
 
