@@ -193,6 +193,7 @@ INSTALLED_APPS, MIDDLEWARE = ["rest_framework", "models_api"], [
     "models_api.middleware.RequestMiddleware"
 ]
 REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [], "UNAUTHENTICATED_USER": None}
+MODELS_API_METRICS_PERMISSIONS = ["rest_framework.permissions.AllowAny"]
 """
 WSGI = "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"
 

@@ -48,6 +48,8 @@ STATIC_URL = "static/"
 USE_TZ = True
 
 REST_CONFIG = FOLDER / "models.yaml"
+if "HOST_METRICS" in os.environ:
+    MODELS_API_METRICS_PERMISSIONS = os.environ["HOST_METRICS"].split()
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": os.environ.get(
         "HOST_AUTHENTICATION", "rest_framework.authentication.BasicAuthentication"
