@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import REPOSITORY, Server, gunicorn, serve
 from tests.end_to_end.test_embedding import (
     ADA,
@@ -148,3 +150,15 @@ def test_a_network_that_is_none_is_said_at_the_start(tmp_path: Path) -> None:
     environment = {"MODELHOST_TRUSTED_PROXIES": "10.0.0.0/8,proxy"}
     with gunicorn(REPOSITORY / "rest_config.yaml", environment=environment, wait_for="exit") as old:
         assert "MODELHOST_TRUSTED_PROXIES: 'proxy' is no address and no network" in old.log
+
+
+def test_behind_nginx_the_line_has_the_clients_address_whatever_it_says(server: Server) -> None:
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    with (
+        Nginx(server.port) as proxy,
+        httpx.Client(base_url=proxy.url, transport=transport) as client,
+    ):
+        for number, said in enumerate(("", "203.0.113.7", "203.0.113.7, 10.0.0.1", "rubbish")):
+            headers = {"X-Request-ID": f"nginx-{number}", "X-Forwarded-For": said}
+            assert client.get("/api/models", headers=headers).status_code == 200
+            assert json.loads(line_of(server, f"nginx-{number}"))["client"] == "127.0.0.2"
