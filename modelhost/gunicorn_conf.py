@@ -26,6 +26,7 @@ from gunicorn.errors import HaltServer
 
 from modelhost.environment import flag, number, text
 from modelhost.server.cpus import available_cpus
+from modelhost.server.ends import end_without_native_handlers
 from modelhost.server.metrics import begin_server, end_server, forget_worker, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
@@ -97,6 +98,7 @@ def _reads_for_workers(server: Arbiter) -> bool:
 
 def worker_exit(_server: Arbiter, worker: Worker) -> None:
     """Say, in the worker, that it could not start, unless it was told to stop meanwhile."""
+    end_without_native_handlers()
     if worker.alive and not worker.booted:
         _has_failed[0] = 1
 

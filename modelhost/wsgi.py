@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from modelhost.environment import unknown_variables
 from modelhost.server.configuration import CANNOT_START, share_configuration
+from modelhost.server.ends import skip_native_handlers
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
 from modelhost.server.output import show_lines_at_once
@@ -40,6 +41,7 @@ def _start() -> WSGIApplication:
     show_lines_at_once()
     end_while_starting()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelhost.settings")
+    skip_native_handlers()  # first, because the other hides whose process this is
     reset_signals_in_children()
     try:
         # A second time it would configure logging anew, without what the YAML file says of it.

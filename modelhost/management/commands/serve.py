@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import multiprocessing
 import socket
@@ -24,6 +23,7 @@ from granian.server.mp import MPServer
 from modelhost.environment import flag, number, split_address, text
 from modelhost.server.configuration import CANNOT_START, is_right, reread_configuration
 from modelhost.server.cpus import available_cpus
+from modelhost.server.ends import run_exit_handlers
 from modelhost.server.metrics import begin_server, end_server, forget_ended_workers, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
@@ -195,5 +195,5 @@ def _start_worker(threads: int, started: Synchronized[int]) -> WSGIApplication:
     prepare_worker(threads, index)
     forget_ended_workers()
     # A process of multiprocessing leaves them out; traces are sent and logs are flushed by some.
-    Finalize(None, atexit._run_exitfuncs, exitpriority=0)
+    Finalize(None, run_exit_handlers, exitpriority=0)
     return application
