@@ -17,8 +17,6 @@ from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import close_old_connections
-from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse
 from django.urls import get_resolver
 
@@ -32,6 +30,7 @@ from models_api.api.views import PredictionView
 from models_api.observability.requests import FinishedRequest
 from models_api.prediction.request_context import RequestContext
 from models_api.service import ModelService
+from models_api.threads import cleanup
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -85,8 +84,7 @@ class FastLane:
         self._answers_other_origins = _CORS in settings.MIDDLEWARE
         self._headers = _constant_headers(self._answers_other_origins)
         self._compression_bytes: int = getattr(settings, "MODELHOST_COMPRESS_MIN_BYTES", 0)
-        self._has_used_databases = False
-        connection_created.connect(self._note_connection)
+        self._cleanup = cleanup()
         self._counts_in_progress = (
             service.metrics is not None and service.metrics.http.counts_in_progress
         )
@@ -96,6 +94,8 @@ class FastLane:
         lane = self._lane(environ) if environ["REQUEST_METHOD"] == "POST" else None
         if lane is None or self._is_of_page(environ) or not self._is_allowed(environ):
             return self._django(environ, start_response)
+        between_requests = self._cleanup.between_requests
+        between_requests()  # before and after, as Django does
         recorder = self._service.recorder
         context = recorder.begin(environ.get("HTTP_X_REQUEST_ID"))
         try:
@@ -105,8 +105,7 @@ class FastLane:
             recorder.abandon()
             raise
         recorder.end(finished)
-        if self._has_used_databases:  # as Django does after each request
-            close_old_connections()
+        between_requests()
         start_response(f"{answer.status} {responses[answer.status]}", list(answer.headers.items()))
         # Of a list of one, wsgiref would tell the length.
         return [answer.body] if "Content-Length" in answer.headers else iter([answer.body])
@@ -147,9 +146,6 @@ class FastLane:
             forwarded_for=environ.get("HTTP_X_FORWARDED_FOR"),
         )
         return Answer(status, headers, body), finished
-
-    def _note_connection(self, **_connection: object) -> None:
-        self._has_used_databases = True
 
     def _in_progress(self, lane: Lane) -> AbstractContextManager[None]:
         metrics = self._service.metrics

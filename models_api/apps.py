@@ -24,12 +24,14 @@ from models_api.conf import (
 )
 from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import ServiceConfiguration
+from models_api.databases import DatabaseCleanup
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.registry import ModelRegistry
 from models_api.logs import SafeLogger
 from models_api.service import ModelService
 from models_api.signals import service_changed
 from models_api.substitutes import with_substitutes
+from models_api.threads import use_cleanup
 
 logger = SafeLogger(__name__)
 
@@ -46,6 +48,7 @@ class ModelsAPIConfig(AppConfig):
         """Read the configuration: cheap, imports no model, leaves a broken file to the checks."""
         from models_api import checks  # noqa: F401, PLC0415 (registers itself)
 
+        use_cleanup(DatabaseCleanup())
         self.configuration_file = ConfigurationFile(configuration_path())
         self._apply_logging()
         if asks_for_traces() and not makes_traces():

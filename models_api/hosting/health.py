@@ -17,6 +17,7 @@ from models_api.fork import call_after_fork
 from models_api.hosting.class_paths import one_line
 from models_api.hosting.model_stack import layers_of
 from models_api.logs import SafeLogger
+from models_api.threads import cleaned_up
 
 logger = SafeLogger(__name__)
 
@@ -99,7 +100,7 @@ class ModelHealth:
             self._began = time.monotonic()
             self._asking = asking = threading.Event()
         try:
-            threading.Thread(target=self._run, name="health", daemon=True).start()
+            threading.Thread(target=cleaned_up(self._run), name="health", daemon=True).start()
         except RuntimeError as error:  # the system has no thread left
             self._end(Fault(one_line(error)))
         return asking

@@ -30,6 +30,7 @@ from models_api.prediction.predictor import PredictionMeans, Predictor
 from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES
 from models_api.prediction.watchdog import Watchdog
 from models_api.schemas.array_types import why_no_columns
+from models_api.threads import cleaned_up
 
 logger = SafeLogger(__name__)
 
@@ -262,7 +263,7 @@ class HostedModel:
         if threading.current_thread() is not threading.main_thread():
             self.load()
             return
-        thread = threading.Thread(target=self.load, name=LOADING_THREAD, daemon=True)
+        thread = threading.Thread(target=cleaned_up(self.load), name=LOADING_THREAD, daemon=True)
         thread.start()
         thread.join()
 

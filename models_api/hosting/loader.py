@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from models_api.fork import flush_output
 from models_api.hosting.hosted_model import LOADING_THREAD, HostedModel, LoadState
 from models_api.logs import SafeLogger
+from models_api.threads import cleaned_up
 
 logger = SafeLogger(__name__)
 
@@ -61,7 +62,9 @@ class ModelLoader:
                 return
             for model in self._models:
                 model.load_in_background()
-            self._thread = threading.Thread(target=self.load, name=LOADING_THREAD, daemon=True)
+            self._thread = threading.Thread(
+                target=cleaned_up(self.load), name=LOADING_THREAD, daemon=True
+            )
             if not self._follows_forks and hasattr(os, "register_at_fork"):
                 os.register_at_fork(
                     before=self._finish_before_fork, after_in_child=self._forget_unfinished_load

@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 from models_api.exceptions import DeadlineExceeded, Overloaded
 from models_api.fork import call_after_fork
 from models_api.prediction.limiter import Slot
+from models_api.threads import cleanup
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,7 +125,9 @@ class _Thread:
             self._begun.acquire()
             job, self._job = self._job, None
             if job is not None:
+                cleanup().between_requests()
                 job.run()
+                cleanup().between_requests()
                 # Before the caller knows, so that its next call finds this thread.
                 self._idle.append(self)
                 job.ended.release()

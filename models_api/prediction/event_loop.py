@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from models_api.fork import ForkGuard, call_after_fork
 from models_api.logs import SafeLogger
+from models_api.threads import cleanup
 
 logger = SafeLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -47,6 +51,13 @@ class EventLoop:
 
     async def _outcome(self, awaitable: Awaitable[T]) -> tuple[list[T], BaseException | None]:
         """Return a result or an error, as some of those that a loop sees would end it."""
+        await cleanup().before_coroutine()
+        try:
+            return await self._own_outcome(awaitable)
+        finally:
+            await cleanup().after_coroutine()
+
+    async def _own_outcome(self, awaitable: Awaitable[T]) -> tuple[list[T], BaseException | None]:
         forks = self._guard.forks
         try:
             result = await awaitable
@@ -60,6 +71,7 @@ class EventLoop:
         with self._lock:
             if self._loop is None or self._loop.is_closed():
                 loop = asyncio.new_event_loop()
+                loop.set_default_executor(_Executor(thread_name_prefix="asyncio"))
                 threading.Thread(
                     target=_run_for_ever, args=(loop,), name="event-loop", daemon=True
                 ).start()
@@ -70,6 +82,21 @@ class EventLoop:
         # Kept, because whatever closes it would change what the parent's loop waits for.
         self._of_parent, self._loop = self._loop, None
         self._lock = threading.Lock()
+
+
+class _Executor(ThreadPoolExecutor):
+    """The threads of `asyncio.to_thread`."""
+
+    def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return super().submit(partial(_cleaned_up, work, *args, **kwargs))
+
+
+def _cleaned_up(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    cleanup().between_requests()
+    try:
+        return work(*args, **kwargs)
+    finally:
+        cleanup().between_requests()
 
 
 def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:

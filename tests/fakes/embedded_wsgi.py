@@ -10,7 +10,13 @@ from django.urls import include, path
 
 from models_api.apps import current_service
 
+if "TEST_DATABASE" in os.environ:
+    from tests.fakes.database_settings import DATABASES
+else:
+    DATABASES = {}
+
 settings.configure(
+    DATABASES=DATABASES,
     ALLOWED_HOSTS=["*"],
     INSTALLED_APPS=["rest_framework", "models_api"],
     REST_CONFIG=os.environ["REST_CONFIG"],
