@@ -69,7 +69,7 @@ ERROR_KINDS = (
               "Send a Content-Length: this server cannot read chunked bodies.",
               "The body is chunked, and the server cannot read that."),
     ErrorKind(exceptions.PayloadTooLarge, 413, "PayloadTooLarge", "invalid_input",
-              "The body is larger than the limit of 10485760 bytes.",
+              str(exceptions.PayloadTooLarge.of_bytes(10485760)),
               "The body is larger, or holds more values, than the service reads."),
     ErrorKind(exceptions.UnsupportedMediaType, 415, "UnsupportedMediaType", FAILURE,
               'Unsupported media type "text/csv"; send application/json.',

@@ -256,7 +256,10 @@ class PayloadTooLarge(ModelsAPIError):
     @classmethod
     def of_bytes(cls, limit: int | None) -> PayloadTooLarge:
         """Name the limit of the body's size."""
-        return cls(f"The body is larger than the limit of {limit} bytes.")
+        return cls(
+            f"The body is larger than the limit of {limit} bytes. Send less at a time, or have "
+            "MODELHOST_MAX_BODY_BYTES raised."
+        )
 
     @classmethod
     def of_values(cls, found: str, price: int, limit: int) -> PayloadTooLarge:

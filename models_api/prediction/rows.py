@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, Field, create_model
 from pydantic_core import from_json, to_json, to_jsonable_python
 
-from models_api.exceptions import InvalidInput, ModelsAPIError
+from models_api.exceptions import InputProblem, InvalidInput, ModelsAPIError
 from models_api.prediction import codec, plain_rows
 from models_api.prediction.columns import arrays_of_rows
 from models_api.prediction.description import ModelSchemas
@@ -136,7 +136,10 @@ class JSONRows(Rows):
 
     def make(self) -> list[object | None]:
         """Parse the body."""
-        data = codec.parse(self._body, self._schema, self._limit)
+        try:
+            data = codec.parse(self._body, self._schema, self._limit)
+        except InvalidInput as error:
+            raise InvalidInput(list(map(_with_remedy, error.problems))) from None
         inputs: list[object | None] = data.inputs  # type: ignore[attr-defined]
         return inputs
 
@@ -190,6 +193,13 @@ class GivenRows(Rows):
         return to_jsonable_python(
             row if by_alias else plain(row), by_alias=by_alias, inf_nan_mode="null", fallback=str
         )
+
+
+def _with_remedy(problem: InputProblem) -> InputProblem:
+    if (problem.location, problem.type) != (("inputs",), "too_long"):
+        return problem
+    remedy = "Send fewer at a time, or have MODELHOST_MAX_BATCH_ROWS raised."
+    return replace(problem, message=f"{problem.message}. {remedy}")
 
 
 class Predictions:

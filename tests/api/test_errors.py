@@ -133,7 +133,10 @@ UNREADABLE = "The body could not be read to its end."
             413,
             {
                 "type": "PayloadTooLarge",
-                "messages": ["The body is larger than the limit of 7 bytes."],
+                "messages": [
+                    "The body is larger than the limit of 7 bytes. Send less at a time, or have "
+                    "MODELHOST_MAX_BODY_BYTES raised."
+                ],
             },
         ),
         (

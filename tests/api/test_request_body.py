@@ -193,7 +193,10 @@ def test_a_body_may_be_as_large_as_the_limit_and_no_larger(make: Any) -> None:
         assert read_json_body(*make()) == BODY
         with pytest.raises(PayloadTooLarge) as caught:
             read_json_body(*make(BODY + b" "))
-    assert str(caught.value) == "The body is larger than the limit of 8 bytes."
+    assert str(caught.value) == (
+        "The body is larger than the limit of 8 bytes. Send less at a time, or have "
+        "MODELHOST_MAX_BODY_BYTES raised."
+    )
     assert kind_of(caught.value).status == 413
 
 

@@ -130,7 +130,10 @@ def test_a_batch_with_too_many_rows_names_the_limit(server: Server) -> None:
     assert post_batch(server, "batching", *range(50)).status_code == 200
     response = post_batch(server, "batching", *range(51))
     assert response.status_code == 400
-    expected = "inputs: List should have at most 50 items after validation, not 51"
+    expected = (
+        "inputs: List should have at most 50 items after validation, not 51. Send fewer at a time, "
+        "or have MODELHOST_MAX_BATCH_ROWS raised."
+    )
     assert response.json()["messages"] == [expected]
     document = server.client.get("/openapi.json").json()
     schema = document["components"]["schemas"]["RowInputBatch"]

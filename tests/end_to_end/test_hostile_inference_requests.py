@@ -257,7 +257,10 @@ def test_other_media_types_are_refused(server: Server, media_type: str):
 
 def test_a_body_beyond_the_limit_is_refused(server: Server):
     response = infer(server, bytes(11_000_000), 5)
-    error = "The body is larger than the limit of 10485760 bytes."
+    error = (
+        "The body is larger than the limit of 10485760 bytes. Send less at a time, or have "
+        "MODELHOST_MAX_BODY_BYTES raised."
+    )
     assert (response.status_code, response.json()) == (413, {"error": error})
 
 

@@ -78,7 +78,10 @@ def invalid_json(name: str, body: bytes, message: str) -> Hostile:
 
 
 UNREADABLE = "The body could not be read to its end."
-TOO_LARGE = f"The body is larger than the limit of {LIMIT} bytes."
+TOO_LARGE = (
+    f"The body is larger than the limit of {LIMIT} bytes. Send less at a time, or have "
+    "MODELHOST_MAX_BODY_BYTES raised."
+)
 WRONG_HOST = (
     "This service does not answer to the request's Host header; "
     "whoever runs it lists its names in MODELHOST_ALLOWED_HOSTS."

@@ -402,7 +402,10 @@ def test_a_body_of_another_kind_is_an_unsupported_media_type(
 def test_a_body_that_is_too_large_is_told_the_limit(debugging: Server) -> None:
     assert post(debugging, PREDICTION, b"{" + b" " * 98 + b"}").status == 200
     response = post(debugging, PREDICTION, b"{" + b" " * 99 + b"}")
-    message = "The body is larger than the limit of 100 bytes."
+    message = (
+        "The body is larger than the limit of 100 bytes. Send less at a time, or have "
+        "MODELHOST_MAX_BODY_BYTES raised."
+    )
     assert_json(response, 413, {"type": "PayloadTooLarge", "messages": [message]})
 
 

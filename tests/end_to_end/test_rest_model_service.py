@@ -510,7 +510,10 @@ DIFFERENCES: tuple[Difference, ...] = (
             "status": 413,
             "body": {
                 "type": "PayloadTooLarge",
-                "messages": ["The body is larger than the limit of 10485760 bytes."],
+                "messages": [
+                    "The body is larger than the limit of 10485760 bytes. Send less at a time, or "
+                    "have MODELHOST_MAX_BODY_BYTES raised."
+                ],
             },
         },
         "A body has a limit, which MODELHOST_MAX_BODY_BYTES raises.",

@@ -281,6 +281,9 @@ def test_a_request_may_have_so_many_rows_and_no_more(predictor: Predictor) -> No
         predictor.predict_batch(texts(*"a" * 51))
     (problem,) = caught.value.problems
     assert (problem.location, problem.type) == (("inputs",), "too_long")
+    assert problem.message.endswith(
+        "not 51. Send fewer at a time, or have MODELHOST_MAX_BATCH_ROWS raised."
+    )
 
 
 # What instruments hear
