@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -49,6 +50,7 @@ PAGES = [
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
 CONFIGURATION = REPOSITORY / "docs" / "configuration.md"
+COOKBOOK = REPOSITORY / "docs" / "cookbook.md"
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
 RUNNING = REPOSITORY / "docs" / "running.md"
 _FENCE = re.compile(
@@ -78,6 +80,16 @@ def blocks(page: Path, language: str = "") -> list[Block]:
         for match in _FENCE.finditer(text)
     ]
     return [block for block in found if language in ("", block.language)]
+
+
+def recipes() -> dict[str, list[Block]]:
+    """The blocks of the cookbook by the recipes that they belong to."""
+    lines = COOKBOOK.read_text(encoding="utf-8").splitlines()
+    found: dict[str, list[Block]] = {}
+    for block in blocks(COOKBOOK):
+        heading = [line for line in lines[: block.line] if line.startswith("## ")][-1]
+        found.setdefault(heading.removeprefix("## "), []).append(block)
+    return found
 
 
 def all_blocks(language: str) -> list[Block]:
@@ -323,8 +335,8 @@ class Walkthrough:
 
     def __init__(self, folder: Path, servers: ExitStack, server: Server | None = None) -> None:
         self.folder = folder
-        self._servers = servers
-        self._server = server
+        self.servers = servers
+        self.server = server
         self._exports: list[str] = []
 
     def run(self, *parts: Block) -> None:
@@ -351,11 +363,11 @@ class Walkthrough:
         path = self.folder / "rest_config.yaml"
         program = str(Path(sys.executable).with_name("modelhost"))
         server = serve(path, *arguments, folder=self.folder, command=(program, "serve"))
-        self._server = self._servers.enter_context(server)
+        self.server = self.servers.enter_context(server)
 
     def _ask(self, command: str) -> str:
         """Do what curl would do, which is not everywhere."""
-        assert self._server is not None
+        assert self.server is not None
         parser = ArgumentParser()
         parser.add_argument("url")
         parser.add_argument("-H", action="append", default=[])
@@ -364,7 +376,7 @@ class Walkthrough:
         given = parser.parse_args(shlex.split(command)[1:])
         response = httpx.request(
             "GET" if given.d is None else "POST",
-            given.url.replace("http://127.0.0.1:8000", self._server.url),
+            given.url.replace("http://127.0.0.1:8000", self.server.url),
             headers=[tuple(header.split(": ", 1)) for header in given.H],
             content=given.d,
             timeout=30,
@@ -376,6 +388,8 @@ class Walkthrough:
         return "\n".join([*head, "", response.text])
 
     def _bash(self, command: str) -> str:
+        if self.server is not None:
+            self._lead_to_server(*re.findall(r"^python (\w+\.py)$", command))
         # A clone stays as it is.
         command = command.replace("schema.yaml", str(self.folder / "schema.yaml"))
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -390,6 +404,13 @@ class Walkthrough:
             check=False,
         )
         return "\n".join(line for line in completed.stdout.splitlines() if " INFO " not in line)
+
+    def _lead_to_server(self, *scripts: str) -> None:
+        assert self.server is not None
+        for script in scripts:
+            path = self.folder / script
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace("http://127.0.0.1:8000", self.server.url), "utf-8")
 
 
 def _commands(text: str) -> Iterator[tuple[str, str]]:
@@ -412,6 +433,21 @@ def test_the_commands_of_a_page_print_what_it_shows(
     with ExitStack() as servers:
         walkthrough = Walkthrough(tmp_path, servers, example_server)
         walkthrough.run(*blocks(REPOSITORY / name))
+
+
+def is_torch_wanted() -> bool:
+    """Whether a test is to run what needs PyTorch: where there is one, and in CI on Python 3.11."""
+    return bool(find_spec("torch")) or ("CI" in os.environ and sys.version_info < (3, 12))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", recipes())
+def test_each_recipe_of_the_cookbook_works_as_it_is_shown(recipe: str, tmp_path: Path) -> None:
+    parts = recipes()[recipe]
+    if "import torch" in str([block.text for block in parts]) and not is_torch_wanted():
+        pytest.skip("there is no PyTorch; requirements/cookbook.txt has it")
+    with ExitStack() as servers:
+        Walkthrough(tmp_path, servers).run(*parts)
 
 
 def test_the_requests_for_open_inference_are_answered_as_shown(tmp_path: Path) -> None:

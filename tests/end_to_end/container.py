@@ -23,6 +23,7 @@ from dockerfile_parse import DockerfileParser  # type: ignore[import-untyped]
 
 # pip asks where the machine's own pip does, as it would under `docker build` with a proxy.
 _FROM_OUTSIDE = re.compile(r"PIP_|SSL_|HTTPS?_PROXY|NO_PROXY|REQUESTS_CA", re.IGNORECASE)
+LACKING = "libgomp1"
 _BASE_PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
@@ -131,7 +132,11 @@ class Builder:
                 process.kill()
 
     def command(
-        self, image: Image, arguments: Sequence[str], environment: Mapping[str, str]
+        self,
+        image: Image,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        bounding_set: str = "-all",
     ) -> list[str]:
         """What runs the arguments in the image; the process is that of the last of them."""
         user, _, group = image.user.partition(":")
@@ -139,7 +144,7 @@ class Builder:
         return [
             *self._entered(),
             *("chroot", image.root, "setpriv", "--reuid", user, "--regid", group or user),
-            *("--clear-groups", "--no-new-privs", "--bounding-set", "-all"),
+            *("--clear-groups", "--no-new-privs", "--bounding-set", bounding_set),
             *("env", "-i", f"--chdir={image.folder}"),
             *(f"{name}={value}" for name, value in variables.items()),
             *arguments,
@@ -168,6 +173,9 @@ class Builder:
             f"printf %s {shlex.quote(python)} > {root}/usr/local/bin/python;"
             f"chmod 755 {root}/usr/local/bin/python; chmod a+x {parents}"
         )
+        if not below.layers:
+            # What the base image does not have; others of this machine's packages may need it.
+            self.inside(f"chroot {root} dpkg --purge --force-depends {LACKING}")
         return replace(below, layers=(f"{folder}/up", *below.layers))
 
     def _copy(self, image: Image, value: str, context: Path, stages: Mapping[str, Image]) -> None:
@@ -188,7 +196,8 @@ class Builder:
         command = json.loads(value) if value.startswith("[") else ["/bin/sh", "-c", value]
         if image.user == "0":
             outside["HOME"] = "/root"  # where pip's own settings are
-        _check(self.command(image, command, {**arguments, **outside}))
+        # A build may become another user, as apt does to fetch.
+        _check(self.command(image, command, {**arguments, **outside}, bounding_set="+all"))
 
 
 def _with_setting(image: Image, name: str, value: str) -> Image:

@@ -111,6 +111,11 @@ def test_the_container_predicts(container: Container) -> None:
     assert container.client.get("/docs").status_code == 200
 
 
+def test_the_image_has_the_library_that_lightgbm_loads(container: Container) -> None:
+    done = container.run("python", "-c", "import ctypes; ctypes.CDLL('libgomp.so.1')")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_container_shows_metrics(container: Container) -> None:
     response = container.client.get("/metrics")
     assert response.status_code == 200

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import quote
@@ -31,6 +31,7 @@ from tests.end_to_end.contrast import hard_to_read
 from tests.end_to_end.nginx import Nginx, with_example
 from tests.end_to_end.server import REPOSITORY, Server
 from tests.fakes.named import CLASS_PATHS, NAMES
+from tests.test_docs import Walkthrough, is_torch_wanted, recipes
 
 pytestmark = pytest.mark.browser
 
@@ -326,6 +327,21 @@ def test_the_offered_example_of_each_model_is_predicted(
     with open_page(f"{server.url}/docs") as page:
         response = try_out(page, f"predict_{name}")
         expect(response.locator(".response-col_status")).to_have_text("200")
+
+
+@pytest.mark.long
+def test_the_picture_that_the_cookbook_offers_is_read(tmp_path: Path, open_page: OpenPage) -> None:
+    if not is_torch_wanted():
+        pytest.skip("there is no PyTorch; requirements/cookbook.txt has it")
+    with ExitStack() as servers:
+        walkthrough = Walkthrough(tmp_path, servers)
+        walkthrough.run(*recipes()["A picture for PyTorch"])
+        assert walkthrough.server is not None
+        with open_page(f"{walkthrough.server.url}/docs") as page:
+            response = try_out(page, "predict_digits")
+            expect(response.locator(".response-col_status")).to_have_text("200")
+            shown = response.locator(".response-col_description pre").first
+            assert json.loads(shown.inner_text())["digit"] == 3
 
 
 def test_the_metadata_of_a_model_can_be_tried_out_by_its_name(
