@@ -122,6 +122,25 @@ def test_a_configuration_has_no_problems(
     assert list(map(str, ConfigurationFile(path).problems)) == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "docs/your-own-model.md",
+        "docs/cookbook.md",
+        "docs/clients.md",
+        "docs/decorators.md",
+    ],
+)
+def test_the_text_before_a_file_names_it(name: str) -> None:
+    page = REPOSITORY / name
+    lines, read = page.read_text(encoding="utf-8").splitlines(), 0
+    for block in blocks(page):
+        # What stands behind a language is not to be seen on a rendered page.
+        assert block.file in "\n".join(lines[read : block.line - 1]), f"{block}: {block.file}"
+        read = block.line + block.text.count("\n") + 1
+
+
 # Links
 
 
