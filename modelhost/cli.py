@@ -52,7 +52,8 @@ Django's:
 
     def execute(self) -> None:
         """Run it."""
-        if self.argv[1:] in (["--version"], ["version"]):
+        # Django's commands would tell Django's version alone.
+        if self.argv[1:] == ["version"] or self.argv[-1] == "--version":
             print(_versions())  # noqa: T201
         else:
             super().execute()

@@ -116,9 +116,13 @@ def test_help_on_a_command_tells_its_options(folder: Path) -> None:
     assert "--threads" in run(folder, "help", "serve").stdout
 
 
-@pytest.mark.parametrize("arguments", ["--version", "version"])
-def test_the_version_is_the_services_with_djangos_beside_it(folder: Path, arguments: str) -> None:
-    done = run(folder, arguments)
+@pytest.mark.parametrize(
+    "arguments", [("--version",), ("version",), ("serve", "--version"), ("check", "--version")]
+)
+def test_the_version_is_the_services_with_djangos_beside_it(
+    folder: Path, arguments: tuple[str, ...]
+) -> None:
+    done = run(folder, *arguments)
     assert done.stdout == (
         f"modelhost {version('modelhost')} (Django {django.get_version()},"
         f" Python {platform.python_version()})\n"
