@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from models_api.exceptions import InvalidInput, ModelsAPIError, PredictionFailed
 from models_api.prediction.description import ModelSchemas
@@ -112,6 +112,33 @@ def test_a_body_that_does_not_fit_makes_no_rows() -> None:
         JSONRows(b'{"inputs": [{"values": ["a"]}]}', batch_schemas(Row, Out, 10).input)
     with pytest.raises(InvalidInput):
         JSONRows(BODY, batch_schemas(Row, Out, 3).input)
+
+
+class Crates(BaseModel):
+    """Has a list of the name that a batch has for its rows."""
+
+    inputs: Annotated[list[int], Field(max_length=1)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_told_the_setting"),
+    [
+        ([{"inputs": [1]}] * 3, True),
+        ([{"inputs": ["a"]}] * 3, True),
+        ([{"inputs": [1, 2]}] * 3, True),
+        ([{"inputs": [1, 2]}], False),
+        ([{"inputs": "a"}], False),
+        ("a", False),
+    ],
+)
+def test_too_many_rows_and_nothing_else_is_told_their_setting(
+    rows: object, is_told_the_setting: bool
+) -> None:
+    body = json.dumps({"inputs": rows}).encode()
+    with pytest.raises(InvalidInput) as caught:
+        JSONRows(body, batch_schemas(Crates, Out, 2).input)
+    (problem,) = caught.value.problems
+    assert problem.message.endswith("raised.") is is_told_the_setting
 
 
 def test_a_single_row_is_made_from_the_body_each_time() -> None:
