@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol, Self, cast
@@ -238,7 +239,8 @@ class ModelsAPISchema(AutoSchema):
 
     def _reference(self, use: SchemaUse) -> JSONSchema:
         if self.registry not in _described:
-            _described[self.registry] = _describe(self._described_view.registry)
+            # A copy, because hooks of the project change the schemas of its document.
+            _described[self.registry] = deepcopy(_describe(self._described_view.registry))
         references, schemas = _described[self.registry]
         for name in sorted(referenced(references[use], schemas)):
             component = ResolvedComponent(

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 from django.urls import include, path
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from rest_framework.permissions import AllowAny, IsAuthenticated
 
@@ -449,6 +451,19 @@ def test_a_refusal_by_the_project_has_the_protocols_form(
 
 
 # The document
+
+
+def test_a_hook_of_the_project_changes_only_the_document_that_it_is_given(
+    service: InProcessService,
+) -> None:
+    def make(hooks: list[str]) -> Any:
+        patterns = open_inference_patterns(service.registry, SERVICE)
+        with patched_settings({"POSTPROCESSING_HOOKS": hooks, "OAS_VERSION": "3.1.0"}):
+            return SchemaGenerator(patterns=patterns).get_schema(public=True)
+
+    before = make([])
+    make(["drf_spectacular.hooks.postprocess_schema_enums"])
+    assert make([]) == before
 
 
 @pytest.fixture(scope="module")
