@@ -79,7 +79,8 @@ def _prediction_pattern(
     registry: ModelRegistry, model: str, end: str, view: type[PredictionView], name: str
 ) -> URLPattern:
     of_model = view.as_view(registry=registry, qualified_name=model)
-    return literal_path(f"api/models/{model}/{end}", of_model, name=f"{name}-{model}")
+    route = f"api/models/{model}/{end}"
+    return literal_path(route, of_model, {"qualified_name": model}, name=f"{name}-{model}")
 
 
 def open_inference_patterns(

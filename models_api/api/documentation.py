@@ -32,7 +32,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from models_api.api.openapi import ModelsAPISchemaGenerator
-from models_api.api.views import ModelsAPIView
+from models_api.api.views import ModelsAPIView, visible_models
 from models_api.exceptions import ModelNotReady
 from models_api.hosting.hosted_model import HostedModel
 from models_api.hosting.registry import ModelRegistry
@@ -76,7 +76,7 @@ class DocumentedRoutes(Protocol):
 
 
 class OpenAPIDocument:
-    """The OpenAPI document of a service, written once for each root path and format.
+    """The OpenAPI document of a service, written once for each root path, format and set of models.
 
     Safe to use from many threads.
     """
@@ -86,10 +86,17 @@ class OpenAPIDocument:
         self._routes = routes
         self._lock = threading.Lock()
         self._descriptions: list[Description] = []
-        self._texts: dict[tuple[str, Format], bytes] = {}
+        self._texts: dict[tuple[str, Format, frozenset[str]], bytes] = {}
 
-    def text(self, root: str, document_format: Format) -> bytes:
+    def text(
+        self, root: str, document_format: Format, hidden: frozenset[str] = frozenset()
+    ) -> bytes:
         """Return the text of the document for an API that is included at the root path.
+
+        Args:
+            root: That path.
+            document_format: JSON or YAML.
+            hidden: Qualified names of the models that are not in it.
 
         Raises:
             ModelNotReady: a model is being loaded that describes itself only then.
@@ -102,15 +109,15 @@ class OpenAPIDocument:
             if descriptions != self._descriptions or len(self._texts) > _MAXIMUM_TEXTS:
                 self._descriptions = descriptions
                 self._texts.clear()
-            if (root, document_format) not in self._texts:
-                written = _written(self._document(root), document_format)
-                self._texts[root, document_format] = written
-            return self._texts[root, document_format]
+            key = (root, document_format, hidden)
+            if key not in self._texts:
+                self._texts[key] = _written(self._document(root, hidden), document_format)
+            return self._texts[key]
 
-    def _document(self, root: str) -> dict[str, object]:
+    def _document(self, root: str, hidden: frozenset[str]) -> dict[str, object]:
         routes = self._routes(self._registry)
-        generator = ModelsAPISchemaGenerator(patterns=routes)  # type: ignore[no-untyped-call]
-        document = generator.get_schema(public=True)
+        generator = ModelsAPISchemaGenerator(patterns=routes, hidden=hidden)
+        document = generator.get_schema(public=not hidden)
         return {**document, "servers": [{"url": root}]} if root else document
 
 
@@ -134,7 +141,7 @@ def _written(document: dict[str, object], document_format: Format) -> bytes:
 
 
 class OpenAPIView(ModelsAPIView):
-    """Base of the views of the OpenAPI document; the project's policies apply to them."""
+    """Base of the views of the OpenAPI document of the models that whoever asks may see."""
 
     schema = None  # type: ignore[assignment] # keeps it out of the document
     document: OpenAPIDocument = None  # type: ignore[assignment] # always given to as_view
@@ -143,7 +150,10 @@ class OpenAPIView(ModelsAPIView):
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Return the document; its URL tells the root path where the API is included."""
         root = request._request.path.removesuffix(f"/openapi.{self.document_format}")
-        text = self.document.text(root, self.document_format)
+        self.registry.require_descriptions()
+        visible = visible_models(self.registry, request, self.registry)
+        hidden = {model.qualified_name for model in self.registry if model not in visible}
+        text = self.document.text(root, self.document_format, frozenset(hidden))
         return HttpResponse(text, content_type=f"application/{self.document_format}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote, unquote
 
 from django.http.response import HttpResponseBase
@@ -10,9 +10,16 @@ from django.urls import Resolver404, ResolverMatch, URLPattern, URLResolver
 from django.urls.resolvers import RoutePattern
 
 
-def literal_path(route: str, view: Callable[..., HttpResponseBase], *, name: str) -> URLPattern:
+def literal_path(
+    route: str,
+    view: Callable[..., HttpResponseBase],
+    kwargs: Mapping[str, object] | None = None,
+    *,
+    name: str,
+) -> URLPattern:
     """Return a route without parameters, which may hold any character but `<`."""
-    return URLPattern(_LiteralPattern(route, name, is_endpoint=True), view, None, name)
+    given = None if kwargs is None else dict(kwargs)
+    return URLPattern(_LiteralPattern(route, name, is_endpoint=True), view, given, name)
 
 
 class _LiteralPattern(RoutePattern):

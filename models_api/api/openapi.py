@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 from weakref import WeakKeyDictionary
 
 from django.apps import apps
@@ -277,6 +277,25 @@ def _error_body(type_: str, message: str, error: type[BaseModel]) -> dict[str, o
 class ModelsAPISchemaGenerator(SchemaGenerator):
     """Makes documents with the title, description and version of the YAML file."""
 
+    def __init__(self, *args: Any, hidden: Container[str] | None = None, **kwargs: Any) -> None:
+        """Make it.
+
+        Args:
+            args: As drf-spectacular takes them.
+            hidden: Qualified names of models that are to be left out of documents that are not
+                public; None to ask the permissions of each view.
+            kwargs: As drf-spectacular takes them.
+        """
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._hidden = hidden
+
+    def has_view_permissions(self, path: str, method: str, view: APIView) -> bool:
+        """Return whether a view is in a document that is not public."""
+        if self._hidden is None:
+            allowed: bool = super().has_view_permissions(path, method, view)
+            return allowed
+        return getattr(view, "qualified_name", None) not in self._hidden
+
     def get_schema(self, request: Request | None = None, public: bool = False) -> JSONSchema:
         """Return the document of all endpoints, or of the patterns that the generator was given."""
         reset_generator_stats()
@@ -293,8 +312,17 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
             "info": info,
             "paths": paths,
             "components": components,
-            "tags": tags(app.registry, configuration),
+            "tags": [
+                tag
+                for tag in tags(app.registry, configuration)
+                if public or tag["name"] in _used_tags(paths)
+            ],
         }
+
+
+def _used_tags(paths: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> set[str]:
+    operations = (operation for path in paths.values() for operation in path.values())
+    return {tag for operation in operations for tag in operation["tags"]}
 
 
 def tags(registry: ModelRegistry, configuration: ServiceConfiguration) -> list[dict[str, str]]:

@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from functools import cache
 
+from pydantic_core import SchemaValidator, core_schema
+
 from models_api.api.answers import Answer, Error, describe_error, json_answer
-from models_api.api.request_body import Environ, Stream, discard_body, read_json_body
+from models_api.api.request_body import (
+    Environ,
+    MutableEnviron,
+    Stream,
+    discard_body,
+    peek_body,
+    read_json_body,
+)
 from models_api.hosting.hosted_model import HostedModel
 from models_api.hosting.registry import ModelRegistry
 from models_api.prediction.request_context import note_headers, note_model, note_received
@@ -68,6 +77,10 @@ class PredictionEndpoint:
         note_received()
         return body
 
+    def count_rows(self, model: HostedModel, environ: MutableEnviron, stream: Stream) -> int:
+        """Return for how many rows a request asks, which has yet to be answered."""
+        return 1
+
     def to_answer(self, error: Error) -> Answer:
         """Return the answer that clients of this endpoint get for an error."""
         return error.to_answer()
@@ -95,3 +108,29 @@ class BatchEndpoint(PredictionEndpoint):
         """Return the model's predictions for the rows in the body of the request."""
         body = self.read(environ, stream)
         return json_answer(model.predictor.predict_batch(body))
+
+    def count_rows(self, model: HostedModel, environ: MutableEnviron, stream: Stream) -> int:
+        """Return the number of inputs; 1 where the body does not have them.
+
+        Raises:
+            ModelsAPIError: the body cannot be read, or holds more than the model takes.
+        """
+        body = peek_body(environ, stream)
+        limit = model.predictor.batch_limit
+        if len(body) > limit.harmless_bytes:
+            limit.check(body)
+        try:
+            return len(_INPUTS.validate_json(body)["inputs"]) or 1
+        except ValueError:
+            return 1
+
+
+# Of the rows nothing is made.
+_ROW = core_schema.union_schema(
+    [core_schema.typed_dict_schema({}), core_schema.any_schema()], mode="left_to_right"
+)
+_INPUTS = SchemaValidator(
+    core_schema.typed_dict_schema(
+        {"inputs": core_schema.typed_dict_field(core_schema.list_schema(_ROW))}
+    )
+)

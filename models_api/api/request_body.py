@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from io import BytesIO
 from typing import Protocol, cast
 
 from models_api.api.gzip_body import unpack_gzip
@@ -28,6 +29,7 @@ _DISCARDED_BYTES = 64 * 1024 * 1024
 
 Environ = Mapping[str, object]
 """A request as WSGI has it; https://peps.python.org/pep-3333/#environ-variables."""
+MutableEnviron = MutableMapping[str, object]
 
 
 class Stream(Protocol):
@@ -85,6 +87,26 @@ def read_tensor_body(environ: Environ, stream: Stream) -> bytes:
     if environ.get("CONTENT_TYPE", "application/json") not in _TENSOR_MEDIA_TYPES:
         _require_json(environ)
     return _read_whole(environ, stream)
+
+
+def peek_body(environ: MutableEnviron, stream: Stream) -> bytes:
+    """Return the whole body of a request, and leave it to be read again.
+
+    Args:
+        environ: The request.
+        stream: Its body, unless that is chunked; another stream has to read it the next time.
+
+    Raises:
+        ModelsAPIError: as read_json_body, but for its type of media.
+    """
+    if not _is_chunked(environ):
+        return _read_whole(environ, stream)
+    sent = _read_sent(environ, stream)
+    environ["wsgi.input"] = BytesIO(sent)
+    try:
+        return _read_whole(environ, stream)
+    finally:
+        environ["wsgi.input"] = BytesIO(sent)
 
 
 def discard_body(environ: Environ, stream: Stream) -> None:

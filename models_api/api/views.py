@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, Protocol, cast
 
-from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel
+from rest_framework.exceptions import APIException
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -38,7 +40,7 @@ from models_api.api.openapi import (
     prediction_uses,
 )
 from models_api.api.predictions import BatchEndpoint, PredictionEndpoint
-from models_api.exceptions import ModelNotReady
+from models_api.exceptions import ModelNotReady, ModelsAPIError
 from models_api.hosting.hosted_model import HostedModel, ModelState
 from models_api.hosting.registry import ModelRegistry
 from models_api.prediction.request_context import ensured_context, note_model, note_principal
@@ -102,11 +104,20 @@ class ModelsAPIView(APIView):
     """Whether it is orchestrators who ask, every few seconds: the log is spared of that."""
     respond_to_error = staticmethod(exception_handler)
     """Makes the response of an exception, in the way of DRF's EXCEPTION_HANDLER."""
+    hosted_model: HostedModel | None = None
+    """The model that the route names; None where it names none, or none that is known."""
+    number_of_rows = 0
+    """For how many rows the request asks predictions."""
+
+    def has_policies(self) -> bool:
+        """Whether the project lets not everybody send such requests."""
+        restricts = any(permission is not AllowAny for permission in self.permission_classes)
+        return bool(self.authentication_classes or self.throttle_classes or restricts)
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """Add no headers to every response."""
-        return {}
+        """Keep shared caches from giving to others what is for whoever asked."""
+        return {"Cache-Control": "private"} if self.has_policies() else {}
 
     def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         """Answer a request, which has a context, also in projects without RequestMiddleware."""
@@ -162,22 +173,82 @@ class RequestStream:
         return body[start : self._position]
 
 
-class PredictionView(ModelsAPIView):
+class HostedModelView(ModelsAPIView):
+    """Base of the views of one model, which policies find before they are asked.
+
+    `hosted_model` is the model, and `kwargs` has a `qualified_name` and a `version` on every route.
+    """
+
+    qualified_name: str | None = None
+    """None if the path tells it."""
+    is_versioned = False
+    """Whether the path names a version of the model."""
+    _unknown: ModelsAPIError | None = None
+    """Why there is no model."""
+
+    def check_permissions(self, request: Request) -> None:
+        """Find the model, then check whether the request may ask it."""
+        name = self.qualified_name or self.kwargs.get("qualified_name")
+        if name is not None:
+            self._find(name)
+        super().check_permissions(request)
+
+    def _find(self, name: str) -> None:
+        # Once, so that a model of which policies did not hear is not there for anybody else.
+        try:
+            self.hosted_model = self.registry[name]
+        except ModelsAPIError as error:
+            self._unknown = error
+        self.kwargs["qualified_name"] = name
+        if not self.is_versioned:
+            # An argument of that name may be one of the prefix, too.
+            self.kwargs["version"] = self.hosted_model and self.hosted_model.version
+
+    def shows(
+        self, model: HostedModel, request: Request, permissions: Iterable[BasePermission]
+    ) -> bool:
+        """Whether permissions let a request ask a model."""
+        self.hosted_model = model
+        self.kwargs.update(qualified_name=model.qualified_name, version=model.version)
+        try:
+            return all(each.has_permission(request, self) for each in permissions)
+        except (APIException, Http404, PermissionDenied):
+            return False
+
+    def known_model(self) -> HostedModel:
+        """Return the model, if it has the version that the path names.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelNotReady: nobody knows yet.
+        """
+        if self._unknown is not None:
+            raise self._unknown
+        assert self.hosted_model is not None  # noqa: S101 (for the type checker)
+        version = self.kwargs["version"] if self.is_versioned else None
+        return self.registry.require_version(self.hosted_model, version)
+
+
+class PredictionView(HostedModelView):
     """Predicts with one model for one row.
 
     Without a `qualified_name` it is for whichever model the path names: one that told its name only
     once it was loaded, or that does not exist.
     """
 
-    qualified_name: str | None = None
-    is_versioned = False
-    """Whether the path names a version of the model."""
+    @cached_property
+    def number_of_rows(self) -> int:  # type: ignore[override]
+        """For how many rows the request asks predictions; 1 where its body does not tell.
 
-    @classmethod
-    def has_policies(cls) -> bool:
-        """Whether the project lets not everybody ask for predictions."""
-        restricts = any(permission is not AllowAny for permission in cls.permission_classes)
-        return bool(cls.authentication_classes or cls.throttle_classes or restricts)
+        Raises:
+            ModelsAPIError: the body cannot be read.
+        """
+        if self.request.method != "POST" or self.hosted_model is None:
+            return 0
+        http_request = self.request._request
+        return self._endpoint(self.kwargs).count_rows(
+            self.hosted_model, http_request.META, RequestStream(http_request)
+        )
 
     def operation(self) -> Operation:
         """Describe the prediction in the model's own words."""
@@ -201,6 +272,7 @@ class PredictionView(ModelsAPIView):
         super().initial(request, *args, **kwargs)
         if self.qualified_name is None:
             self._endpoint(kwargs).resolve()
+            self.known_model()
 
     def post(self, request: Request, **kwargs: object) -> HttpResponse:
         """Predict for what is in the body."""
@@ -215,7 +287,6 @@ class PredictionView(ModelsAPIView):
         return PredictionEndpoint(self.registry, qualified_name, version)
 
     def _endpoint(self, arguments: Mapping[str, object]) -> PredictionEndpoint:
-        # An argument of that name may be one of the prefix, too.
         version = str(arguments["version"]) if self.is_versioned else None
         return self.endpoint(self.qualified_name or str(arguments["qualified_name"]), version)
 
@@ -266,12 +337,13 @@ class ModelsView(ModelsAPIView):
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
-        """List every configured model, with decorators applied."""
-        names, models = self.registry.details(), list(self.registry)
+        """List every configured model that the client may see, with decorators applied."""
+        self.registry.details()
+        models = visible_models(self.registry, request, self.registry)
         states = self.registry.serving_states(models)
         details = [
-            ModelDetails(**each._asdict(), state=state, **_reason(model))
-            for each, state, model in zip(names, states, models, strict=True)
+            ModelDetails(**model.details._asdict(), state=state, **_reason(model))
+            for state, model in zip(states, models, strict=True)
         ]
         return json_response(ModelDetailsCollection(models=details))
 
@@ -280,7 +352,7 @@ def _reason(model: HostedModel) -> dict[str, str]:
     return {} if model.failure_class is None else {"reason": model.failure_class}
 
 
-class ModelReadinessView(ModelsAPIView):
+class ModelReadinessView(HostedModelView):
     """Says whether one model answers predictions; for balancers, under the project's policies."""
 
     is_routine = True
@@ -300,10 +372,10 @@ class ModelReadinessView(ModelsAPIView):
             parameters={"qualified_name": "Qualified name of the model."},
         )
 
-    def get(self, request: Request, qualified_name: str, **kwargs: object) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Say how the model is."""
         try:
-            model = self.registry[qualified_name]
+            model = self.known_model()
         except ModelNotReady as error:  # nobody knows yet, or ever, whether there is one
             is_lost = error.retry_after_seconds is None
             state, reason = ModelState.FAILED if is_lost else ModelState.LOADING, {}
@@ -312,11 +384,16 @@ class ModelReadinessView(ModelsAPIView):
             (state,) = self.registry.serving_states([model])
             reason = _reason(model)
         is_ready = state is ModelState.READY
-        body = ModelReadiness(qualified_name=qualified_name, ready=is_ready, state=state, **reason)
+        body = ModelReadiness(
+            qualified_name=str(self.kwargs["qualified_name"]),
+            ready=is_ready,
+            state=state,
+            **reason,
+        )
         return json_response(body, 200 if is_ready else 503)
 
 
-class ModelMetadataView(ModelsAPIView):
+class ModelMetadataView(HostedModelView):
     """Describes one model."""
 
     def operation(self) -> Operation:
@@ -331,9 +408,9 @@ class ModelMetadataView(ModelsAPIView):
             parameters={"qualified_name": "Qualified name of the model."},
         )
 
-    def get(self, request: Request, qualified_name: str, **kwargs: object) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Describe a model, with decorators applied."""
-        model = self.registry[qualified_name]
+        model = self.known_model()
         input_schema, output_schema = model.schemas
         metadata = ModelMetadata(
             **model.details._asdict(),
@@ -341,6 +418,16 @@ class ModelMetadataView(ModelsAPIView):
             output_schema=json_schema(output_schema, "serialization"),
         )
         return json_response(metadata)
+
+
+def visible_models(
+    registry: ModelRegistry, request: Request, models: Iterable[HostedModel]
+) -> list[HostedModel]:
+    """Return those of some models whose metadata the project's permissions let a request read."""
+    view = ModelMetadataView(registry=registry)
+    view.setup(request._request)
+    permissions = cast("list[BasePermission]", view.get_permissions())
+    return [model for model in models if view.shows(model, request, permissions)]
 
 
 class StatusView(ModelsAPIView):
@@ -399,8 +486,9 @@ class ReadinessView(StatusView):
         is_ready = self.registry.is_ready
         found = ReadinessStatus.ACCEPTING_TRAFFIC if is_ready else ReadinessStatus.REFUSING_TRAFFIC
         body = ReadinessStatusResponse(readiness_status=found)
-        if unhealthy := self.registry.unhealthy_models():
-            body.unhealthy_models = unhealthy
+        unhealthy = [self.registry[name] for name in self.registry.unhealthy_models()]
+        if visible := visible_models(self.registry, request, unhealthy):
+            body.unhealthy_models = [model.label for model in visible]
         return json_response(body, 200 if is_ready else 503)
 
 
@@ -436,7 +524,7 @@ class MetricsView(ModelsAPIView):
     """Gives the metrics to Prometheus; who may see them is given to as_view."""
 
     throttle_classes = ()
-    is_probe = True
+    is_routine = True
     schema = None  # type: ignore[assignment] # keeps it out of the document
     metrics: WritesMetrics = None  # type: ignore[assignment] # always given to as_view
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from pydantic_core import from_json, to_json
+from pydantic_core import SchemaValidator, core_schema, from_json, to_json
 
 from models_api.exceptions import InvalidInput, TensorError
 from models_api.hosting.hosted_model import HostedModel
@@ -63,6 +63,32 @@ def infer(model: HostedModel, payload: Payload) -> tuple[Payload, int]:
         given = columns(predictor.schemas.output, "serialization")
         predictor.tell(lambda: (rows.values(), rows_from_columns(found, given, len(rows))))
     return answer, len(rows)
+
+
+def told_rows(payload: Payload, maximum_values: int | None) -> int:
+    """Return the number of rows that the first tensor says that it has; 1 where none says it.
+
+    Raises:
+        PayloadTooLarge: the request holds more values than one request may.
+    """
+    json, limit = payload.body[: payload.header_length], _json_limit(maximum_values)
+    if len(json) > limit.harmless_bytes:
+        limit.check(json)
+    try:
+        rows: int = _SHAPES.validate_json(json)["inputs"][0]["shape"][0]
+    except (ValueError, IndexError):
+        return 1
+    return max(1, rows)
+
+
+_SHAPE = core_schema.list_schema(core_schema.int_schema())
+_TENSOR = core_schema.typed_dict_schema({"shape": core_schema.typed_dict_field(_SHAPE)})
+_SHAPES = SchemaValidator(
+    core_schema.typed_dict_schema(
+        {"inputs": core_schema.typed_dict_field(core_schema.list_schema(_TENSOR))}
+    )
+)
+"""Of the data of tensors nothing is made."""
 
 
 def _infer(

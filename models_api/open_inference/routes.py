@@ -12,6 +12,7 @@ from models_api.hosting.registry import ModelRegistry
 from models_api.observability.shared_memory import SharedMemoryMetrics
 from models_api.open_inference.statistics import InferenceStatistics
 from models_api.open_inference.views import (
+    AllStatisticsView,
     ConfigView,
     InferView,
     LiveView,
@@ -49,7 +50,7 @@ def open_inference_patterns(
         path("v2/health/live", LiveView.as_view(registry=registry), name="open-inference-live"),
         path("v2/health/ready", ReadyView.as_view(registry=registry), name="open-inference-ready"),
         path("v2/repository/index", index, name="open-inference-index"),
-        path("v2/models/stats", StatisticsView.as_view(is_of_all=True, **counted)),
+        path("v2/models/stats", AllStatisticsView.as_view(**counted)),
         *_model_patterns("", ModelView, "model", given),
         *_model_patterns("/ready", ModelReadyView, "model-ready", given),
         *_model_patterns("/config", ConfigView, "config", given),
@@ -71,4 +72,5 @@ def _model_patterns(
 
 def _infer_pattern(model: str, given: Mapping[str, object]) -> URLPattern:
     view = InferView.as_view(qualified_name=model, **given)
-    return literal_path(f"v2/models/{model}/infer", view, name=f"infer-{model}")
+    route = f"v2/models/{model}/infer"
+    return literal_path(route, view, {"qualified_name": model}, name=f"infer-{model}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.http import HttpResponse
@@ -32,21 +33,22 @@ from models_api.api.openapi import (
 )
 from models_api.api.request_body import read_json_body
 from models_api.api.views import (
+    HostedModelView,
     ModelsAPIView,
     PredictionView,
     RequestStream,
     StatusView,
     json_response,
+    visible_models,
 )
 from models_api.conf import maximum_batch_rows
 from models_api.exceptions import ModelNotFound, ModelNotReady, TensorError
 from models_api.hosting.hosted_model import HostedModel, ModelState
-from models_api.observability.shared_memory import Totals
 from models_api.open_inference.columns import columns
 from models_api.open_inference.descriptions import describe_config, describe_model, list_tensors
 from models_api.open_inference.endpoint import InferEndpoint
 from models_api.open_inference.errors import respond_to_error
-from models_api.open_inference.statistics import InferenceStatistics
+from models_api.open_inference.statistics import Counts, InferenceStatistics
 from models_api.prediction.request_context import note_model
 
 _NAME = {"qualified_name": "Qualified name of the model."}
@@ -58,8 +60,9 @@ class OpenInferenceView(ModelsAPIView):
 
     respond_to_error = staticmethod(respond_to_error)
 
-    is_versioned = False
-    """Whether the path names a version of the model."""
+
+class OfOneModelView(OpenInferenceView, HostedModelView):
+    """Base of the protocol's views of one model."""
 
     def model_operation(self, id_: str, summary: str, **given: Any) -> Operation:
         """Describe an operation on one model, or on one version of it."""
@@ -72,15 +75,6 @@ class OpenInferenceView(ModelsAPIView):
             parameters={**_NAME, **_VERSION} if self.is_versioned else _NAME,
             **given,
         )
-
-    def hosted(self, qualified_name: str, version: str | None) -> HostedModel:
-        """Return a model, in the version that the client wants if it wants one.
-
-        Raises:
-            ModelNotFound: there is none.
-            ModelNotReady: nobody knows yet.
-        """
-        return self.registry.require_version(self.registry[qualified_name], version)
 
 
 class ServerView(OpenInferenceView):
@@ -162,8 +156,13 @@ class ReadyView(OpenInferenceView, StatusView):
         )
 
 
-class ModelReadyView(OpenInferenceView, StatusView):
-    """Says whether a model can be asked."""
+class ModelReadyView(OfOneModelView):
+    """Says whether a model can be asked.
+
+    Under the project's policies: whoever may not see a model is not told that it is there.
+    """
+
+    is_routine = True
 
     def operation(self) -> Operation:
         """Describe the readiness check of a model."""
@@ -178,21 +177,19 @@ class ModelReadyView(OpenInferenceView, StatusView):
             errors=(404,),
         )
 
-    def get(
-        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: object
-    ) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Say whether the model is loaded."""
         try:
-            models = [self.hosted(qualified_name, version)]
+            models = [self.known_model()]
             note_model(models[0].known_name, models[0].version)
         except ModelNotReady:  # nobody knows yet whether there is one
             models = []
         is_ready = self.registry.serving_states(models) == [ModelState.READY]
-        body = OpenInferenceModelReady(name=qualified_name, ready=is_ready)
+        body = OpenInferenceModelReady(name=str(self.kwargs["qualified_name"]), ready=is_ready)
         return json_response(body, 200 if is_ready else 503)
 
 
-class ModelView(OpenInferenceView):
+class ModelView(OfOneModelView):
     """Says which tensors a model takes and gives."""
 
     def operation(self) -> Operation:
@@ -205,15 +202,13 @@ class ModelView(OpenInferenceView):
             errors=(404, 500, 503),
         )
 
-    def get(
-        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: object
-    ) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Describe the model's tensors."""
-        model = self.hosted(qualified_name, version)
+        model = self.known_model()
         return json_response(describe_model(model, maximum_batch_rows()))
 
 
-class ConfigView(OpenInferenceView):
+class ConfigView(OfOneModelView):
     """Describes a model as Triton's configurations do."""
 
     def operation(self) -> Operation:
@@ -227,70 +222,74 @@ class ConfigView(OpenInferenceView):
             errors=(404, 500, 503),
         )
 
-    def get(
-        self, request: Request, qualified_name: str, version: str | None = None, **kwargs: object
-    ) -> HttpResponse:
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Describe the model's tensors."""
-        model = self.hosted(qualified_name, version)
+        model = self.known_model()
         return json_response(describe_config(model, maximum_batch_rows()))
 
 
-class StatisticsView(OpenInferenceView):
-    """Says what has become of inference requests."""
+class StatisticsView(OfOneModelView):
+    """Says what has become of inference requests for one model."""
 
     statistics: InferenceStatistics = None  # type: ignore[assignment] # always given to as_view
-    is_of_all = False
-    """Whether the path names no model."""
 
     def operation(self) -> Operation:
         """Describe the statistics."""
-        what: dict[str, Any] = {
-            "description": "What has become of inference requests, in all worker processes.",
-            "response": own_body(OpenInferenceStatistics),
-            "errors": (404, 500, 503),
-        }
-        if not self.is_of_all:
-            return self.model_operation("model_statistics", "Count a model's requests", **what)
+        return self.model_operation(
+            "model_statistics", "Count a model's requests", **_STATISTICS_OPERATION
+        )
+
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
+        """Count the requests of the model."""
+        return _counted(self.statistics, [self.known_model()])
+
+
+class AllStatisticsView(OpenInferenceView):
+    """Says what has become of inference requests for all models."""
+
+    statistics: InferenceStatistics = None  # type: ignore[assignment] # always given to as_view
+
+    def operation(self) -> Operation:
+        """Describe the statistics."""
         return Operation(
             id="open_inference_statistics",
             tag=OPEN_INFERENCE_TAG,
             summary="Count all inference requests",
             error=OpenInferenceError,
-            **what,
+            **_STATISTICS_OPERATION,
         )
 
-    def get(
-        self,
-        request: Request,
-        qualified_name: str | None = None,
-        version: str | None = None,
-        **kwargs: object,
-    ) -> HttpResponse:
-        """Count the requests of one model, or of all."""
-        models = (
-            list(self.registry)
-            if qualified_name is None
-            else [self.hosted(qualified_name, version)]
-        )
-        totals = self.statistics.read()
-        statistics = [self._statistics(model, totals) for model in models]
-        return json_response(OpenInferenceStatistics(model_stats=statistics))
+    def get(self, request: Request, **kwargs: object) -> HttpResponse:
+        """Count the requests of each model that the client may see."""
+        return _counted(self.statistics, visible_models(self.registry, request, self.registry))
 
-    def _statistics(self, model: HostedModel, totals: Totals) -> OpenInferenceModelStatistics:
-        details = model.details
-        counts = self.statistics.counts(model, totals)
-        success, failure = counts.success, counts.failure
-        return OpenInferenceModelStatistics(
-            name=details.qualified_name,
-            version=details.version,
-            last_inference=counts.last_inference_milliseconds,
-            inference_count=counts.rows,
-            execution_count=success.requests,
-            inference_stats=OpenInferenceDurations(
-                success=OpenInferenceDuration(count=success.requests, ns=success.nanoseconds),
-                fail=OpenInferenceDuration(count=failure.requests, ns=failure.nanoseconds),
-            ),
-        )
+
+_STATISTICS_OPERATION: dict[str, Any] = {
+    "description": "What has become of inference requests, in all worker processes.",
+    "response": own_body(OpenInferenceStatistics),
+    "errors": (404, 500, 503),
+}
+
+
+def _counted(statistics: InferenceStatistics, models: Iterable[HostedModel]) -> HttpResponse:
+    totals = statistics.read()
+    counted = [_model_statistics(model, statistics.counts(model, totals)) for model in models]
+    return json_response(OpenInferenceStatistics(model_stats=counted))
+
+
+def _model_statistics(model: HostedModel, counts: Counts) -> OpenInferenceModelStatistics:
+    details, success, failure = model.details, counts.success, counts.failure
+    return OpenInferenceModelStatistics(
+        name=details.qualified_name,
+        version=details.version,
+        last_inference=counts.last_inference_milliseconds,
+        inference_count=counts.rows,
+        execution_count=success.requests,
+        inference_stats=OpenInferenceDurations(
+            success=OpenInferenceDuration(count=success.requests, ns=success.nanoseconds),
+            fail=OpenInferenceDuration(count=failure.requests, ns=failure.nanoseconds),
+        ),
+    )
 
 
 class RepositoryIndexView(OpenInferenceView):
@@ -314,13 +313,13 @@ class RepositoryIndexView(OpenInferenceView):
         only_ready = _wants_only_ready(
             read_json_body(request.META, RequestStream(request._request))
         )
-        states = self.registry.serving_states(self.registry)
-        entries = list(map(_index_entry, self.registry, states))
+        models = visible_models(self.registry, request, self.registry)
+        entries = list(map(_index_entry, models, self.registry.serving_states(models)))
         listed = [entry for entry in entries if entry.state == "READY" or not only_ready]
         return json_response(OpenInferenceIndex(listed))
 
 
-class InferView(OpenInferenceView, PredictionView):
+class InferView(OfOneModelView, PredictionView):
     """Predicts with one model for the rows of tensors."""
 
     statistics: InferenceStatistics = None  # type: ignore[assignment] # always given to as_view

@@ -17,6 +17,7 @@ from models_api.api.request_body import (
     BoundedStream,
     Environ,
     discard_body,
+    peek_body,
     read_json_body,
     read_tensor_body,
 )
@@ -324,3 +325,17 @@ def test_a_body_can_be_discarded_after_it_was_read_or_refused(make: Any) -> None
         read_json_body(*refused)
     discard_body(*refused)
     assert too_large.read() == b""
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_a_body_that_is_looked_at_can_be_read_again(encoding: str) -> None:
+    sent = gzip.compress(b'{"x": 1}') if encoding else b'{"x": 1}'
+    environ: dict[str, object] = {
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "wsgi.input": io.BytesIO(sent),
+        "wsgi.input_terminated": True,
+        **({"HTTP_CONTENT_ENCODING": encoding} if encoding else {}),
+    }
+    for _ in range(2):
+        assert peek_body(environ, io.BytesIO()) == b'{"x": 1}'
+    assert read_json_body(environ, io.BytesIO()) == b'{"x": 1}'

@@ -433,7 +433,7 @@ def test_health_is_open_and_all_else_is_under_the_projects_policies() -> None:
     names = {each.__name__ for each in found if not each.authentication_classes}
     # Nothing is restricted in this project; what is open whatever the project says so itself.
     own = {each.__name__ for each in found if issubclass(each, StatusView)}
-    assert own == {"LiveView", "ReadyView", "ModelReadyView"}
+    assert own == {"LiveView", "ReadyView"}
     assert own <= is_open & names
 
 
