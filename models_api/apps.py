@@ -46,7 +46,7 @@ class ModelsAPIConfig(AppConfig):
 
     def ready(self) -> None:
         """Read the configuration: cheap, imports no model, leaves a broken file to the checks."""
-        from models_api import checks  # noqa: F401, PLC0415 (registers itself)
+        from models_api import checks, policy_checks  # noqa: F401, PLC0415 (register themselves)
 
         use_cleanup(DatabaseCleanup())
         self.configuration_file = ConfigurationFile(configuration_path())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -32,6 +34,33 @@ def maximum_batch_rows() -> int:
     """Return how many rows one request for a batch of predictions may hold."""
     limit: int = getattr(settings, "MODELS_API_MAX_BATCH_ROWS", 1000)
     return limit
+
+
+def model_permissions() -> Mapping[str, Any]:
+    """Return by patterns of qualified names who may ask the models, as ModelPermission reads it."""
+    return _by_pattern("MODELS_API_PERMISSIONS")
+
+
+def model_throttle_rates() -> Mapping[str, Any]:
+    """Return by patterns of qualified names how many rows ModelRateThrottle lets through."""
+    return _by_pattern("MODELS_API_THROTTLE_RATES")
+
+
+def _by_pattern(name: str) -> Mapping[str, Any]:
+    found = getattr(settings, name, None)
+    return found if isinstance(found, Mapping) else {}
+
+
+def of_model(settings_: Mapping[str, Any], qualified_name: str) -> Any:
+    """Return what is set for a model: that of the first pattern for its name; None without."""
+    return next(
+        (value for pattern, value in settings_.items() if is_for(pattern, qualified_name)), None
+    )
+
+
+def is_for(pattern: str, qualified_name: str) -> bool:
+    """Whether a pattern is for a model: its name, or a pattern of the shell, such as credit_*."""
+    return pattern == qualified_name or fnmatchcase(qualified_name, str(pattern))
 
 
 def maximum_values() -> int | None:

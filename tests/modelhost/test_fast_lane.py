@@ -8,11 +8,21 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from django.test import override_settings
+from rest_framework.authentication import BasicAuthentication
+from rest_framework.permissions import AllowAny, IsAuthenticated
 
+from modelhost.fast_lane import _find_lanes
+from models_api.api.literal_routes import LiteralRoutes, literal_path
+from models_api.api.views import BatchPredictionView, PredictionView
+from models_api.hosting.registry import ModelRegistry
+from models_api.permissions import ModelPermission
+from models_api.throttling import ModelRateThrottle
 from tests.fakes.named import ODD
 from tests.modelhost.corpus import (
     BATCH,
@@ -265,6 +275,39 @@ def test_predictions_under_policies_of_the_project_are_djangos(
         check=False,
     )
     assert done.stdout == f"{said}\n", done.stderr[-3000:]
+
+
+class Refuses(PredictionView):
+    def get_permissions(self) -> list[Any]:
+        return [IsAuthenticated()]
+
+
+class Subclass(BatchPredictionView):
+    """Does what nobody knows here."""
+
+
+@pytest.mark.parametrize(
+    ("view", "given", "has_lane"),
+    [
+        (PredictionView, {}, True),
+        (BatchPredictionView, {}, True),
+        (PredictionView, {"permission_classes": [AllowAny]}, True),
+        (PredictionView, {"permission_classes": [IsAuthenticated]}, False),
+        (PredictionView, {"permission_classes": [ModelPermission]}, False),
+        (BatchPredictionView, {"authentication_classes": [BasicAuthentication]}, False),
+        (BatchPredictionView, {"throttle_classes": [ModelRateThrottle]}, False),
+        (Refuses, {}, False),
+        (Subclass, {}, False),
+    ],
+)
+def test_only_our_own_views_without_policies_have_a_lane(
+    view: Any, given: Any, has_lane: bool
+) -> None:
+    urlconf: Any = ModuleType("urlconf")
+    made = view.as_view(registry=ModelRegistry([]), qualified_name="doubling", **given)
+    urlconf.urlpatterns = [LiteralRoutes([literal_path("here", made, name="here")])]
+    with override_settings(ROOT_URLCONF=urlconf):
+        assert ("/here" in _find_lanes()) is has_lane
 
 
 def test_answers_are_compressed_where_that_is_asked_for(
