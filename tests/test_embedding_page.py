@@ -185,6 +185,16 @@ def test_the_pages_name_no_model(site: Site) -> None:
     assert ask(site, "GET", "/", None).headers["Location"] == "/ml/docs"
 
 
+def test_each_answer_has_an_id_and_the_log_a_line(site: Site) -> None:
+    response = ask(site, "GET", "/api/models", "bob")
+    line = f"INFO models_api.access [{response.headers['X-Request-ID']}]: GET /ml/api/models 200"
+    assert line in site.server.log
+
+
+def test_the_models_load_when_the_server_starts(site: Site) -> None:
+    assert "Loaded credit_risk 2.1.0" in site.server.log
+
+
 def test_a_permission_of_django_lets_a_user_in_by_group_or_alone(site: Site) -> None:
     rule = '{"credit_*": {"permissions": ["auth.view_user"]}, "*": {"authenticated": True}}'
     settings = Block(PAGE, 0, "python", "shop/settings.py", f"MODELS_API_PERMISSIONS = {rule}\n")
