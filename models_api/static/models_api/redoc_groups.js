@@ -5,7 +5,8 @@
 const MANY_GROUPS = 12;
 
 function onOnePage(spec) {
-  const group = spec.tags.find((tag) => tag.name === wantedGroup(spec));
+  const name = wantedGroup(spec);
+  const group = spec.tags.find((tag) => tag.name === name);
   if (group) {
     leadToAllGroups(group, spec);
     return { ...spec, tags: [group], paths: operationsOf(group.name, spec.paths) };
