@@ -20,6 +20,7 @@ VARIABLES = frozenset(
         *("LOG_FORMAT", "LOG_LEVEL", "LOG_PROBES", "MAX_BATCH_ROWS", "MAX_BODY_BYTES"),
         *("MAX_CONCURRENT_PREDICTIONS", "MAX_JSON_VALUES", "PATH_PREFIX", "PRELOAD", "SECRET_KEY"),
         *(
+            "SHOW_REASONS",
             "SSL_REDIRECT",
             "THREADS",
             "TIMEOUT_SECONDS",

@@ -75,7 +75,8 @@ MODELS_API_MAX_JSON_VALUES = number("MAX_JSON_VALUES", 1_500_000) or None
 MODELS_API_MAX_BATCH_ROWS = number("MAX_BATCH_ROWS", 1000)
 MODELS_API_MAX_CONCURRENT_PREDICTIONS = number("MAX_CONCURRENT_PREDICTIONS", 0) or None
 MODELS_API_HUNG_PREDICTION_SECONDS = number("HUNG_PREDICTION_SECONDS", 300) or None
-if sys.argv[1:2] == ["runserver"]:
+_IS_DEVELOPMENT_SERVER = sys.argv[1:2] == ["runserver"]
+if _IS_DEVELOPMENT_SERVER:
     # Nobody would start another one, and a debugger may well hold a prediction for long.
     MODELS_API_HUNG_PREDICTION_SECONDS = None
 MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
@@ -83,6 +84,7 @@ MODELS_API_LOG_PROBES = flag("LOG_PROBES", default=False)
 MODELS_API_TRUSTED_PROXIES = networks(items("TRUSTED_PROXIES", ""))
 # Open, as probes are; the page on metrics says what keeps others from them.
 MODELS_API_METRICS_PERMISSIONS = ["rest_framework.permissions.AllowAny"]
+MODELS_API_SHOW_REASONS = flag("SHOW_REASONS", default=DEBUG or _IS_DEVELOPMENT_SERVER)
 
 X_FRAME_OPTIONS = "DENY"
 # TLS ends in front of this service; whoever serves only TLS says so.

@@ -173,5 +173,6 @@ def maximum_body_bytes() -> int | None:
 
 
 def shows_reasons() -> bool:
-    """Whether clients are told the kind and the text of exceptions: for development only."""
-    return settings.DEBUG
+    """Whether clients are told why something failed: for development only."""
+    shown: bool | None = getattr(settings, "MODELS_API_SHOW_REASONS", None)
+    return settings.DEBUG if shown is None else shown

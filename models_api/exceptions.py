@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class ModelsAPIError(Exception):
@@ -101,8 +101,10 @@ class DescriptionFailed(ModelsAPIError):
 class ModelError(ModelsAPIError):
     """Base of the errors that concern one model, named by `qualified_name`."""
 
-    def __init__(self, qualified_name: str, message: str) -> None:
+    def __init__(self, qualified_name: str, message: str, reason: str = "") -> None:
         self.qualified_name = qualified_name
+        self.reason = reason
+        """What the author of the model did wrong, in one line that is not for every client."""
         super().__init__(message)
 
 
@@ -114,11 +116,16 @@ class ModelNotReady(ModelError):
     """The model is not loaded yet, or failed to load."""
 
     def __init__(
-        self, qualified_name: str, message: str, *, retry_after_seconds: int | None
+        self,
+        qualified_name: str,
+        message: str,
+        reason: str = "",
+        *,
+        retry_after_seconds: int | None,
     ) -> None:
         self.retry_after_seconds = retry_after_seconds
         """None where waiting does not help: nothing loads it again by itself."""
-        super().__init__(qualified_name, message)
+        super().__init__(qualified_name, message, reason)
 
 
 class ModelLoadFailed(ModelNotReady):
@@ -221,11 +228,14 @@ class InputProblem:
     """Keys and indexes that lead to the value; empty for the body as a whole."""
     type: str
     message: str
+    hint: str = field(default="", compare=False)
+    """What the client may have meant; empty if nobody knows."""
 
     @property
     def text(self) -> str:
-        """The message, with the location before it if there is one."""
-        return f"{key_path(self.location)}: {self.message}" if self.location else self.message
+        """The message, with the location before it if there is one, and the hint behind it."""
+        message = f"{self.message}; {self.hint}" if self.hint else self.message
+        return f"{key_path(self.location)}: {message}" if self.location else message
 
 
 class InvalidInput(ModelsAPIError):

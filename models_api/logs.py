@@ -112,6 +112,15 @@ def configure(section: dict[str, Any]) -> None:
     _Configurator(section).configure()
 
 
+def one_line(error: BaseException) -> str:
+    """Write kind and text of an error on one line."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 (its class is somebody else's)
+        text = "(it cannot be written)"
+    return " ".join(f"{type(error).__name__}: {text}".split())
+
+
 def _socket_of(stream: Any) -> tuple[int, int] | None:
     """Return what tells the socket that a stream writes to from others, if it is one."""
     try:

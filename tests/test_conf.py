@@ -14,6 +14,7 @@ from models_api.conf import (
     maximum_batch_rows,
     maximum_body_bytes,
     maximum_values,
+    shows_reasons,
 )
 
 
@@ -41,6 +42,22 @@ def test_limits_follow_the_settings_at_each_use(settings: Settings) -> None:
     assert maximum_body_bytes() == 7
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
     assert maximum_body_bytes() is None
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("wanted", [None, False, True])
+def test_reasons_are_shown_if_the_settings_say_so_or_else_while_debugging(
+    settings: Settings, debug: bool, wanted: bool | None
+) -> None:
+    settings.DEBUG, settings.MODELS_API_SHOW_REASONS = debug, wanted
+    assert shows_reasons() is (debug if wanted is None else wanted)
+
+
+def test_a_project_that_says_nothing_shows_no_reasons(settings: Settings) -> None:
+    del settings.MODELS_API_SHOW_REASONS
+    assert shows_reasons() is False
+    settings.DEBUG = True
+    assert shows_reasons() is True
 
 
 @pytest.mark.parametrize(

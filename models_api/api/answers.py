@@ -11,7 +11,7 @@ from models_api.api.request_body import Environ
 from models_api.conf import shows_reasons
 from models_api.error_table import error_kind
 from models_api.exceptions import InputProblem, InvalidInput, PredictionFailed, UnsupportedEncoding
-from models_api.logs import SafeLogger
+from models_api.logs import SafeLogger, one_line
 from models_api.prediction.request_context import current_request, request_id
 
 logger = SafeLogger(__name__)
@@ -56,6 +56,11 @@ class Error(NamedTuple):
     body: ErrorBody
     headers: Mapping[str, str]
 
+    def with_sentence(self, sentence: str) -> Error:
+        """Return the error with a sentence behind its first message."""
+        first, *others = self.body.messages
+        return self._replace(body=self.body._replace(messages=[f"{first} {sentence}", *others]))
+
     def to_answer(self) -> Answer:
         """Return the answer."""
         return Answer(self.status, {**_JSON, **self.headers}, self.body.to_json())
@@ -75,7 +80,9 @@ def describe_error(exception: BaseException, environ: Environ) -> Error:
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
     if isinstance(exception, UnsupportedEncoding):
         headers["Accept-Encoding"] = exception.accepted
-    return Error(kind.status, ErrorBody(kind.type, [str(exception)]), headers)
+    reason = getattr(exception, "reason", "")
+    messages = [str(exception), *([reason] if reason and shows_reasons() else [])]
+    return Error(kind.status, ErrorBody(kind.type, messages), headers)
 
 
 def _input_body(type_: str, problems: Sequence[InputProblem]) -> ErrorBody:
@@ -90,13 +97,17 @@ def _internal_error(exception: BaseException, environ: Environ) -> Error:
     id_ = _request_id(environ)
     path = request_path(environ)
     method = environ.get("REQUEST_METHOD")
-    logger.error("%s %s failed (request %s)", method, path, id_, exc_info=exception)
-    known = isinstance(exception, PredictionFailed)
-    message = str(exception) if known else "The service failed to answer this request."
+    is_models = isinstance(exception, PredictionFailed)
+    reason = exception.reason if isinstance(exception, PredictionFailed) else ""
+    summary = f": {reason}" if reason else ""
+    logger.error("%s %s failed (request %s)%s", method, path, id_, summary, exc_info=exception)
+    message = str(exception) if is_models else "The service failed to answer this request."
     messages = [f"{message} The log has the reason under the request id {id_}."]
     if shows_reasons():
-        cause = (exception.__cause__ if known else None) or exception
-        messages.append(f"{type(cause).__name__}: {cause}")
+        messages.append(
+            reason
+            or one_line(exception.__cause__ if is_models and exception.__cause__ else exception)
+        )
     return Error(500, ErrorBody("ServiceError", messages), {"X-Request-ID": id_})
 
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from ml_base import MLModel, MLModelDecorator
 
 from models_api.exceptions import ClassPathError
+from models_api.logs import one_line
 
 _IMPORT_HINT = "Check that the module can be imported: `python -c 'import {module}'`."
 
@@ -38,12 +39,20 @@ def import_class(class_path: str, base: type) -> type[MLModel]:
         message = f'the module {module_path} has no name "{name}"'
         raise ClassPathError(message, hint) from None
     _check_kind(class_path, found, base)
-    abstract = sorted(getattr(found, "__abstractmethods__", ()))
+    abstract = set(getattr(found, "__abstractmethods__", ()))
+    if has_no_init(found):
+        abstract.discard("__init__")
     if abstract:
-        raise ClassPathError(
-            f"{class_path} does not define {', '.join(abstract)}", "Define them in the class."
-        )
+        names = ", ".join(sorted(abstract))
+        raise ClassPathError(f"{class_path} does not define {names}", "Define them in the class.")
+    # Without an `__init__` of its own Python would make no instance, nor copy or unpickle one.
+    found.__abstractmethods__ = frozenset()
     return found
+
+
+def has_no_init(cls: type) -> bool:
+    """Return whether a class has no `__init__` but the one of ml_base, which only raises."""
+    return cls.__init__ is MLModel.__init__  # type: ignore[misc]
 
 
 def _check_kind(class_path: str, found: object, base: type) -> None:
@@ -91,12 +100,3 @@ def _elsewhere(missing: str) -> str:
     if nearest:
         return f"Did you mean {package}{'.' if package else ''}{nearest[0]}?"
     return "Install the package, or start the service in the folder that holds the module."
-
-
-def one_line(error: BaseException) -> str:
-    """Write kind and text of an error on one line."""
-    try:
-        text = str(error)
-    except BaseException:  # noqa: BLE001 (its class is somebody else's)
-        text = "(it cannot be written)"
-    return " ".join(f"{type(error).__name__}: {text}".split())

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from models_api.configuration.qualified_names import problem_of_name, shortened
 from models_api.exceptions import DescriptionError, DescriptionFailed
-from models_api.hosting.class_paths import one_line
 from models_api.hosting.model_stack import layers_of
+from models_api.logs import one_line
 from models_api.prediction.description import ModelNames, ModelSchemas
 
 # Values in messages are cut to this many characters.
@@ -96,6 +96,9 @@ def read_schemas(model: MLModel) -> ModelSchemas:
         schema = _attribute(model, name)
         if not isinstance(schema, type) or not issubclass(schema, BaseModel):
             message = f"{name} is {_short.repr(schema)}, which is not a pydantic model"
-            raise DescriptionError(message, f"Set {name} to a subclass of pydantic.BaseModel.")
+            hint = f"Set {name} to a subclass of pydantic.BaseModel."
+            if isinstance(schema, BaseModel):
+                hint = f"Name the class, without brackets: {name} = {type(schema).__name__}"
+            raise DescriptionError(message, hint)
         schemas.append(schema)
     return ModelSchemas(*schemas)

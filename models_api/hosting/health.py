@@ -14,9 +14,8 @@ from ml_base import MLModel
 
 from models_api.exceptions import DescriptionError
 from models_api.fork import call_after_fork
-from models_api.hosting.class_paths import one_line
 from models_api.hosting.model_stack import layers_of
-from models_api.logs import SafeLogger
+from models_api.logs import SafeLogger, one_line
 from models_api.threads import cleaned_up
 
 logger = SafeLogger(__name__)

@@ -16,7 +16,6 @@ from ml_base.utilities import ModelManager
 from models_api.configuration.sections import ModelConfiguration
 from models_api.exceptions import DescriptionError, DescriptionFailed, ModelNotReady
 from models_api.fork import ForkGuard
-from models_api.hosting.class_paths import one_line
 from models_api.hosting.description import read_names, read_schemas
 from models_api.hosting.health import ModelHealth, has_health_check
 from models_api.hosting.model_stack import ModelStack
@@ -25,6 +24,7 @@ from models_api.prediction.description import ModelDescription, ModelNames, Mode
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, WorkerLimiter
 from models_api.prediction.listener import PredictionListener
+from models_api.prediction.mistakes import explain_loading
 from models_api.prediction.model_calls import PREDICTING_METHODS
 from models_api.prediction.predictor import PredictionMeans, Predictor
 from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES
@@ -295,11 +295,11 @@ class HostedModel:
 
     def _fail(self, error: BaseException) -> None:
         cause = error.__cause__ if isinstance(error, DescriptionFailed) else None
-        self.failure, self.failure_class = one_line(error), type(cause or error).__name__
+        self.failure, self.failure_class = explain_loading(error), type(cause or error).__name__
         self.state = LoadState.FAILED
         end = "" if self.configuration.required else "; the service is ready without it"
-        told = (self.label, self.load_seconds, end)
-        logger.error("Failed to load %s (%.2f s)%s", *told, exc_info=error)
+        told = (self.label, self.load_seconds, self.failure, end)
+        logger.error("Failed to load %s (%.2f s): %s%s", *told, exc_info=error)
 
     def leave_model_manager(self) -> None:
         """Take the model out of ml_base's ModelManager, if it is in there."""
@@ -351,7 +351,8 @@ class HostedModel:
         """Return the error that says how far the loading has come."""
         if self.state is LoadState.FAILED:
             message = f"The model {self.label} failed to load; the log of the service says why."
-            return ModelNotReady(self.label, message, retry_after_seconds=None)
+            reason = self.failure or ""
+            return ModelNotReady(self.label, message, reason, retry_after_seconds=None)
         message = f"The model {self.label} is not loaded yet."
         return ModelNotReady(self.label, message, retry_after_seconds=RETRY_AFTER_SECONDS)
 

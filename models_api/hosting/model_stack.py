@@ -11,7 +11,7 @@ from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration.sections import BatchingConfiguration, ModelConfiguration
 from models_api.exceptions import REFUSALS, ClassPathError, DescriptionError, Refusal
-from models_api.hosting.class_paths import import_class
+from models_api.hosting.class_paths import has_no_init, import_class
 from models_api.prediction.batcher import BatchingDecorator, batching_decorator
 from models_api.prediction.description import ModelNames
 from models_api.prediction.instruments import Instruments
@@ -42,6 +42,23 @@ class Layer:
                     "its parts if it comes in parts."
                 )
                 raise ClassPathError(f"{self.cls.__name__}.{name} is a generator function", hint)
+            self._check_takes_data(name, inspect.getattr_static(self.cls, name, None))
+
+    def _check_takes_data(self, name: str, method: object) -> None:
+        bound = 0 if isinstance(method, staticmethod) else 1
+        function = method.__func__ if isinstance(method, staticmethod | classmethod) else method
+        if not inspect.isfunction(function):
+            return
+        # As it is called: what it wraps may take other arguments.
+        signature = inspect.signature(function, follow_wrapped=False)
+        try:
+            signature.bind(*[None] * (bound + 1))
+        except TypeError:
+            given = "the columns" if name == "predict_columns" else "the data"
+            message = f"{self.cls.__name__}.{name} cannot be called with {given} alone"
+            parameter = "columns" if name == "predict_columns" else "data"
+            hint = f"Write def {name}(self, {parameter}); it is now def {name}{signature}."
+            raise ClassPathError(message, hint) from None
 
     def check_arguments(self) -> None:
         """Raise ClassPathError if the `__init__` does not take the configured arguments."""
@@ -164,13 +181,21 @@ class ModelStack:
 
     def build(self, instruments: Instruments) -> MLModel:
         """Make the model, which runs every `__init__`, and whatever they raise comes out."""
-        model = self.model.cls(**self.model.arguments)
+        model = self._build_model()
         if self.batching is not None:
             model = synchronous(model)
             model = batching_decorator(model)(model, self.batching, instruments)
         for layer in self.decorators:
             model = _decorate(layer, self._as_seen_by(layer.cls, model))
         return synchronous(model)
+
+    def _build_model(self) -> MLModel:
+        cls = self.model.cls
+        if not has_no_init(cls):
+            return cls(**self.model.arguments)
+        model = _uninitialised(cls)
+        super(MLModel, model).__init__()  # what stands behind it in the class's bases
+        return model
 
     def _as_seen_by(self, decorator: type[MLModel], model: MLModel) -> MLModel:
         if not is_asynchronous(decorator):

@@ -19,6 +19,7 @@ from models_api.configuration.sections import BatchingConfiguration
 from models_api.exceptions import DeadlineExceeded
 from models_api.fork import call_after_fork
 from models_api.prediction.instruments import Instruments
+from models_api.prediction.mistakes import FallbackWarning, listed
 from models_api.prediction.model_calls import ModelCalls
 from models_api.prediction.request_context import RequestContext, current_request, shared_context
 
@@ -132,7 +133,9 @@ class Batcher:
         predict_batch: Callable[[list[object]], Sequence[object]],
         options: BatchingConfiguration,
         instruments: Instruments,
+        name: str = "the model",
     ) -> None:
+        self._fallback = FallbackWarning(name)
         self._predict = predict
         self._predict_batch = predict_batch
         self._max_batch_size = options.max_batch_size
@@ -325,18 +328,20 @@ class Batcher:
         token = current_request.set(shared_context(contexts))
         try:
             results = self._calls.make(self._predict_list, [row.data for row in rows])
-        except BaseException:  # noqa: BLE001 (each row alone will tell which it was, and why)
+        except BaseException as error:  # noqa: BLE001 (each row alone will tell which it was, and why)
+            self._fallback.failed(error)
             return False
         finally:
             current_request.reset(token)
         if len(results) != len(rows):
+            self._fallback.miscounted(len(results), len(rows))
             return False
         for row, result in zip(rows, results, strict=True):
             row.result = result
         return True
 
     def _predict_list(self, rows: Sequence[object]) -> list[object]:
-        return list(self._calls.make(self._predict_batch, [*rows]))
+        return listed(self._calls.make(self._predict_batch, [*rows]))
 
     def _hand_over(self) -> None:
         with self._lock:
@@ -357,7 +362,9 @@ class BatchingDecorator(MLModelDecorator):
     ) -> None:
         super().__init__(model)
         # ml_base's decorators send attributes that are set on them to the model.
-        self.__dict__["batcher"] = Batcher(model.predict, model.predict_batch, options, instruments)
+        self.__dict__["batcher"] = Batcher(
+            model.predict, model.predict_batch, options, instruments, type(model).__name__
+        )
 
     def predict(self, data: object) -> object:
         """Predict for one row; see Batcher.predict."""

@@ -32,6 +32,14 @@ from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import ConcurrencyLimiter
 from models_api.prediction.listener import NO_LISTENER, PredictionListener
+from models_api.prediction.mistakes import (
+    NOTHING,
+    Call,
+    FallbackWarning,
+    decorators_of,
+    explain,
+    listed,
+)
 from models_api.prediction.model_calls import ModelCalls
 from models_api.prediction.request_context import current_request, note_batch, note_rows
 from models_api.prediction.rows import (
@@ -53,6 +61,13 @@ logger = SafeLogger(__name__)
 P = ParamSpec("P")
 D = TypeVar("D")
 T = TypeVar("T")
+
+
+def _method(returned: object) -> str:
+    """Return which method gave the prediction of the current request for one row."""
+    context = current_request.get()
+    shared = returned is not NOTHING and context is not None and (context.batch_size or 0) > 1
+    return "predict_batch" if shared else "predict"
 
 
 class PredictionMeans(NamedTuple):
@@ -102,6 +117,8 @@ class Predictor:
         self._model = model
         self._calls = ModelCalls()
         self._name = name
+        self._decorators = decorators_of(model)
+        self._fallback = FallbackWarning(name)
         self._limiter = means.limiter
         self._watchdog = means.watchdog
         self._listener = means.listener
@@ -213,22 +230,39 @@ class Predictor:
         for start in range(0, len(rows), size):
             chunk = slice(start, min(start + size, len(rows)))
             found = self._predict_columns(rows, chunk)
-            yield found or Predictions(self._predict_chunk(rows, chunk), rows, start, self)
+            found = found or self._predict_together(rows, chunk)
+            yield found or Predictions(self._predict_each(rows, chunk), rows, start, self)
 
-    def failure(self, error: BaseException, where: str = "") -> ModelsAPIError:
-        """Return the error of a request whose prediction ended with another one."""
+    def failure(
+        self,
+        error: BaseException,
+        where: str = "",
+        *,
+        method: str = "predict",
+        returned: object = NOTHING,
+    ) -> ModelsAPIError:
+        """Return the error of a request whose prediction ended with another one.
+
+        Args:
+            error: What the model raised, or why what it returned cannot be used.
+            where: Begins the messages.
+            method: That was called.
+            returned: What it returned; nothing where it raised.
+        """
         if isinstance(error, MLModelSchemaValidationException):
             return SchemaRejected(self._name, f"{where}{error}")
         if isinstance(error, REFUSALS):
             return error.of_row(where)
         message = f"{where}The model {self._name} failed to make a prediction."
-        return PredictionFailed(self._name, message)
+        call = Call(method, self._name, self.schemas, self._decorators)
+        return PredictionFailed(self._name, message, f"{where}{explain(error, call, returned)}")
 
     def _predict(self, body: bytes) -> bytes:
         stage, schemas = self.instruments.stage, self.schemas
         with stage("parse"):
             data = codec.parse(body, schemas.input, self._limit)
         note_rows(1)
+        prediction = NOTHING
         try:
             with stage("predict"):
                 prediction = (
@@ -241,7 +275,7 @@ class Predictor:
         except NotPredicted:
             raise
         except BaseException as error:
-            raise self.failure(error) from error
+            raise self.failure(error, method=_method(prediction), returned=prediction) from error
 
     def _predict_batch(self, body: bytes) -> bytes:
         with self.instruments.stage("parse"):
@@ -271,11 +305,8 @@ class Predictor:
         finally:
             sharing.reset(token)
 
-    def _predict_chunk(self, rows: Rows, chunk: slice) -> Sequence[object]:
-        """Predict for rows in one call, or one by one if the model cannot, or failed to."""
-        together = self._predict_together(rows, chunk)
-        if together is not None:
-            return together
+    def _predict_each(self, rows: Rows, chunk: slice) -> Sequence[object]:
+        """Predict for rows one by one."""
         predictions = []
         for index, row in enumerate(rows.take(chunk), chunk.start):
             try:
@@ -287,7 +318,7 @@ class Predictor:
                 raise self.failure(error, rows.where.format(index)) from error
         return predictions
 
-    def _predict_together(self, rows: Rows, chunk: slice) -> list[object] | None:
+    def _predict_together(self, rows: Rows, chunk: slice) -> Predictions | None:
         """Predict in one call; None if the model cannot, or failed to, or if it is one row."""
         count = chunk.stop - chunk.start
         if count <= 1:
@@ -298,7 +329,12 @@ class Predictor:
         taken = rows.take(chunk)
         with self.instruments.stage("predict"):
             predictions = self._in_one_call(self._predict_list, taken, count)
-        return predictions if predictions is not None and len(predictions) == count else None
+        if predictions is None:
+            return None
+        if len(predictions) != count:
+            self._fallback.miscounted(len(predictions), count)
+            return None
+        return Predictions(predictions, rows, chunk.start, self, "predict_batch")
 
     def _predict_columns(self, rows: Rows, chunk: slice) -> Predictions | None:
         """Predict by columns; None if the rows have none, or where the model raises.
@@ -342,7 +378,13 @@ class Predictor:
         )
 
     def _predict_list(self, rows: Sequence[object]) -> list[object]:
-        return list(self._calls.make(self._model.predict_batch, rows))
+        try:
+            return listed(self._calls.make(self._model.predict_batch, rows))
+        except NotPredicted:
+            raise
+        except BaseException as error:
+            self._fallback.failed(error)
+            raise
 
     def _in_one_call(self, predict: Callable[[D], T], data: D, rows: int) -> T | None:
         """Return what the model predicts for several rows; None if it fails."""

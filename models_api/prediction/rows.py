@@ -36,8 +36,10 @@ class PredictionMaker(Protocol):
     instruments: Instruments
     schemas: ModelSchemas
 
-    def failure(self, error: BaseException, where: str) -> ModelsAPIError:
-        """Return the error of a request one of whose rows failed."""
+    def failure(
+        self, error: BaseException, where: str, *, method: str, returned: object
+    ) -> ModelsAPIError:
+        """Return the error of a request for one of whose rows something unusable was returned."""
 
 
 class Rows(ABC):
@@ -206,8 +208,14 @@ class Predictions:
     """What a model predicted for some rows of a request."""
 
     def __init__(
-        self, predictions: Sequence[object], rows: Rows, start: int, maker: PredictionMaker
+        self,
+        predictions: Sequence[object],
+        rows: Rows,
+        start: int,
+        maker: PredictionMaker,
+        method: str = "predict",
     ) -> None:
+        self._method = method
         self._predictions = predictions
         self._rows = rows
         self._start = start
@@ -244,7 +252,10 @@ class Predictions:
                 with self._maker.instruments.stage("serialise"):
                     yield write(prediction, self._maker.schemas.output)
             except BaseException as error:
-                raise self._maker.failure(error, self._rows.where.format(index)) from error
+                where = self._rows.where.format(index)
+                raise self._maker.failure(
+                    error, where, method=self._method, returned=prediction
+                ) from error
 
 
 class ColumnPredictions(Predictions):

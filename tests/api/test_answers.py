@@ -78,7 +78,7 @@ def test_who_should_come_again_is_told_when() -> None:
 def test_what_nobody_foresaw_is_logged_under_the_id_of_the_request(
     caplog: pytest.LogCaptureFixture, context: RequestContext, error: BaseException, debug: bool
 ) -> None:
-    with override_settings(DEBUG=debug), caplog.at_level(logging.ERROR):
+    with override_settings(MODELS_API_SHOW_REASONS=debug), caplog.at_level(logging.ERROR):
         answer, body = told(error)
     message = (
         "The service failed to answer this request. "

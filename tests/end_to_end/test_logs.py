@@ -17,6 +17,7 @@ from tests.end_to_end.server import STARTERS, Server
 PREDICTION = "/api/models/talkative/prediction"
 MODELS = {"models": [{"class_path": "tests.fakes.talkative.TalkativeModel"}]}
 BATCHING = {"class_path": "tests.fakes.talkative.TalkativeBatchModel", "batching": {}}
+FAILING_LINE = "tests/fakes/talkative.py, line 51"
 MARKER = "swordfish"
 
 
@@ -85,7 +86,8 @@ def test_a_search_by_request_id_finds_access_line_models_line_and_traceback(
     assert without_times(error) == {
         "level": "ERROR",
         "logger": "models_api.api.answers",
-        "message": f"POST {PREDICTION} failed (request failed-{turn})",
+        "message": f"POST {PREDICTION} failed (request failed-{turn}): predict of talkative raised "
+        f"RuntimeError: The letters cannot be counted. ({FAILING_LINE}).",
         "request_id": f"failed-{turn}",
     }
     assert error["traceback"].startswith("Traceback (most recent call last):\n")
@@ -288,7 +290,8 @@ def test_the_yaml_file_has_the_last_word_and_the_access_log_can_be_left_out(
     lines = [line for line in configured.log.splitlines() if line.endswith("|mine")]
     assert lines == [
         "INFO|mine-misfit|Counting letters|mine",
-        f"ERROR|mine-misfit|POST {PREDICTION} failed (request mine-misfit)|mine",
+        f"ERROR|mine-misfit|POST {PREDICTION} failed (request mine-misfit): predict of talkative "
+        "returned letters=a str; the schema says int: return int, or change the schema.|mine",
         "INFO|mine-say|Counting letters|mine",
     ]
     assert "models_api.access" not in configured.log

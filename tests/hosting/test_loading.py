@@ -9,9 +9,10 @@ from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration.sections import DecoratorConfiguration, ModelConfiguration
 from models_api.exceptions import ClassPathError, DescriptionError, DescriptionFailed
-from models_api.hosting.class_paths import import_class, one_line
+from models_api.hosting.class_paths import import_class
 from models_api.hosting.description import read_names, read_schemas
 from models_api.hosting.model_stack import Layer, ModelStack
+from models_api.logs import one_line
 from models_api.prediction.description import ModelNames
 from models_api.prediction.instruments import Instruments
 from tests.fakes import broken, decorators, models
@@ -288,10 +289,6 @@ def test_unusable_names_are_explained(attributes: Any, message: str, hint: str) 
             {"output_schema": list[models.Number]},
             "output_schema is list[tests.fakes.models.Number], which is not a pydantic model",
         ),
-        (
-            {"input_schema": models.Number(value=1)},
-            "input_schema is Number(value=1.0), which is not a pydantic model",
-        ),
     ],
 )
 def test_unusable_schemas_are_explained(attributes: Any, message: str) -> None:
@@ -300,6 +297,13 @@ def test_unusable_schemas_are_explained(attributes: Any, message: str) -> None:
     assert str(caught.value) == message
     name = next(iter(attributes))
     assert caught.value.hint == f"Set {name} to a subclass of pydantic.BaseModel."
+
+
+def test_a_schema_that_is_an_instance_is_told_its_class() -> None:
+    with pytest.raises(DescriptionError) as caught:
+        read_schemas(variant(input_schema=models.Number(value=1)))
+    assert str(caught.value) == "input_schema is Number(value=1.0), which is not a pydantic model"
+    assert caught.value.hint == "Name the class, without brackets: input_schema = Number"
 
 
 def test_the_fakes_that_are_broken_stay_so() -> None:

@@ -86,8 +86,11 @@ def test_a_loaded_model_predicts(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("name", "failure"),
     [
-        ("FailingModel", "RuntimeError: the weights are not there"),
-        ("ExitingModel", "SystemExit: no licence"),
+        (
+            "FailingModel",
+            "RuntimeError: the weights are not there (tests/fakes/models.py, line 69)",
+        ),
+        ("ExitingModel", "SystemExit: no licence (tests/fakes/models.py, line 78)"),
         (
             "RenamingModel",
             'DescriptionError: the model calls itself "after", not "before"',
@@ -110,7 +113,8 @@ def test_a_model_that_fails_says_why(
     )
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    assert record.getMessage() == f"Failed to load {model.label} ({model.load_seconds:.2f} s)"
+    seconds = f"{model.load_seconds:.2f} s"
+    assert record.getMessage() == f"Failed to load {model.label} ({seconds}): {failure}"
     assert record.exc_info
 
 

@@ -84,8 +84,9 @@ def test_failures_are_named_with_their_reasons_after_the_table(configure: Any) -
         call_command("load_models", stdout=output)
     assert str(caught.value) == (
         "2 of 3 models cannot be loaded:\n"
-        "  failing: RuntimeError: the weights are not there\n"
-        f"  {MODELS}.LateFailingModel: RuntimeError: the weights are not there"
+        "  failing: RuntimeError: the weights are not there (tests/fakes/models.py, line 69)\n"
+        f"  {MODELS}.LateFailingModel: RuntimeError: the weights are not there "
+        "(tests/fakes/models.py, line 128)"
     )
     assert caught.value.returncode == 1
     rows = [line.split() for line in shown(output).splitlines()[-3:]]
@@ -218,7 +219,8 @@ def test_a_process_ends_with_the_outcome(tmp_path: Path) -> None:
     process = manage("load_models", path=path)
     assert process.returncode == 1
     assert process.stderr.endswith(
-        "CommandError: 1 of 1 models cannot be loaded:\n  exiting: SystemExit: no licence\n"
+        "CommandError: 1 of 1 models cannot be loaded:\n"
+        "  exiting: SystemExit: no licence (tests/fakes/models.py, line 78)\n"
     )
     path.write_text("port: 80", encoding="utf-8")
     process = manage("load_models", path=path)
@@ -237,6 +239,7 @@ def test_models_that_no_server_could_load_are_not_loaded(tmp_path: Path) -> None
     assert process.returncode == 1
     _, _, reasons = process.stderr.partition("CommandError: ")
     # Python 3.12 puts it otherwise.
+    reasons = re.sub(r" \(tests/fakes/executing\.py, line \d+\)", "", reasons)
     reasons = re.sub("in (main thread of the main interpreter|thread '.*')", "...", reasons)
     only = "ValueError: signal only works ..."
     assert reasons == (

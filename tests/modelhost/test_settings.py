@@ -71,6 +71,29 @@ def test_a_secret_key_is_made_anew_at_each_start(load: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "variables", "shown"),
+    [
+        (["manage.py", "runserver"], {}, True),
+        (["modelhost", "runserver", "8001"], {}, True),
+        (["modelhost", "runserver"], {"SHOW_REASONS": "0"}, False),
+        (["modelhost", "serve"], {}, False),
+        (["gunicorn", "modelhost.wsgi"], {}, False),
+        (["modelhost", "serve"], {"SHOW_REASONS": "1"}, True),
+        (["modelhost", "serve"], {"DEBUG": "1"}, True),
+    ],
+)
+def test_reasons_are_for_the_development_server(
+    load: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    variables: dict[str, str],
+    shown: bool,
+) -> None:
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert load(**variables)["MODELS_API_SHOW_REASONS"] is shown
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "setting", "meaning"),
     [
         ("SECRET_KEY", "key", "SECRET_KEY", "key"),

@@ -46,7 +46,9 @@ class Maker:
     instruments = Instruments()
     schemas = ModelSchemas(Row, Out)
 
-    def failure(self, error: BaseException, where: str) -> ModelsAPIError:
+    def failure(
+        self, error: BaseException, where: str, *, method: str, returned: object
+    ) -> ModelsAPIError:
         return PredictionFailed("model", f"{where}{type(error).__name__}")
 
 
