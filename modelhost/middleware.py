@@ -76,7 +76,8 @@ def _message(request: HttpRequest, status: int) -> str | None:
                 "whoever runs it lists its names in MODELHOST_ALLOWED_HOSTS."
             )
     if status == 404:
-        return f"There is nothing at {request.path}."
+        slash = " Leave out the slash at its end." if request.path.endswith("/") else ""
+        return f"There is nothing at {request.path}.{slash} GET openapi.json says what there is."
     context = current_request.get()
     if status == 500 and context is not None:
         log = f"The log has the reason under the request id {context.id}."

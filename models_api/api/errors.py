@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,18 +10,23 @@ from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.views import set_rollback
 
 from models_api.api.answers import Answer, Error, ErrorBody, describe_error
 from models_api.api.request_body import discard_body
+from models_api.exceptions import ModelNotFound
+
+_LONGEST_NAME = 200
 
 
 class MethodNotAllowed(drf.MethodNotAllowed):
     """The route does not know the method; `headers` name those that it does."""
 
     def __init__(self, method: str, allowed: list[str]) -> None:
-        super().__init__(method)
+        names = " or ".join(each for each in allowed if each != "OPTIONS")
+        super().__init__(method, f'Method "{method}" not allowed; use {names}.')
         self.headers = {"Allow": ", ".join(allowed)}
 
 
@@ -49,7 +55,23 @@ def describe_exception(exception: Exception, context: Mapping[str, object]) -> E
     http_request = request._request if isinstance(request, Request) else request
     assert isinstance(http_request, HttpRequest)  # noqa: S101 (for the type checker)
     discard_body(http_request.META, http_request)
-    return _described_by_framework(exception) or describe_error(exception, http_request.META)
+    error = _described_by_framework(exception) or describe_error(exception, http_request.META)
+    nearest = _nearest_name(exception, context.get("view"))
+    return error if nearest is None else error.with_sentence(f'Did you mean "{nearest}"?')
+
+
+def _nearest_name(exception: Exception, view: object) -> str | None:
+    """Return a model's name that is spelt nearly as the one that was not found.
+
+    None where there is none, and where policies may hide models from whoever asks.
+    """
+    is_name = isinstance(exception, ModelNotFound) and len(exception.qualified_name) < _LONGEST_NAME
+    if not is_name or any(each is not AllowAny for each in getattr(view, "permission_classes", ())):
+        return None
+    known = [each.known_name for each in getattr(view, "registry", ()) if each.known_name]
+    name = exception.qualified_name  # type: ignore[attr-defined]
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return nearest[0] if nearest and name not in known else None
 
 
 class _Known(NamedTuple):

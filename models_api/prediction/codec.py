@@ -25,6 +25,7 @@ from pydantic_core import (
 
 from models_api.exceptions import DescriptionError, InputProblem, InvalidInput
 from models_api.prediction.foreign_values import Unwritable, python_value
+from models_api.prediction.hints import with_hints
 from models_api.prediction.plain_values import (
     SEQUENCES,
     attributes,
@@ -78,11 +79,13 @@ def parse(body: bytes, schema: type[BaseModel], limit: ValueLimit | None = None)
     if limit is not None and len(body) > limit.harmless_bytes:
         collects = limit.check(body)
         validator = validator if collects else fail_fast_validator(schema)
-    disguised = _may_hold_non_finite(body) and _holds_disguised_non_finite(body)
     try:
+        disguised = _may_hold_non_finite(body) and _holds_disguised_non_finite(body)
         data: BaseModel = validator.validate_json(body)
     except ValidationError as error:
-        raise _invalid_input(error, collects=collects) from None
+        raise _invalid_input(error, body, schema, collects=collects) from None
+    except InvalidInput as error:
+        raise InvalidInput(with_hints(error.problems, body, schema)) from None
     except (ValueError, RecursionError) as error:
         # Not every schema wraps what its own validators raise.
         raise InvalidInput([InputProblem((), "value_error", str(error))]) from error
@@ -407,7 +410,9 @@ def _listed(problems: Iterable[InputProblem]) -> list[InputProblem]:
     return listed if next(iterator, None) is None else [*listed, _TOO_MANY_PROBLEMS]
 
 
-def _invalid_input(error: ValidationError, *, collects: bool) -> InvalidInput:
+def _invalid_input(
+    error: ValidationError, body: bytes, schema: type[BaseModel], *, collects: bool
+) -> InvalidInput:
     if error.error_count() > _DESCRIBABLE_PROBLEMS:
         return InvalidInput([_TOO_MANY_PROBLEMS])
     problems = _listed(
@@ -416,4 +421,5 @@ def _invalid_input(error: ValidationError, *, collects: bool) -> InvalidInput:
     )
     # A body that is no JSON has no further problems.
     is_json = problems[0].type != "json_invalid"
+    problems = with_hints(problems, body, schema)
     return InvalidInput(problems if collects or not is_json else [*problems, _PERHAPS_MORE])

@@ -257,7 +257,7 @@ def test_an_unforeseen_exception_is_logged_and_told_only_while_debugging(
     caplog: pytest.LogCaptureFixture, debug: bool, exception: Exception, message: str, reason: str
 ) -> None:
     request = factory.post("/path%0D%0Aforged", headers={"x-request-id": "Request-1._"})
-    with override_settings(DEBUG=debug), caplog.at_level(logging.ERROR):
+    with override_settings(MODELS_API_SHOW_REASONS=debug), caplog.at_level(logging.ERROR):
         response = handle(exception, request)
     told = f"{message} The log has the reason under the request id Request-1._."
     assert response.status_code == 500

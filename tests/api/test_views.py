@@ -304,10 +304,11 @@ def test_what_a_route_allows_is_said_by_options_and_by_refusals(
     client: Client, url: str, allowed: str
 ) -> None:
     options, refusal = client.options(url), client.put(url)
+    known = allowed.removesuffix(", OPTIONS").replace(", ", " or ")
     assert (options.status_code, options["Allow"], options.content) == (204, allowed, b"")
     assert "Content-Type" not in options
     assert (refusal.status_code, refusal["Allow"]) == (405, allowed)
     assert body(refusal) == {
         "type": "MethodNotAllowed",
-        "messages": ['Method "PUT" not allowed.'],
+        "messages": [f'Method "PUT" not allowed; use {known}.'],
     }

@@ -82,6 +82,7 @@ TOO_LARGE = (
     f"The body is larger than the limit of {LIMIT} bytes. Send less at a time, or have "
     "MODELHOST_MAX_BODY_BYTES raised."
 )
+LISTED = "GET openapi.json says what there is."
 WRONG_HOST = (
     "This service does not answer to the request's Host header; "
     "whoever runs it lists its names in MODELHOST_ALLOWED_HOSTS."
@@ -287,7 +288,7 @@ FRAMING = [
         chunked(b"zz\r\n\r\n", target="/nope"),
         404,
         "NotFound",
-        "There is nothing at /nope.",
+        f"There is nothing at /nope. {LISTED}",
     ),
     unparsable("length and chunks", post(b"", "Transfer-Encoding: chunked") + in_chunks(BODY)),
     unparsable(
@@ -407,7 +408,7 @@ METHODS = [
             head(method, PREDICTION),
             405,
             "MethodNotAllowed",
-            f'Method "{method}" not allowed.',
+            f'Method "{method}" not allowed; use POST.',
             headers={"allow": "POST, OPTIONS"},
         )
         for method in ("GET", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "FOO", "X-POST")
@@ -464,7 +465,7 @@ NAMES = [
 
 
 def nothing_at(target: str, path: str | None = None) -> Hostile:
-    message = "There is nothing at " if path is None else f"There is nothing at {path}."
+    message = "There is nothing at " if path is None else f"There is nothing at {path}. {LISTED}"
     return Hostile(f"target {target[:50]}", head("GET", target), 404, "NotFound", message)
 
 
@@ -624,7 +625,7 @@ SERVE_ANSWERS: dict[str, tuple[int, str | None, str | None]] = {
     "method *": NO_METHOD,
     "CONNECT to elsewhere": NO_METHOD,
     "name of 9000 letters": (404, "NotFound", "There is no model"),
-    "GET of everything": (404, "NotFound", "There is nothing at /*."),
+    "GET of everything": (404, "NotFound", f"There is nothing at /*. {LISTED}"),
     "long target": PREDICTS,
     "huge header": PREDICTS,
     "two content types": PREDICTS,

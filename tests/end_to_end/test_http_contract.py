@@ -197,7 +197,8 @@ def test_status_endpoints_of_a_loaded_service_are_content(
     "path", ["/metrics", "/nope", "/api", "/api/models/obedient", "/admin", "/favicon.ico"]
 )
 def test_where_nothing_is_nothing_is_found(server: Server, path: str) -> None:
-    body = {"type": "NotFound", "messages": [f"There is nothing at {path}."]}
+    message = f"There is nothing at {path}. GET openapi.json says what there is."
+    body = {"type": "NotFound", "messages": [message]}
     assert_json(get(server, path), 404, body)
 
 
@@ -259,7 +260,9 @@ def test_a_method_that_a_route_does_not_know_is_told_those_that_it_does(
     if method in allowed:
         return
     response = ask(server.port, head(method, path))
-    body = {"type": "MethodNotAllowed", "messages": [f'Method "{method}" not allowed.']}
+    known = allowed.removesuffix(", OPTIONS").replace(", ", " or ")
+    message = f'Method "{method}" not allowed; use {known}.'
+    body = {"type": "MethodNotAllowed", "messages": [message]}
     assert_json(response, 405, body)
     assert response.headers["allow"] == allowed
 
@@ -342,12 +345,16 @@ def test_data_that_does_not_fit_is_a_validation_error(
     server: Server, body: Any, details: list[tuple[list[Any], str, str]]
 ) -> None:
     names = {(): "", ("x",): "x: ", ("items", 1): "items[1]: "}
+    hints = {"json_invalid": "; it ends too early: close what is open"}
     assert_json(
         post(server, PREDICTION, body),
         400,
         {
             "type": "ValidationError",
-            "messages": [names[tuple(location)] + message for location, _, message in details],
+            "messages": [
+                names[tuple(location)] + message + hints.get(type_, "")
+                for location, type_, message in details
+            ],
             "details": [
                 {"location": location, "type": type_, "message": message}
                 for location, type_, message in details

@@ -95,14 +95,16 @@ def _with_states(listed: Any) -> Any:
 
 def _nothing_there(exchange: Exchange) -> Any:
     path = exchange.request.path.partition("?")[0].replace("%2F", "/")
-    return {"type": "NotFound", "messages": [f"There is nothing at {path}."]}
+    slash = " Leave out the slash at its end." if path.endswith("/") else ""
+    message = f"There is nothing at {path}.{slash} GET openapi.json says what there is."
+    return {"type": "NotFound", "messages": [message]}
 
 
 def _method_not_allowed(exchange: Exchange) -> Any:
     if exchange.request.method == "HEAD":
         return ""
-    message = f'Method "{exchange.request.method}" not allowed.'
-    return {"type": "MethodNotAllowed", "messages": [message]}
+    message = f'Method "{exchange.request.method}" not allowed; use '
+    return {"type": "MethodNotAllowed", "messages": [Matching(f"{re.escape(message)}[A-Z ]+.")]}
 
 
 def _invalid(location: list[str | int], type_: str, message: str | Matching) -> Any:

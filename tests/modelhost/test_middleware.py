@@ -86,7 +86,12 @@ def test_a_stream_is_not_consumed_for_head() -> None:
     [
         (400, "text/html", "BadRequest", "Bad Request."),
         (403, "text/html; charset=utf-8", "PermissionDenied", "Forbidden."),
-        (404, "text/html; charset=utf-8", "NotFound", "There is nothing at /a/b."),
+        (
+            404,
+            "text/html; charset=utf-8",
+            "NotFound",
+            "There is nothing at /a/b. GET openapi.json says what there is.",
+        ),
         (405, "text/html", "MethodNotAllowed", "Method Not Allowed."),
         (406, "text/html", "NotAcceptable", "Not Acceptable."),
         (500, "text/html", "ServiceError", "Internal Server Error."),

@@ -288,8 +288,8 @@ def test_a_model_that_fails_is_an_error_without_its_reason(client: Client) -> No
             503,
             "The model failing failed to load; the log of the service says why.",
         ),
-        ("GET", "/v2/models/echo/infer", 405, 'Method "GET" not allowed.'),
-        ("POST", "/v2/models/echo", 405, 'Method "POST" not allowed.'),
+        ("GET", "/v2/models/echo/infer", 405, 'Method "GET" not allowed; use POST.'),
+        ("POST", "/v2/models/echo", 405, 'Method "POST" not allowed; use GET or HEAD.'),
         (
             "POST",
             "/v2/repository/models/echo/load",
