@@ -10,6 +10,7 @@ import sys
 from configparser import ConfigParser
 from functools import cache
 from importlib import resources
+from ipaddress import ip_network
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -421,6 +422,7 @@ def test_the_service_answers_to_the_name_of_its_ingress_and_believes_it_about_tl
     [container] = pod("example")["spec"]["containers"]
     given = variables(container)
     assert given["MODELHOST_TRUST_PROXY_TLS"] == "1"
+    assert ip_network(given["MODELHOST_TRUSTED_PROXIES"])
     allowed = given["MODELHOST_ALLOWED_HOSTS"].split(",")
     namespace = manifest("example", "Deployment")["metadata"]["namespace"]
     within = [f"modelhost{end}" for end in ("", f".{namespace}", f".{namespace}.svc")]

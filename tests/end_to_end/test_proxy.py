@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -132,7 +133,8 @@ def telling() -> Iterator[Server]:
         "request_headers": names,
         "models": [{"class_path": "tests.fakes.asking.HeadersModel"}],
     }
-    with serve(configuration, environment={"MODELHOST_WORKERS": "1"}) as server:
+    trusted = {"MODELHOST_TRUSTED_PROXIES": "127.0.0.1"}
+    with serve(configuration, environment={"MODELHOST_WORKERS": "1", **trusted}) as server:
         yield server
 
 
@@ -171,8 +173,13 @@ def test_the_service_hears_whom_a_balancer_in_front_of_nginx_names(
     telling: Server, said: str, heard: str
 ) -> None:
     network = [("set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.0/8;")]
+    id_ = uuid4().hex
     with Nginx(telling.port, text=with_example("balancer.conf"), replacements=network) as proxy:
+        proxy.client.headers["X-Request-ID"] = id_
         headers = told(proxy, For=said, Proto="https")
+    wait_for_log(telling, f"[{id_}]")
+    [line] = [line for line in telling.log.splitlines() if f"[{id_}]" in line]
+    assert line.endswith(f" client={heard}")
     assert (headers["for"], headers["proto"]) == (heard, "https")
 
 
