@@ -48,7 +48,7 @@ class Site(Walkthrough):
             self._has_changed |= bool(block.file)
 
     @property
-    def server(self) -> DevelopmentServer:
+    def running(self) -> DevelopmentServer:
         """The development server, which has seen the files as they are."""
         if self._has_changed:
             self._running.close()
@@ -74,7 +74,7 @@ class Site(Walkthrough):
             self.variables[token[1]] = self._bash(token[2]).strip()
             return None
         if command.startswith("curl "):
-            assert self.server.client is not None
+            self.server = self.running
             known = _VARIABLE.sub(lambda found: self.variables[found[1]], command)
             return self._ask(known)
         return self._bash(command)
@@ -117,7 +117,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def ask(site: Site, method: str, path: str, who: str | None) -> httpx.Response:
     headers = {} if who is None else {"Authorization": f"Token {site.tokens[who]}"}
     body: dict[str, str] | None = {} if method == "POST" else None
-    return site.server.client.request(method, f"/ml{path}", headers=headers, json=body)
+    return site.running.client.request(method, f"/ml{path}", headers=headers, json=body)
 
 
 OF_A_MODEL = [
@@ -188,11 +188,11 @@ def test_the_pages_name_no_model(site: Site) -> None:
 def test_each_answer_has_an_id_and_the_log_a_line(site: Site) -> None:
     response = ask(site, "GET", "/api/models", "bob")
     line = f"INFO models_api.access [{response.headers['X-Request-ID']}]: GET /ml/api/models 200"
-    assert line in site.server.log
+    assert line in site.running.log
 
 
 def test_the_models_load_when_the_server_starts(site: Site) -> None:
-    assert "Loaded credit_risk 2.1.0" in site.server.log
+    assert "Loaded credit_risk 2.1.0" in site.running.log
 
 
 def test_a_permission_of_django_lets_a_user_in_by_group_or_alone(site: Site) -> None:

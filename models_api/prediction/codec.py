@@ -83,7 +83,8 @@ def parse(body: bytes, schema: type[BaseModel], limit: ValueLimit | None = None)
         disguised = _may_hold_non_finite(body) and _holds_disguised_non_finite(body)
         data: BaseModel = validator.validate_json(body)
     except ValidationError as error:
-        raise _invalid_input(error, body, schema, collects=collects) from None
+        found = _invalid_input(error, collects=collects)
+        raise InvalidInput(with_hints(found.problems, body, schema)) from None
     except InvalidInput as error:
         raise InvalidInput(with_hints(error.problems, body, schema)) from None
     except (ValueError, RecursionError) as error:
@@ -410,9 +411,7 @@ def _listed(problems: Iterable[InputProblem]) -> list[InputProblem]:
     return listed if next(iterator, None) is None else [*listed, _TOO_MANY_PROBLEMS]
 
 
-def _invalid_input(
-    error: ValidationError, body: bytes, schema: type[BaseModel], *, collects: bool
-) -> InvalidInput:
+def _invalid_input(error: ValidationError, *, collects: bool) -> InvalidInput:
     if error.error_count() > _DESCRIBABLE_PROBLEMS:
         return InvalidInput([_TOO_MANY_PROBLEMS])
     problems = _listed(
@@ -421,5 +420,4 @@ def _invalid_input(
     )
     # A body that is no JSON has no further problems.
     is_json = problems[0].type != "json_invalid"
-    problems = with_hints(problems, body, schema)
     return InvalidInput(problems if collects or not is_json else [*problems, _PERHAPS_MORE])
