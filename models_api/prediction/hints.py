@@ -15,6 +15,9 @@ from models_api.exceptions import InputProblem
 
 _LARGEST_BODY = 64 * 1024
 """In bytes; larger ones are no slips of somebody who tries it out."""
+_MOST_PROBLEMS = 10
+_MOST_NAMES = 100
+"""To compare with each other, which takes some 10 microseconds for each."""
 _SHOWN_NAMES = 8
 _OBJECT_EXPECTED = {"model_type", "model_attributes_type", "dataclass_type", "dict_type"}
 _JSON_HINTS = (
@@ -36,7 +39,7 @@ def with_hints(
     problems: Sequence[InputProblem], body: bytes, schema: type[BaseModel]
 ) -> list[InputProblem]:
     """Return the problems with what their client may have meant, as far as that can be guessed."""
-    if len(body) > _LARGEST_BODY:
+    if len(body) > _LARGEST_BODY or len(problems) > _MOST_PROBLEMS:
         return list(problems)
     if problems[0].type == "json_invalid":
         hint = _json_hint(problems[0].message, body, schema)
@@ -149,4 +152,4 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name[:100], list(known), n=1)), None)
+    return next(iter(difflib.get_close_matches(name[:100], list(known)[:_MOST_NAMES], n=1)), None)

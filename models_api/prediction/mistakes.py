@@ -10,6 +10,7 @@ import sysconfig
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from math import isfinite, prod
 from pathlib import Path
 from types import TracebackType
@@ -427,12 +428,17 @@ def _schema_titled(
     return next(filter(None, [_schema_titled(each, title, seen) for each in inner]), None)
 
 
+@lru_cache(maxsize=1024)
+def _resolved(filename: str) -> str:
+    return str(Path(filename).resolve())
+
+
 def _frames(traceback: TracebackType | None) -> list[tuple[str, int]]:
     found = []
     while traceback is not None:
         filename = traceback.tb_frame.f_code.co_filename
         if not filename.startswith("<"):
-            found.append((str(Path(filename).resolve()), traceback.tb_lineno))
+            found.append((_resolved(filename), traceback.tb_lineno))
         traceback = traceback.tb_next
     return found
 

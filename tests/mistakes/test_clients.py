@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 from django.test import Client, override_settings
 from ml_base import MLModel
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from models_api.configuration.sections import ServiceConfiguration
+from models_api.exceptions import InvalidInput
 from models_api.hosting.hosted_model import Resources
+from models_api.prediction.codec import parse
 from models_api.urls import api_patterns, open_inference_patterns
 from tests.in_process import InProcessService
 
@@ -313,3 +315,14 @@ def test_a_prediction_without_a_mistake_has_its_answer(client: Client) -> None:
 
 def test_there_are_plenty_of_them() -> None:
     assert len(MISTAKES) >= 50
+
+
+def test_where_much_is_wrong_nothing_is_guessed() -> None:
+    fields: dict[str, Any] = {f"field_{index}": (int, ...) for index in range(50)}
+    wide = create_model("Wide", **fields)
+    body = json.dumps({f"feild_{index}": 1 for index in range(50)}).encode()
+    with pytest.raises(InvalidInput) as caught:
+        parse(body, wide)
+    assert {problem.text.partition(": ")[2] for problem in caught.value.problems} == {
+        "Field required"
+    }
