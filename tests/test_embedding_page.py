@@ -213,6 +213,22 @@ def test_a_permission_of_django_lets_a_user_in_by_group_or_alone(site: Site) -> 
     assert found == {None: 401, "ada": 403, "bob": 403, "cleo": 200, "dan": 200, "root": 200}
 
 
+def test_the_permission_shown_is_asked_about_each_model(site: Site) -> None:
+    before = (site.folder / "shop" / "settings.py").read_text(encoding="utf-8")
+    text = 'REST_FRAMEWORK["DEFAULT_PERMISSION_CLASSES"] += ["shop.policies.NoOldModels"]\n'
+    site.run(Block(PAGE, 0, "python", "shop/settings.py", text))
+    refused = {
+        ask(site, method, route.format("rent"), "ada").status_code
+        for method, route in OF_A_MODEL
+        if "versions" not in route
+    }
+    listed = [ask(site, method, route, "ada").text.lower() for method, route in LISTS]
+    known = ask(site, "GET", "/api/models/credit_risk/metadata", "ada").status_code
+    site.run(Block(PAGE, 0, "python", "shop/../shop/settings.py", before))
+    assert (refused, known) == ({403}, 200)
+    assert all("credit" in text and '"rent"' not in text for text in listed)
+
+
 def test_misspelt_names_of_rules_are_found_in_the_database(site: Site) -> None:
     before = (site.folder / "shop" / "settings.py").read_text(encoding="utf-8")
     rule = '{"credit_*": {"groups": ["riks"]}, "rnet": {"anyone": True}, "*": {"anyone": True}}'
