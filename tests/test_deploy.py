@@ -422,7 +422,7 @@ def test_the_service_answers_to_the_name_of_its_ingress_and_believes_it_about_tl
     [container] = pod("example")["spec"]["containers"]
     given = variables(container)
     assert given["MODELHOST_TRUST_PROXY_TLS"] == "1"
-    assert ip_network(given["MODELHOST_TRUSTED_PROXIES"])
+    assert ip_network(given["MODELHOST_TRUSTED_PROXIES"]).is_private
     allowed = given["MODELHOST_ALLOWED_HOSTS"].split(",")
     namespace = manifest("example", "Deployment")["metadata"]["namespace"]
     within = [f"modelhost{end}" for end in ("", f".{namespace}", f".{namespace}.svc")]

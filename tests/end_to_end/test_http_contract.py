@@ -598,7 +598,7 @@ def test_a_model_that_is_not_loaded_is_not_ready_and_the_others_predict(
     server: Server = request.getfixturevalue(state)
     response = post(server, f"/api/models/{name}/prediction", {"x": 1})
     assert_json(response, 503, {"type": "ModelNotReady", "messages": [NOT_READY[name]]})
-    assert response.headers["retry-after"] == "5"
+    assert response.headers.get("retry-after") == ("5" if state == "loading" else None)
     assert post(server, PREDICTION, {"x": 1}).status == 200
 
 
