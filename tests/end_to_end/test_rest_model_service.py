@@ -104,12 +104,14 @@ def _method_not_allowed(exchange: Exchange) -> Any:
     if exchange.request.method == "HEAD":
         return ""
     message = f'Method "{exchange.request.method}" not allowed; use '
-    return {"type": "MethodNotAllowed", "messages": [Matching(f"{re.escape(message)}[A-Z ]+.")]}
+    return {"type": "MethodNotAllowed", "messages": [Matching(f"{re.escape(message)}.+")]}
 
 
 def _invalid(location: list[str | int], type_: str, message: str | Matching) -> Any:
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in location)
-    text = f"{path.removeprefix('.')}: {message}" if location else message
+    place = f"{path.removeprefix('.')}: " if location else ""
+    said = message.pattern if isinstance(message, Matching) else re.escape(message)
+    text = Matching(f"{re.escape(place)}{said}(; .+)?")  # what the client may have meant
     details = [{"location": location, "type": type_, "message": message}]
     return {"type": "ValidationError", "messages": [text], "details": details}
 

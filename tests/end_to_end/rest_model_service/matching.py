@@ -9,16 +9,16 @@ class Matching:
     """Equals every text that the pattern matches as a whole."""
 
     def __init__(self, pattern: str) -> None:
-        self._pattern = pattern
+        self.pattern = pattern
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, str) and re.fullmatch(self._pattern, other, re.DOTALL) is not None
+        return isinstance(other, str) and re.fullmatch(self.pattern, other, re.DOTALL) is not None
 
     def __hash__(self) -> int:
-        return hash(self._pattern)
+        return hash(self.pattern)
 
     def __repr__(self) -> str:
-        return f"Matching({self._pattern!r})"
+        return f"Matching({self.pattern!r})"
 
 
 class Anything:
