@@ -225,7 +225,8 @@ def test_a_model_that_fails_to_load_says_why_each_time() -> None:
             get_model("failing")
         assert isinstance(caught.value, ModelNotReady)
         assert str(caught.value) == (
-            "The model failing failed to load: RuntimeError: the weights are not there. The log "
+            "The model failing failed to load: RuntimeError: the weights are not there "
+            "(tests/fakes/models.py, line 69). The log "
             "has the traceback; mend it, and start this process anew."
         )
     assert get_model("doubling").predict({"value": 1}).value == 2

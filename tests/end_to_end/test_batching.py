@@ -116,7 +116,7 @@ def test_every_wrong_row_of_a_batch_is_named(server: Server) -> None:
     [
         (b"{}", "inputs: Field required"),
         (b'{"inputs": {}}', "inputs: Input should be a valid array"),
-        (b"[]", "Input should be an object"),
+        (b"[]", "Input should be an object; send an object with the field inputs"),
     ],
 )
 def test_what_is_no_batch_is_a_validation_error(server: Server, body: bytes, message: str) -> None:

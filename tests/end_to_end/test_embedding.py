@@ -463,11 +463,14 @@ def test_the_access_log_of_a_host_is_spared_of_probes(
         server.wait_until(lambda: " reason=" in server.log or None, "the last line")
         access = re.findall(r"^(\w+ \S+ \d+) [\d.]+ ms(.*)$", server.log, re.MULTILINE)
     assert access[-2:] == [
-        ("POST /ml/api/models/{qualified_name}/prediction 404", ""),
-        ("GET - 400", " reason=host_not_allowed"),
+        (
+            "POST /ml/api/models/{qualified_name}/prediction 404",
+            " client=127.0.0.1 user=ada",
+        ),
+        ("GET - 400", " reason=host_not_allowed client=127.0.0.1"),
     ]
     assert any("assets" in line for line, _ in access) is logs_probes
-    assert (("GET /ml/api/health/startup 200", "") in access[1:]) is logs_probes
+    assert (("GET /ml/api/health/startup 200", " client=127.0.0.1") in access[1:]) is logs_probes
 
 
 def test_the_environment_variable_goes_before_the_hosts_setting(

@@ -188,8 +188,9 @@ def test_a_refused_host_has_a_line_with_the_reason(server: Server) -> None:
             "route": "-",
             "status": 400,
             "reason": "host_not_allowed",
+            "client": "127.0.0.1",
         }
-        assert access["message"].endswith(" ms reason=host_not_allowed")
+        assert access["message"].endswith(" ms reason=host_not_allowed client=127.0.0.1")
 
 
 ROUTINE = (

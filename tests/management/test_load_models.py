@@ -148,7 +148,8 @@ def test_models_that_are_not_required_are_named_and_fail_nothing(configure: Any)
     call_command("load_models", stdout=output, stderr=errors, no_color=True)
     assert errors.getvalue() == (
         "1 of 2 models cannot be loaded:\n"
-        "  failing: RuntimeError: the weights are not there (not required)\n"
+        "  failing: RuntimeError: the weights are not there (tests/fakes/models.py, line 69) "
+        "(not required)\n"
     )
 
 
@@ -160,9 +161,9 @@ def test_one_that_is_required_fails_among_others_that_are_not(configure: Any) ->
     )
     with pytest.raises(CommandError) as caught:
         call_command("load_models", stdout=io.StringIO())
-    assert "  failing: RuntimeError: the weights are not there (not required)\n" in str(
-        caught.value
-    )
+    place = "tests/fakes/models.py, line 69"
+    line = f"  failing: RuntimeError: the weights are not there ({place}) (not required)\n"
+    assert line in str(caught.value)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
