@@ -24,8 +24,8 @@ from modelhost.server.metrics import share_models_own_metrics
 from modelhost.server.output import show_lines_at_once
 from modelhost.server.problems import report
 from models_api.exceptions import ConfigurationError
+from models_api.file_locks import HAS_FILE_LOCKS, fcntl
 from models_api.logs import SafeLogger, make_all_safe
-from models_api.observability.file_locks import HAS_FILE_LOCKS, fcntl
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication

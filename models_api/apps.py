@@ -135,7 +135,7 @@ class ModelsAPIConfig(AppConfig):
         if self._before_tests is None:
             self._before_tests = self.configuration_file, own
         elif own is not None and own is not self._before_tests[1]:
-            own.registry.leave_model_manager()
+            own.registry.leave()
         if _sources() == self._sources:
             (self.configuration_file, own), self._before_tests = self._before_tests, None
         else:

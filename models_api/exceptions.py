@@ -213,11 +213,16 @@ class DeadlineExceeded(NotPredicted):
     """The request waited for its prediction longer than the model's configuration allows."""
 
     def __init__(self, timeout_seconds: float) -> None:
+        self.timeout_seconds = timeout_seconds
         super().__init__(f"The model was busy for more than {timeout_seconds:g} s.")
 
 
 class PredictionFailed(ModelError):
     """The model raised, or returned what does not fit its output schema; `__cause__` says which."""
+
+
+class BackendFailed(ModelError):
+    """Where the model computes, the process died under the request, or does not answer."""
 
 
 @dataclass(frozen=True, slots=True)

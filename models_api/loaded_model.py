@@ -46,7 +46,11 @@ class LoadedModel:
 
     @property
     def instance(self) -> MLModel:
-        """The model itself within its decorators, without any of what the service adds."""
+        """The model itself within its decorators, without any of what the service adds.
+
+        Raises:
+            TypeError: it computes in a process of its own.
+        """
         return self._hosted.ready_model()
 
     # Whatever the output schema is: nobody but the caller knows which.
@@ -80,7 +84,7 @@ class LoadedModel:
         with nested_context(user) as context:
             names = self.names
             context.model, context.version = names.qualified_name, names.version
-            return self._hosted.predictor.predict_given(rows, where)
+            return self._hosted.backend.predict_given(rows, where)
 
 
 def load_model(

@@ -85,6 +85,7 @@ class ModelService:
             self.settings.maximum_batch_rows,
             self.settings.maximum_values,
             SignalSender,
+            server_directory().join,
         )
 
     def _observers(self) -> list[RequestObserver]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import httpx
 import pytest
@@ -35,6 +35,7 @@ from models_api.configuration.sections import (
     BatchingConfiguration,
     ConcurrencyConfiguration,
     DecoratorConfiguration,
+    ExecutionConfiguration,
     MetricsConfiguration,
     ModelConfiguration,
     OpenInferenceConfiguration,
@@ -185,6 +186,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Decorators": DecoratorConfiguration,
     "Batching": BatchingConfiguration,
     "Concurrency": ConcurrencyConfiguration,
+    "Execution": ExecutionConfiguration,
     "Metrics": MetricsConfiguration,
     "Open Inference": OpenInferenceConfiguration,
 }
@@ -217,6 +219,8 @@ def _type(field: FieldInfo) -> str:
 def _type_name(annotation: Any) -> str:
     if get_origin(annotation) in (Union, UnionType, Annotated):
         return _type_name(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{each}`" for each in get_args(annotation))
     if get_origin(annotation) is list:
         (item,) = get_args(annotation)
         is_string = item is str or get_args(item)[:1] == (str,)  # with a pattern
@@ -228,7 +232,7 @@ def _type_name(annotation: Any) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if field.default in (None, PydanticUndefined, [], {}):
+    if isinstance(field.default, BaseModel) or field.default in (None, PydanticUndefined, [], {}):
         return "none"
     return f"`{json.dumps(field.default)}`"
 

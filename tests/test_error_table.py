@@ -52,6 +52,7 @@ EXAMPLES: list[tuple[ModelsAPIError, int, str, str]] = [
     (exceptions.UnsupportedMediaType("bad"), 415, "UnsupportedMediaType", "failure"),
     (exceptions.UnsupportedEncoding("br"), 415, "UnsupportedMediaType", "failure"),
     (exceptions.PredictionFailed("m", "bad"), 500, "ServiceError", "failure"),
+    (exceptions.BackendFailed("m", "died"), 502, "BackendFailed", "failure"),
     (
         exceptions.ModelNotReady("m", "soon", retry_after_seconds=5),
         503,

@@ -111,7 +111,7 @@ def test_all_models_share_the_places_and_the_limits(build: Build) -> None:
     service.registry.load()
     doubling, trebling = (model.predictor for model in service.registry)
     assert (doubling.maximum_rows, trebling.maximum_rows) == (7, 7)
-    slots = [doubling._limiter.acquire(), trebling._limiter.acquire()]
+    slots = [doubling._admission._limiter.acquire(), trebling._admission._limiter.acquire()]
     assert service.limiter.slots == set(slots)
     for predictor in (doubling, trebling):
         with pytest.raises(Overloaded):
@@ -137,7 +137,7 @@ def test_predictions_are_watched_if_the_setting_says_how_long(
     service.registry.load()
     (model,) = service.registry
     model.predictor.predict(b'{"value": 1}')
-    watchdog = model.predictor._watchdog
+    watchdog = model.predictor._admission._watchdog
     assert (watchdog is not None and watchdog.is_watching) is watches
 
 

@@ -10,8 +10,8 @@ from typing import cast
 
 from django.apps import apps
 
+from models_api.file_locks import HAS_FILE_LOCKS
 from models_api.logs import SafeLogger
-from models_api.observability.file_locks import HAS_FILE_LOCKS
 from models_api.observability.server_directory import (
     MULTIPROCESS_VARIABLE,
     begin_directory,

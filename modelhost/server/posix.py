@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from models_api.observability.file_locks import HAS_FILE_LOCKS
+from models_api.file_locks import HAS_FILE_LOCKS
 
 
 def lack_of_posix(server: str) -> str | None:

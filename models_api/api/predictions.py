@@ -65,7 +65,7 @@ class PredictionEndpoint:
     def predict(self, model: HostedModel, environ: Environ, stream: Stream) -> Answer:
         """Return the model's prediction for what is in the body of the request."""
         body = self.read(environ, stream)
-        return json_answer(model.predictor.predict(body))
+        return json_answer(model.backend.predict(body))
 
     def read(self, environ: Environ, stream: Stream) -> bytes:
         """Return the body of the request.
@@ -107,7 +107,7 @@ class BatchEndpoint(PredictionEndpoint):
     def predict(self, model: HostedModel, environ: Environ, stream: Stream) -> Answer:
         """Return the model's predictions for the rows in the body of the request."""
         body = self.read(environ, stream)
-        return json_answer(model.predictor.predict_batch(body))
+        return json_answer(model.backend.predict_batch(body))
 
     def count_rows(self, model: HostedModel, environ: MutableEnviron, stream: Stream) -> int:
         """Return the number of inputs; 1 where the body does not have them.
@@ -116,7 +116,7 @@ class BatchEndpoint(PredictionEndpoint):
             ModelsAPIError: the body cannot be read, or holds more than the model takes.
         """
         body = peek_body(environ, stream)
-        limit = model.predictor.batch_limit
+        limit = model.backend.batch_limit
         if len(body) > limit.harmless_bytes:
             limit.check(body)
         try:

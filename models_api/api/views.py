@@ -263,7 +263,7 @@ class PredictionView(HostedModelView):
             description=details.description,
             request=request,
             response=response,
-            errors=(400, 411, 413, 415, 500, 503, 504),
+            errors=prediction_errors(model),
             refusals=model.refusals,
         )
 
@@ -311,9 +311,15 @@ class BatchPredictionView(PredictionView):
             description=details.description,
             request=request,
             response=response,
-            errors=(400, 411, 413, 415, 500, 503, 504),
+            errors=prediction_errors(model),
             refusals=model.refusals,
         )
+
+
+def prediction_errors(model: HostedModel) -> tuple[int, ...]:
+    """Return the statuses of the errors that predictions of a model may end with."""
+    elsewhere = (502,) if model.configuration.execution.kind != "thread" else ()
+    return (400, 411, 413, 415, 500, *elsewhere, 503, 504)
 
 
 def _set_off(name: str) -> str:

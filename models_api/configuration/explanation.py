@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from models_api.configuration.document import Key, YAMLDocument
 from models_api.configuration.qualified_names import INVALID_NAME, shortened
+from models_api.configuration.sections import OTHER_KIND
 from models_api.exceptions import Problem
 
 INVALID_VALUE = "models_api.E003"
@@ -89,8 +90,8 @@ class _Explanation:
             return message, f"Begin with one of the keys {', '.join(self._known_keys(()))}."
         if value is None:
             return "there is no value here", self._empty_hint(keys)
-        if kind in ("string_pattern_mismatch", INVALID_NAME):
-            return _unusable_name(details, self._document.written(keys) or "")
+        if kind in ("string_pattern_mismatch", INVALID_NAME, OTHER_KIND):
+            return _in_own_words(details, self._document.written(keys) or "")
         if kind in _EXPECTED:
             hint = self._type_hint(keys, kind, value)
             return f"this should be {_EXPECTED[kind]}, not {shown}", hint
@@ -199,7 +200,9 @@ def _mapping_of_odd_keys(details: ErrorDetails) -> tuple[Key, ...] | None:
     return details["loc"][:-2] if details["loc"][-1:] == ("[key]",) else None
 
 
-def _unusable_name(details: ErrorDetails, written: str) -> tuple[str, str]:
+def _in_own_words(details: ErrorDetails, written: str) -> tuple[str, str]:
+    if details["type"] == OTHER_KIND:
+        return details["msg"], details["ctx"]["hint"]
     if details["type"] != INVALID_NAME:
         return f'"{written}" is no name of a header', HEADER_NAME_HINT
     context = details["ctx"]

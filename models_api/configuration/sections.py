@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from models_api.configuration.qualified_names import (
     RESERVED_BY_OPEN_INFERENCE,
     QualifiedName,
 )
 
+OTHER_KIND = "other_kind"
+"""Type of the error of keys that do not go with a kind of execution."""
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9-]+$"
 
 
@@ -76,6 +79,34 @@ class ConcurrencyConfiguration(_Section):
     )
 
 
+class ExecutionConfiguration(_Section):
+    """Where a model computes."""
+
+    kind: Literal["thread", "process"] = "thread"
+    """`thread`: on the threads of each worker; `process`: in processes that all workers share."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes, each with the model; one makes one call of it at a time."""
+    memory_limit_mb: int | None = Field(default=None, ge=1)
+    """Megabytes that a process may use; one that uses more is ended, and replaced."""
+    nice: int = Field(default=0, ge=0, le=19)
+    """How far they stand back where the processors are busy, as the command nice has it."""
+    environment: dict[str, str] = {}
+    """Environment variables of the processes, besides those of the server."""
+    retry: bool = False
+    """Whether a request whose process has died is sent to another one, once."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        of_processes = self.model_fields_set - {"kind"}
+        if self.kind == "thread" and of_processes:
+            raise PydanticCustomError(
+                OTHER_KIND,
+                "{keys} goes with kind: process only",
+                {"keys": ", ".join(sorted(of_processes)), "hint": "Write kind: process before it."},
+            )
+        return self
+
+
 class ModelConfiguration(_Section):
     """One model of the service."""
 
@@ -97,6 +128,8 @@ class ModelConfiguration(_Section):
     """Predict concurrent requests together; leave it out to predict each on its own."""
     concurrency: ConcurrencyConfiguration | None = None
     """How many predictions of the model run and wait at a time; without it, by the defaults."""
+    execution: ExecutionConfiguration = ExecutionConfiguration()
+    """Where the model computes; without it, on the threads of each worker."""
     max_values: int | None = Field(default=None, ge=1)
     """Values that one request may hold; without it, as many as `MODELHOST_MAX_JSON_VALUES` says."""
 

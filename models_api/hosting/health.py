@@ -7,7 +7,8 @@ import math
 import reprlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from ml_base import MLModel
@@ -36,6 +37,21 @@ class Fault(NamedTuple):
     error: BaseException | None = None
 
 
+Check = Callable[[], Fault | None]
+"""Asks a model, and returns why it is not healthy."""
+
+
+def health_checks(model: MLModel) -> list[Check]:
+    """Return the checks of a model and the decorators around it."""
+    asked = [layer for layer in layers_of(model) if has_health_check(type(layer))]
+    return [partial(_fault_of, layer) for layer in asked]
+
+
+def first_fault(checks: Iterable[Check]) -> Fault | None:
+    """Return why a model is not healthy; None if it is. Asks for as long as that takes."""
+    return next(filter(None, (check() for check in checks)), None)
+
+
 class ModelHealth:
     """What one loaded model says of its health, in this process. Safe to use from many threads.
 
@@ -51,7 +67,7 @@ class ModelHealth:
 
     def __init__(
         self,
-        model: MLModel,
+        checks: Sequence[Check],
         name: str,
         on_change: Callable[[], object],
         *,
@@ -61,13 +77,13 @@ class ModelHealth:
         """Make it.
 
         Args:
-            model: With its decorators.
+            checks: Those of the model and its decorators.
             name: The model's, for the log.
             on_change: Called where it is healthy and was not, or the other way round.
             interval_seconds: See INTERVAL_SECONDS.
             deadline_seconds: See DEADLINE_SECONDS.
         """
-        self._layers = [layer for layer in layers_of(model) if has_health_check(type(layer))]
+        self._checks = checks
         self._name = name
         self._on_change = on_change
         self._interval_seconds = interval_seconds
@@ -78,7 +94,7 @@ class ModelHealth:
 
     def __bool__(self) -> bool:
         """Return whether the model has anything to say of its health."""
-        return bool(self._layers)
+        return bool(self._checks)
 
     @property
     def is_healthy(self) -> bool | None:
@@ -111,7 +127,7 @@ class ModelHealth:
         self._is_healthy = None
 
     def _run(self) -> None:
-        self._end(next(filter(None, map(_fault_of, self._layers)), None))
+        self._end(first_fault(self._checks))
 
     def _end(self, fault: Fault | None) -> None:
         with self._lock:

@@ -8,18 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ml_base import MLModel
 from ml_base.utilities import ModelManager
 
-from models_api.configuration.sections import ModelConfiguration
+from models_api.configuration.sections import ExecutionConfiguration, ModelConfiguration
 from models_api.exceptions import DescriptionError, DescriptionFailed, ModelNotReady
+from models_api.file_locks import HAS_FILE_LOCKS
 from models_api.fork import ForkGuard
 from models_api.hosting.description import read_names, read_schemas
-from models_api.hosting.health import ModelHealth, has_health_check
+from models_api.hosting.health import Fault, ModelHealth, has_health_check, health_checks
 from models_api.hosting.model_stack import ModelStack
 from models_api.logs import SafeLogger
+from models_api.prediction.backends.process import ModelProcesses, ProcessPredictor
+from models_api.prediction.backends.process_group import ProcessGroup
 from models_api.prediction.description import ModelDescription, ModelNames, ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, WorkerLimiter
@@ -81,6 +85,10 @@ class NoInstruments:
         return Instruments()
 
 
+def _no_directory() -> Path:
+    raise OSError("This process shares no directory with others.")
+
+
 @dataclass(frozen=True)
 class Resources:
     """What the hosted models of a service share."""
@@ -94,6 +102,8 @@ class Resources:
     """That one request may hold, unless the model has a limit of its own; None for any number."""
     listener: type[PredictionListener] = PredictionListener
     """Of which kind is whoever is told of the predictions of each model."""
+    directory: Callable[[], Path] = _no_directory
+    """Returns the directory that the workers of this server share."""
     reserved_names: frozenset[str] = frozenset()
     """Qualified names that stand for routes of the service."""
 
@@ -115,8 +125,7 @@ class HostedModel:
         self.configuration = configuration
         self.refusals = stack.refusals()
         """What the model may answer besides 400, as its classes list it."""
-        for layer in (stack.model, *stack.decorators):
-            has_health_check(layer.cls)
+        self._has_health_check = any(has_health_check(layer.cls) for layer in stack.layers)
         self.state = LoadState.NOT_LOADED
         self.load_seconds: float | None = None
         """Seconds that loading took, well or not; None before it ended."""
@@ -132,9 +141,13 @@ class HostedModel:
         """What the model says of its own health; None where it does not, or is not loaded."""
         self.unused_methods: dict[str, str] = {}
         """Which methods that predict are never called, and why; none before the model is loaded."""
+        self._processes: ProcessGroup | None = None
+        """Where the model computes; None where that is here."""
+        self._methods_elsewhere: list[str] = []
+        """Which of its methods predict in its processes."""
         self._stack = stack
         self._resources = resources or Resources()
-        self._predictor: Predictor | None = None
+        self._backend: Predictor | ProcessPredictor | None = None
         self._guard = ForkGuard()
         self._lock = threading.RLock()
         self._in_background = False
@@ -224,22 +237,34 @@ class HostedModel:
         return self._description.schemas
 
     @property
-    def predictor(self) -> Predictor:
-        """What predicts with the model.
+    def backend(self) -> Predictor | ProcessPredictor:
+        """What predicts with the model, here or elsewhere.
 
         Raises:
             ModelNotReady: it is not loaded, or failed to load; it counts as a prediction.
         """
-        if self._predictor is None:
+        if self._backend is None:
             with self.instruments.prediction():
                 raise self.not_ready()
-        return self._predictor
+        return self._backend
+
+    @property
+    def predictor(self) -> Predictor:
+        """What predicts with the model in this process.
+
+        Raises:
+            ModelNotReady: see `backend`.
+            TypeError: the model computes elsewhere.
+        """
+        if not isinstance(self.backend, Predictor):
+            raise TypeError(f"The model {self.label} computes in a process of its own.")
+        return self.backend
 
     @property
     def used_methods(self) -> list[str]:
         """Which of the model's methods predict; none as long as it is not loaded."""
         if self.model is None:
-            return []
+            return self._methods_elsewhere
         classes = (type(self.model), self._stack.model.cls)
         defined = [n for n in PREDICTING_METHODS if any(hasattr(cls, n) for cls in classes)]
         return [name for name in defined if name not in self.unused_methods]
@@ -249,8 +274,10 @@ class HostedModel:
 
         Raises:
             ModelNotReady: it is not loaded, or failed to load.
+            TypeError: the model computes elsewhere.
         """
         if self.model is None:
+            _ = self.predictor  # raises, and says why
             raise self.not_ready()
         return self.model
 
@@ -300,6 +327,11 @@ class HostedModel:
         end = "" if self.configuration.required else "; the service is ready without it"
         told = (self.label, self.load_seconds, self.failure, end)
         logger.error("Failed to load %s (%.2f s): %s%s", *told, exc_info=error)
+
+    def leave_processes(self) -> None:
+        """Use the processes of the model no more; they end if no other worker does."""
+        if self._processes is not None:
+            self._processes.leave()
 
     def leave_model_manager(self) -> None:
         """Take the model out of ml_base's ModelManager, if it is in there."""
@@ -357,13 +389,60 @@ class HostedModel:
         return ModelNotReady(self.label, message, retry_after_seconds=RETRY_AFTER_SECONDS)
 
     def _load(self) -> None:
+        execution = self.configuration.execution
+        if execution.kind == "process":
+            self._load_in_processes(execution)
+        else:
+            self._load_here()
+
+    def _load_in_processes(self, execution: ExecutionConfiguration) -> None:
+        """Have the processes of the model load it, which other workers may have done.
+
+        Raises:
+            DescriptionError: the system has no such processes, or the classes do not tell what the
+                model is.
+            LoadingFailed: it could not be loaded there.
+        """
+        if not HAS_FILE_LOCKS:
+            message = "this system does not have what processes of models need"
+            hint = "Remove execution, or serve the model on Linux."
+            raise DescriptionError(message, hint, key="execution")
+        names, schemas = self._description
+        if names is None or schemas is None:
+            message = "the model's classes do not tell its names and schemas"
+            hint = (
+                "Make them attributes of the class, so that this process need not load the model."
+            )
+            raise DescriptionError(message, hint)
+        directory = self._resources.directory
+        group = ProcessGroup(self.configuration, execution, directory, self.label)
+        self._processes, processes = group, ModelProcesses(group, self.label)
+        told = processes.wait_until_loaded()
+        failures = [each["failure"] for each in told if each["failure"]]
+        if failures:
+            group.leave()
+            raise LoadingFailed(failures[0])
+        self.unused_methods, self._methods_elsewhere = told[0]["unused"], told[0]["used"]
+        means = self._means(names)
+        checks = [partial(_fault_of_process, processes)] if self._has_health_check else []
+        self.health = ModelHealth(checks, self.label, self.instruments.publish) or None
+        self._backend = ProcessPredictor(
+            processes,
+            names.qualified_name,
+            schemas,
+            means,
+            retry=execution.retry,
+        )
+
+    def _load_here(self) -> None:
         model = self._stack.build(self.instruments)
         names, schemas = self._checked_names(model), read_schemas(model)
         self._description = ModelDescription(names, schemas)
         if not self._stack.is_given:
             _add_to_model_manager(model)
-        self.health = ModelHealth(model, self.label, self.instruments.publish) or None
-        self._predictor = Predictor(model, schemas, names.qualified_name, self._means(names))
+        checks = health_checks(model)
+        self.health = ModelHealth(checks, self.label, self.instruments.publish) or None
+        self._backend = Predictor(model, schemas, names.qualified_name, self._means(names))
         self._note_unused_methods(schemas)
         self.model = model
 
@@ -433,6 +512,15 @@ class HostedModel:
             message = f'the qualified name "{name}" is taken: /v2/models/{name} is another route'
             hint = "Give the model another qualified_name, or switch open_inference off."
             raise DescriptionError(message, hint, key=key)
+
+
+class LoadingFailed(Exception):
+    """The model could not be loaded in its process, whose log says more."""
+
+
+def _fault_of_process(processes: ModelProcesses) -> Fault | None:
+    reason = processes.fault()
+    return None if reason is None else Fault(reason)
 
 
 def _is_interruption(error: BaseException) -> bool:

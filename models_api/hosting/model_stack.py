@@ -140,14 +140,18 @@ class ModelStack:
             configuration.batching,
         )
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The model's class and those of the decorators, innermost first."""
+        return (self.model, *self.decorators)
+
     def refusals(self) -> tuple[type[Refusal], ...]:
         """Return by which refusals the classes say that they answer.
 
         Raises:
             DescriptionError: one of them lists something else.
         """
-        layers = (self.model, *self.decorators)
-        return tuple(refusal for layer in layers for refusal in layer.refusals())
+        return tuple(refusal for layer in self.layers for refusal in layer.refusals())
 
     def check_batching(self) -> None:
         """Raise ClassPathError if batches are asked for, and the model's class predicts none."""

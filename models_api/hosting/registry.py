@@ -110,10 +110,11 @@ class ModelRegistry:
         for model in self._models:
             model.reserve_names_of([other for other in self._models if other is not model])
 
-    def leave_model_manager(self) -> None:
-        """Take the models out of ml_base's ModelManager."""
+    def leave(self) -> None:
+        """Take the models out of ml_base's ModelManager, and let their processes go."""
         for model in self._models:
             model.leave_model_manager()
+            model.leave_processes()
 
     def resolve(
         self, qualified_name: str, version: str | None = None, *, hint: str = "."

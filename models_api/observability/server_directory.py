@@ -11,12 +11,14 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import util
 from pathlib import Path
 
-from models_api.observability.file_locks import HAS_FILE_LOCKS, fcntl
+from models_api.file_locks import HAS_FILE_LOCKS, fcntl
+from models_api.fork import call_after_fork
 from models_api.observability.private_files import (
     belongs_to_us,
     is_private,
@@ -56,13 +58,24 @@ class ServerDirectory:
         self._member: int | None = None
         """The process that has joined it: a forked child has yet to do so."""
         self._lock = -1
+        self._begin()
+        call_after_fork(self._begin)
+
+    def _begin(self) -> None:
+        self._joining = threading.Lock()
 
     def join(self) -> Path:
         """Make the directory unless it is there, and share it until this process has ended.
 
+        Safe to call from many threads.
+
         Raises:
             OSError: it cannot be made, or is no private directory any more.
         """
+        with self._joining:
+            return self._join()
+
+    def _join(self) -> Path:
         if self._member == os.getpid() and self.path is not None:
             return self.path
         if self.path is None and self._process != os.getpid():

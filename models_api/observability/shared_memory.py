@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
+from models_api.file_locks import HAS_FILE_LOCKS
 from models_api.logs import SafeLogger
-from models_api.observability.file_locks import HAS_FILE_LOCKS
 from models_api.observability.metric_types import Counter, Gauge, Histogram, Key
 from models_api.observability.worker_files import (
     ExitedWorkers,

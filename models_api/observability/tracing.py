@@ -129,6 +129,12 @@ def _span(
             raise
 
 
+def _past_span(name: str, began: float, seconds: float) -> None:
+    # The clocks of spans are those of the calendar.
+    start = time.time_ns() - round((time.monotonic() - began) * 1e9)
+    _tracer.start_span(name, start_time=start).end(start + round(seconds * 1e9))
+
+
 class TracedInstruments(Instruments):
     """Makes a span of each stage of a prediction, and of each time that it waits.
 
@@ -159,9 +165,12 @@ class TracedInstruments(Instruments):
     def waited(self, began: float, seconds: float) -> None:
         """Make a span of the time that the current request has waited."""
         self._others.waited(began, seconds)
-        # The clocks of spans are those of the calendar.
-        start = time.time_ns() - round((time.monotonic() - began) * 1e9)
-        _tracer.start_span("queue", start_time=start).end(start + round(seconds * 1e9))
+        _past_span("queue", began, seconds)
+
+    def took(self, name: Stage, began: float, seconds: float) -> None:
+        """Make a span of a stage that took place in another process."""
+        self._others.took(name, began, seconds)
+        _past_span(name, began, seconds)
 
     def publish(self) -> None:
         """Pass it on."""

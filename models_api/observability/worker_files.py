@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from models_api.observability.file_locks import fcntl
+from models_api.file_locks import fcntl
 from models_api.observability.metric_types import Key
 from models_api.observability.private_files import open_file
 

@@ -63,7 +63,7 @@ class InferEndpoint(PredictionEndpoint):
             ModelsAPIError: the body cannot be read, or holds more than the model takes.
         """
         payload = Payload(peek_body(environ, stream), _header_length(environ))
-        return told_rows(payload, model.predictor.maximum_values)
+        return told_rows(payload, model.backend.maximum_values)
 
     def to_answer(self, error: Error) -> Answer:
         """Return an error with the protocol's body."""

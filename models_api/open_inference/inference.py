@@ -33,6 +33,7 @@ from models_api.open_inference.tensors import (
     write_infer_response,
 )
 from models_api.prediction import codec, plain_columns, plain_rows
+from models_api.prediction.backends.process import ProcessPredictor
 from models_api.prediction.columns import arrays_of_columns, arrays_of_rows
 from models_api.prediction.predictor import Predictor
 from models_api.prediction.rows import Predictions, Rows
@@ -57,11 +58,15 @@ def infer(model: HostedModel, payload: Payload) -> tuple[Payload, int]:
         ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as for any
             prediction.
     """
-    predictor = model.predictor
-    answer, rows, found = predictor.admit(_infer, model, predictor, payload)
-    if predictor.audience.receivers:
-        given = columns(predictor.schemas.output, "serialization")
-        predictor.tell(lambda: (rows.values(), rows_from_columns(found, given, len(rows))))
+    backend = model.backend
+    if isinstance(backend, ProcessPredictor):
+        told = backend.ask("infer", payload.body, header_length=payload.header_length)
+        number: int = told.head["answered"]
+        return Payload(told.body, told.head["header_length"]), number
+    answer, rows, found = backend.admit(_infer, model, backend, payload)
+    if backend.audience.receivers:
+        given = columns(backend.schemas.output, "serialization")
+        backend.tell(lambda: (rows.values(), rows_from_columns(found, given, len(rows))))
     return answer, len(rows)
 
 

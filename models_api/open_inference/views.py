@@ -39,6 +39,7 @@ from models_api.api.views import (
     RequestStream,
     StatusView,
     json_response,
+    prediction_errors,
     visible_models,
 )
 from models_api.conf import maximum_batch_rows
@@ -343,7 +344,7 @@ class InferView(OfOneModelView, PredictionView):
             description=f"{details.description}\n\nInputs: {taken}.\n\nOutputs: {given}.",
             request=OPEN_INFERENCE_REQUEST,
             response=own_body(OpenInferenceResponse),
-            errors=(400, 411, 413, 415, 500, 503, 504),
+            errors=prediction_errors(model),
             refusals=model.refusals,
             error=OpenInferenceError,
             is_binary=True,

@@ -28,6 +28,15 @@ class Instruments:
         """Surround one stage of a prediction."""
         return _NOTHING
 
+    def took(self, name: Stage, began: float, seconds: float) -> None:
+        """Hear of a stage that took place in another process.
+
+        Args:
+            name: Which it was.
+            began: On the monotonic clock, which all processes of a host share.
+            seconds: How long it took.
+        """
+
     def batch(self, rows: int) -> None:
         """Hear that the model is called once for so many rows."""
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+import time
+from collections.abc import Callable, Sequence, Sized
 from typing import Protocol
 
 from ml_base import MLModel
 
+from models_api.logs import SafeLogger
 from models_api.prediction.description import ModelNames
+from models_api.prediction.request_context import current_request
+
+logger = SafeLogger(__name__)
 
 
 class Audience(Protocol):
@@ -32,6 +37,22 @@ class PredictionListener:
         self.model_class = model_class
         """That of the model itself, without decorators."""
         self.names = names
+
+    def tell(self, made: Callable[[], tuple[Sequence[object], Sequence[object]]]) -> None:
+        """Tell of the predictions of the current request, which has succeeded.
+
+        Args:
+            made: Returns rows and predictions, as what their JSON is parsed to.
+        """
+        context = current_request.get()
+        seconds = 0.0 if context is None else time.monotonic() - context.received
+        try:
+            self.hear(*made(), seconds)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            name = self.names.qualified_name
+            logger.exception("A prediction of %s was not told to its receivers", name)
 
     def hear(self, inputs: Sequence[object], outputs: Sequence[object], seconds: float) -> None:
         """Hear what one request was answered, on its own thread; nothing that this raises matters.

@@ -5,7 +5,6 @@ Nothing here knows HTTP: every protocol is a thin layer on `Predictor`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -25,9 +24,9 @@ from models_api.exceptions import (
 )
 from models_api.logs import SafeLogger
 from models_api.prediction import codec
+from models_api.prediction.admission import Admission
 from models_api.prediction.batcher import BatchFailed, Sharing, sharing
 from models_api.prediction.columns import listed_columns
-from models_api.prediction.deadline import DeadlineThreads
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import ConcurrencyLimiter
@@ -119,8 +118,6 @@ class Predictor:
         self._name = name
         self._decorators = decorators_of(model)
         self._fallback = FallbackWarning(name)
-        self._limiter = means.limiter
-        self._watchdog = means.watchdog
         self._listener = means.listener
         self.audience = self._listener.audience
         """Without whom `tell` need not be called."""
@@ -131,8 +128,7 @@ class Predictor:
         self.batch_limit = ValueLimit(costs_of(self.batch_schema), means.maximum_values)
         """Of what these may hold together."""
         self._limit = ValueLimit(costs_of(schemas.input), means.maximum_values)
-        timeout_seconds = means.limiter.timeout_seconds
-        self._threads = None if timeout_seconds is None else DeadlineThreads(timeout_seconds)
+        self._admission = Admission(means.limiter, means.instruments, means.watchdog)
 
     def predict(self, body: bytes) -> bytes:
         """Return the prediction for one row, JSON in and JSON out.
@@ -185,19 +181,8 @@ class Predictor:
         return predictions
 
     def tell(self, made: Callable[[], tuple[Sequence[object], Sequence[object]]]) -> None:
-        """Tell the listener of the predictions of the current request, which has succeeded.
-
-        Args:
-            made: Returns rows and predictions, as what their JSON is parsed to.
-        """
-        context = current_request.get()
-        seconds = 0.0 if context is None else time.monotonic() - context.received
-        try:
-            self._listener.hear(*made(), seconds)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            logger.exception("A prediction of %s was not told to its receivers", self._name)
+        """Tell the listener of the predictions of the current request; see PredictionListener."""
+        self._listener.tell(made)
 
     def admit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the work of one request returns, done in a slot of the limiter and in time.
@@ -206,15 +191,7 @@ class Predictor:
             Overloaded, DeadlineExceeded: see the limiter.
             BaseException: whatever the work raises.
         """
-        with self.instruments.prediction():
-            if self._watchdog is not None and not self._watchdog.is_watching:
-                self._watchdog.start()
-            slot = self._limiter.acquire()
-            if self._threads is None or slot.deadline is None:
-                with slot:
-                    return work(*args, **kwargs)
-            seconds_left = slot.deadline - time.monotonic()
-            return self._threads.call(seconds_left, slot, work, *args, **kwargs)
+        return self._admission.admit(work, *args, **kwargs)
 
     def predict_rows(self, rows: Rows) -> Iterator[Predictions]:
         """Yield the predictions for rows, of one call of the model after the other.

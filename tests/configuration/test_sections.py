@@ -37,6 +37,14 @@ def test_every_key_has_the_documented_default() -> None:
         "max_values": None,
         "batching": None,
         "concurrency": None,
+        "execution": {
+            "kind": "thread",
+            "processes": 1,
+            "memory_limit_mb": None,
+            "nice": 0,
+            "environment": {},
+            "retry": False,
+        },
     }
     assert DecoratorConfiguration(class_path="a.B").model_dump() == {
         "class_path": "a.B",

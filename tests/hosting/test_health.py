@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from models_api.exceptions import DescriptionError
-from models_api.hosting.health import ModelHealth, ask_all, has_health_check
+from models_api.hosting.health import ModelHealth, ask_all, has_health_check, health_checks
 from tests.fakes import decorators, health, models
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def health_of(model: Any, **seconds: float) -> ModelHealth:
     timing = {"interval_seconds": 0.0, "deadline_seconds": 60.0, **seconds}
-    return ModelHealth(model, "sick", lambda: None, **timing)
+    return ModelHealth(health_checks(model), "sick", lambda: None, **timing)
 
 
 def asked_to_the_end(health: ModelHealth) -> bool | None:
@@ -104,7 +104,7 @@ def test_an_answer_holds_for_a_while(folder: Path) -> None:
 def test_those_who_want_to_know_hear_of_each_change(folder: Path) -> None:
     changes: list[bool | None] = []
     asked = ModelHealth(
-        health.SickModel(),
+        health_checks(health.SickModel()),
         "sick",
         lambda: changes.append(asked.is_healthy),
         interval_seconds=0.0,

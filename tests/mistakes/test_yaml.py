@@ -53,6 +53,22 @@ MISTAKES: dict[str, tuple[str | bytes | None, tuple[str, ...]]] = {
         f"models:\n  - {MODEL}\n    timeout_secs: 1\n",
         ("service.yaml:3: models[0].timeout_secs", 'Did you mean "timeout_seconds"?'),
     ),
+    "an unknown kind of execution": (
+        f"models:\n  - {MODEL}\n    execution: {{kind: fork}}\n",
+        ("models[0].execution.kind", "'thread' or 'process'", 'not the string "fork"'),
+    ),
+    "a kind where its section should be": (
+        f"models:\n  - {MODEL}\n    execution: process\n",
+        ("models[0].execution", "should be a mapping", "Its keys are kind, processes"),
+    ),
+    "processes of a model on threads": (
+        f"models:\n  - {MODEL}\n    execution: {{processes: 2}}\n",
+        ("models[0].execution: processes goes with kind: process only", "Write kind: process"),
+    ),
+    "a number for an environment variable": (
+        f"models:\n  - {MODEL}\n    execution: {{kind: process, environment: {{N: 1}}}}\n",
+        ("models[0].execution.environment.N", "should be a string", 'Quote it: N: "1"'),
+    ),
     "a key of another service": (
         "port: 80\n", ("service.yaml:1: port", 'unknown key "port"', "Known keys here: service"),
     ),
