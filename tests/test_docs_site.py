@@ -52,7 +52,7 @@ def shop(tmp_path: Path) -> Path:
         block.file: block.text for page in (EMBEDDING, PAGE) for block in blocks(page, "python")
     }
     for name, text in files.items():
-        if name and name not in ("settings.py", "urls.py", "wsgi.py"):
+        if name and not name.startswith("shop/"):
             (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
 

@@ -154,7 +154,8 @@ def _make_validator(schema: str, is_relaxed: bool) -> Any:
 
 
 def _relaxed(schema: dict[str, Any]) -> dict[str, Any]:
-    dropped = {"uniqueItems"}
+    # An item that is there twice counts once.
+    dropped = {"uniqueItems", "maxItems"} if schema.get("uniqueItems") else set()
     if schema.get("format") == "base64" or schema.get("pattern") == _ASCII:
         dropped.add("pattern")
     return {key: value for key, value in schema.items() if key not in dropped}

@@ -40,7 +40,8 @@ BUFFERED = {"PYTHONUNBUFFERED": ""}
 
 
 def start(kind: str, configuration: Any = None, **environment: str) -> Server:
-    variables = {"MODELHOST_WORKERS": "2", **BUFFERED, **environment}
+    # As it is where nobody develops: `runserver` tells reasons by itself.
+    variables = {"MODELHOST_WORKERS": "2", "MODELHOST_SHOW_REASONS": "0", **BUFFERED, **environment}
     return SERVERS[kind](configuration or CONFIGURATION, environment=variables)
 
 
