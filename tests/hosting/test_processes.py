@@ -17,7 +17,7 @@ from models_api.loaded_model import LoadedModel
 from models_api.prediction.backends.process_group import is_abandoned
 from models_api.prediction.listener import PredictionListener
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.timeout(60)
 
 HEARD: list[Any] = []
 
