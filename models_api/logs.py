@@ -107,6 +107,21 @@ def make_all_safe() -> None:
             make_safe(handler)
 
 
+def guard(logger: logging.Logger) -> None:
+    """Keep what handlers of anybody raise from a library that logs by this logger."""
+    handle = logger.handle
+
+    def guarded(record: logging.LogRecord) -> None:
+        try:
+            handle(record)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001, S110 (a log is where it would be said)
+            pass
+
+    logger.handle = guarded  # type: ignore[method-assign]
+
+
 def configure(section: dict[str, Any]) -> None:
     """Configure logging as logging.config.dictConfig does, with handlers that never raise."""
     _Configurator(section).configure()

@@ -42,6 +42,17 @@ def test_a_handler_that_fails_fails_nobody_who_logs_safely() -> None:
     log_in_every_way(SafeLogger(NAME))
 
 
+@pytest.mark.usefixtures("failing")
+def test_a_handler_that_fails_fails_no_library_whose_logger_is_guarded() -> None:
+    logger = logging.getLogger(f"{NAME}.of_a_library")
+    with pytest.raises((RuntimeError, SystemExit)):
+        logger.warning("a")
+    handle = logger.handle
+    logs.guard(logger)
+    logger.warning("a")
+    logger.handle = handle  # type: ignore[method-assign]
+
+
 def test_a_record_says_who_has_logged_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, NAME)
     logger = SafeLogger(NAME)

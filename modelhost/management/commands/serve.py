@@ -27,7 +27,7 @@ from modelhost.server.ends import run_exit_handlers
 from modelhost.server.metrics import begin_server, end_server, forget_ended_workers, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
-from models_api.logs import SafeLogger
+from models_api.logs import SafeLogger, guard
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -90,6 +90,9 @@ class Command(BaseCommand):
         elif not is_right():
             sys.exit(CANNOT_START)
         logging.getLogger("_granian").addFilter(_concerns_the_user)
+        for name in ("_granian", "_granian.serve"):
+            # A model that is being loaded may have added a handler that nobody has made safe yet.
+            guard(logging.getLogger(name))
         server = _server(address, port, workers, threads)
         server.on_startup(partial(_announce, host, port, workers, threads))
         if not flag("PRELOAD", default=True):
