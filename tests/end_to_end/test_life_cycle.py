@@ -133,6 +133,7 @@ OUTPUTS = {
 PREDICTING = {"quick", "plain", "own_schemas", "broken", "late", "slow", "process"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("worker", [SYNC, GTHREAD], ids=["sync", "gthread"])
 def test_each_moment_of_a_start_is_answered_rightly(worker: tuple[str, ...], gates: Gates) -> None:
     with Server(ALL_MODELS, *worker, environment=gates.environment, wait_for="listening") as server:

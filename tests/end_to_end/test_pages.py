@@ -663,6 +663,8 @@ def test_redocs_menu_lies_over_all_else_on_a_telephone(server: Server, open_page
         page.get_by_role("menuitem", name="Predict with Digits", exact=True).click()
         expect(page.get_by_role("heading", name="Predict with Digits")).to_be_in_viewport()
         page.evaluate("scrollTo(0, 0)")
+        # What is under way when a page is left counts as failed.
+        page.wait_for_load_state("networkidle")
         page.get_by_role("link", name="Try it out").click()
         expect(page).to_have_url(f"{server.url}/docs")
 
@@ -695,6 +697,8 @@ def test_redoc_leads_back_to_the_page_where_requests_are_tried_out(
     server: Server, open_page: OpenPage
 ) -> None:
     with open_page(f"{server.url}/redoc") as page:
+        # What is under way when a page is left counts as failed.
+        page.wait_for_load_state("networkidle")
         page.get_by_role("link", name="Try it out").click()
         expect(page).to_have_url(f"{server.url}/docs")
         expect(page.locator(".opblock").first).to_be_visible()

@@ -300,6 +300,7 @@ def test_an_instance_that_is_not_there_is_passed_over(server: Server) -> None:
             assert (response.status_code, response.json()["number"]) == (200, number)
 
 
+@pytest.mark.long
 def test_a_prediction_that_takes_too_long_is_504_in_json_and_not_begun_anew() -> None:
     shorter = [
         ("proxy_read_timeout 310s;", "proxy_read_timeout 300ms;"),

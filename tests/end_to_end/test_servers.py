@@ -60,6 +60,7 @@ def predict(server: Server, value: int, **headers: str) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", SERVERS)
 def test_a_server_that_is_stopped_leaves_no_line_of_its_log_unsaid(
     start: Callable[[], Server],
