@@ -30,6 +30,7 @@ from models_api.observability.shared_memory import SharedMemoryMetrics
 from models_api.permissions import ModelPermission, problem_of_rule
 from models_api.urls import api_patterns, documentation_patterns, open_inference_patterns
 from tests.in_process import InProcessService
+from tests.model_routes import LISTS, OF_A_MODEL
 
 FAKES = "tests.fakes"
 CONFIGURATION = {
@@ -40,29 +41,6 @@ CONFIGURATION = {
     ]
 }
 SERVICE = ServiceConfiguration.model_validate({"open_inference": {"enabled": True}})
-OF_A_MODEL = [
-    ("GET", "/api/models/{}/metadata"),
-    ("POST", "/api/models/{}/prediction"),
-    ("POST", "/api/models/{}/prediction/batch"),
-    *(
-        (method, f"/v2/models/{{}}{version}{end}")
-        for version in ("", "/versions/{version}")
-        for method, end in [
-            ("GET", ""),
-            ("GET", "/ready"),
-            ("GET", "/config"),
-            ("GET", "/stats"),
-            ("POST", "/infer"),
-        ]
-    ),
-]
-LISTS = [
-    ("GET", "/api/models"),
-    ("POST", "/v2/repository/index"),
-    ("GET", "/v2/models/stats"),
-    ("GET", "/openapi.json"),
-    ("GET", "/openapi.yaml"),
-]
 
 
 class Groups(list[str]):
