@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
-TEST_WORKERS ?= 2
+# One more than CI has processors, as much of the tests' time goes by in waiting for servers.
+TEST_WORKERS ?= 3
 # More arguments for pytest, for example: make test PYTEST_ARGS="-k metadata"
 PYTEST_ARGS ?=
 # More arguments for the benchmark, for example: make bench BENCH_ARGS="--comparisons isolation"
@@ -19,10 +20,17 @@ PACKAGING := setup.cfg pyproject.toml requirements/base.txt requirements/example
 CREATED := $(VENV)/.created
 SERVING := $(VENV)/.serving
 DEVELOPMENT := $(VENV)/.development
+# Ray brings 600 MB, and versions of its own: its tests start it in an environment apart.
+RAY := .venv-ray/.ready
+# So does MLflow, whose server and library tests start there, as they do what speaks as S3.
+MLFLOW := .venv-mlflow/.ready
 
 # Neighbouring tests share servers; worksteal keeps neighbours on one worker.
 PYTEST := $(BIN)/python -m pytest
 PYTEST_PARALLEL := --numprocesses $(TEST_WORKERS) --dist worksteal
+
+# Some images set it; the tests' thousands of processes would compile the same modules each anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -64,7 +72,7 @@ coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_a
 	@echo "Running the tests under coverage in $(TEST_WORKERS) processes (some minutes) ..."
 	@$(BIN)/coverage erase
 	@status=0; \
-	$(BIN)/coverage run -m pytest $(PYTEST_PARALLEL) -m "not long" $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/coverage run -m pytest $(PYTEST_PARALLEL) -m "not long or measured" $(PYTEST_ARGS) || status=$$?; \
 	echo "Adding up what each process covered ..."; \
 	$(BIN)/python .ci/coverage_data.py .; \
 	$(BIN)/coverage combine --quiet; \
@@ -74,7 +82,7 @@ coverage: $(DEVELOPMENT) ## Run the tests, measuring what they cover of models_a
 	exit $$status
 
 # The servers have environments of their own in .venv-benchmarks; what drives them needs no packages.
-bench: $(CREATED) ## Measure this service beside its peers; needs wrk (40 minutes)
+bench: $(CREATED) ## Measure this service beside its peers; needs wrk (53 minutes)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 bench-quick: $(CREATED) ## The same, but only throughput, and less of that (some minutes)
@@ -146,3 +154,17 @@ $(DEVELOPMENT): $(CREATED) $(PACKAGING) $(wildcard requirements/*.txt)
 	@echo "Installing the service and the tools that test and check it (about two minutes) ..."
 	@$(PIP_INSTALL) --editable . --requirement requirements/development.txt
 	@touch $(SERVING) $@
+
+$(RAY): $(PACKAGING) requirements/ray.txt
+	@echo "Installing Ray, for the tests that deploy models on it, into .venv-ray (a minute) ..."
+	@$(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/python -m pip install --quiet --quiet --disable-pip-version-check \
+		--editable '.[examples,ray]'
+	@touch $@
+
+$(MLFLOW): requirements/mlflow_testing.txt
+	@echo "Installing MLflow and a server that speaks as S3, for tests, into .venv-mlflow (two minutes) ..."
+	@$(PYTHON) -m venv .venv-mlflow
+	@.venv-mlflow/bin/python -m pip install --quiet --quiet --disable-pip-version-check \
+		--requirement requirements/mlflow_testing.txt
+	@touch $@

@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from benchmarks import (
     batching,
+    bulk,
     charts,
     contest,
     environments,
@@ -17,7 +19,10 @@ from benchmarks import (
     machine,
     memory,
     overload,
+    processes,
+    releases,
     report,
+    runtimes,
     tensors,
     wrk,
 )
@@ -34,6 +39,10 @@ COMPARISONS: dict[str, Callable[[Bench], None]] = {
     "overload": overload.run,
     "tensors": tensors.run,
     "memory": memory.run,
+    "processes": processes.run,
+    "bulk": bulk.run,
+    "runtimes": runtimes.run,
+    "releases": releases.run,
 }
 OUTPUT = REPOSITORY / "build" / "benchmarks"
 _DESCRIPTION = """\
@@ -49,6 +58,10 @@ comparisons:
   overload   multiples of what the service can do (2 minutes)
   tensors    the Open Inference Protocol, and MLServer's (3 minutes)
   memory     what workers share of their models (5 minutes)
+  processes  models in processes of their own, beside those on threads (6 minutes)
+  bulk       a file of a million rows (half a minute)
+  runtimes   models from files, beside MLServer and MLflow with the same files (7 minutes)
+  releases   versions that share requests or get copies of them, beside one alone (9 minutes)
 """
 
 
@@ -67,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"comparing: {name} ...")
         try:
             COMPARISONS[name](bench)
-        except (ServerFailed, wrk.LoadFailed, KeyError) as error:
+        except (ServerFailed, wrk.LoadFailed, KeyError, CalledProcessError) as error:
             results.left_out[name] = str(error)
             say(f"{name} failed: {error}")
     _write(results, options.output)
@@ -142,6 +155,8 @@ def _prepare(plan: Plan, names: Sequence[str], results: Results, say: Say) -> di
         wanted |= {server.environment for server in plan.servers}
     if "tensors" in names:
         wanted.add(MLSERVER.environment)
+    if "runtimes" in names:
+        wanted |= runtimes.ENVIRONMENTS
     ready = {}
     for name in sorted(wanted):
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from benchmarks.results import Comparison, Results
 from benchmarks.running import RunningServer, configured
@@ -13,6 +14,8 @@ from benchmarks.servers import Server
 
 Say = Callable[[str], None]
 Figure = Callable[[], float]
+
+T = TypeVar("T")
 
 CONNECTIONS = 64
 
@@ -74,9 +77,9 @@ class Bench:
         self.say(f"{name}: {ratio:.3f}, {found.wanted} ({detail})")
 
 
-def by_turns(turns: int, *figures: Figure) -> list[list[float]]:
+def by_turns(turns: int, *figures: Callable[[], T]) -> list[list[T]]:
     """Measure some figures by turns, each turn in the opposite order to the one before."""
-    found: list[list[float]] = [[] for _ in figures]
+    found: list[list[T]] = [[] for _ in figures]
     for turn in range(turns):
         places = range(len(figures))
         for place in reversed(places) if turn % 2 else places:

@@ -19,7 +19,8 @@ REQUIREMENTS = Path(__file__).parent / "requirements"
 _INCLUDED = re.compile(r"^-r (.+)$", re.MULTILINE)
 _SHOWN_PACKAGES = (
     *("django", "djangorestframework", "gunicorn", "granian", "rest_model_service", "fastapi"),
-    *("uvicorn", "mlserver", "litserve", "bentoml", "pydantic", "numpy", "scikit-learn"),
+    *("uvicorn", "mlserver", "mlflow", "litserve", "bentoml", "pydantic", "numpy"),
+    *("scikit-learn", "pandas", "onnxruntime"),
 )
 
 

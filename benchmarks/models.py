@@ -72,7 +72,8 @@ class ClassifierModel(MLModel):
 
     def __init__(self) -> None:
         """Fit the classifier."""
-        self._classify = CLASSIFIERS[self.qualified_name.removeprefix("unbatched_")]()
+        name = self.qualified_name.removeprefix("unbatched_").removeprefix("process_")
+        self._classify = CLASSIFIERS[name]()
 
     def predict(self, data: Flower) -> Prediction:
         """Predict for one flower."""
@@ -145,6 +146,15 @@ class SleepingModel(MLModel):
         """Sleep for so many seconds."""
         time.sleep(data.seconds)
         return Prediction(species=Species.SETOSA)
+
+
+class HangingModel(ConstantModel):
+    """Never answers."""
+
+    def predict(self, data: Flower) -> Prediction:
+        """Wait for ever."""
+        while True:
+            time.sleep(60)
 
 
 class ComputingModel(SleepingModel):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 MODELS = ("constant", "logistic_regression", "random_forest")
-"""What every server serves. The other models of the benchmark are variants of the constant one."""
+"""What every server serves. The other classes of the benchmark are variants of the constant one."""
+FILES = ("iris", "numbers", "columns")
+"""What is served from files: an example of this repository, and those of `pipelines`."""
+COLOURS = ("blue", "purple", "white")
+PLACES = ("bog", "garden", "meadow", "wood")
 
 
 class Row(NamedTuple):
@@ -18,10 +22,18 @@ class Row(NamedTuple):
     species: str
 
     @property
+    def columns(self) -> dict[str, float | str]:
+        """What a model is given that takes words too."""
+        measured = dict(zip(MEASURES, self.features, strict=True))
+        return {**measured, "colour": "purple", "place": "meadow"}
+
+    @property
     def features(self) -> list[float]:
         """The measurements."""
         return list(self[:4])
 
+
+MEASURES = Row._fields[:4]
 
 # One of each species, far from the borders between them: every classifier agrees on them.
 ROWS = (
@@ -33,5 +45,6 @@ ROWS = (
 
 def expected_text(model: str, row: Row) -> str:
     """Return what the body of a right answer has in it, whatever else the server puts around."""
-    species = row.species if model.endswith(MODELS[1:]) else ROWS[0].species
-    return f'"{species}"'
+    species = row.species if model.endswith((*MODELS[1:], *FILES)) else ROWS[0].species
+    # Beside it stand the probabilities of them all.
+    return f'"label":"{species}"' if model == "iris" else f'"{species}"'

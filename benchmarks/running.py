@@ -107,7 +107,10 @@ class RunningServer:
     ) -> tuple[wrk.Throughput, wrk.Throughput | None]:
         self.process.give_way()
         bodies = [
-            wrk.Body(_compact(self.server.body(row)), expected_text(model, row) if checks else "")
+            wrk.Body(
+                _compact(self.server.body_for(model, row)),
+                expected_text(model, row) if checks else "",
+            )
             for row in ROWS
         ]
         health_url = self.url(self.server.health_path) if with_probe else ""
@@ -130,7 +133,7 @@ class RunningServer:
 
     def _answers(self, model: str) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        body = _compact(self.server.body(ROWS[0]))
+        body = _compact(self.server.body_for(model, ROWS[0]))
         try:
             connection.request("POST", self.path(model), body, {"Content-Type": "application/json"})
             response = connection.getresponse()

@@ -51,6 +51,8 @@ class Server:
     path: str = "/api/models/{model}/prediction"
     health_path: str = "/api/health"
     body: Callable[[Row], JSON] = _as_object
+    bodies: Mapping[str, Callable[[Row], JSON]] = field(default_factory=dict)
+    """By model, of those that take something else."""
     models: tuple[str, ...] = MODELS
     """Those that it can serve."""
     one_model_at_a_time: bool = False
@@ -64,6 +66,10 @@ class Server:
         """Return what the process finds in its environment besides what this one has."""
         given = {name: value.format(**values) for name, value in self.variables.items()}
         return _ONE_THREAD | given
+
+    def body_for(self, model: str, row: Row) -> JSON:
+        """Return what a model is asked for a row."""
+        return self.bodies.get(model, self.body)(row)
 
     def arguments(self, **values: object) -> list[str]:
         """Return the command line."""

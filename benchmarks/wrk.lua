@@ -2,8 +2,8 @@
 --
 -- Thread n posts the n-th body only, so that an answer to another's counts as wrong. Arguments, for
 -- each body: what a right answer has in it, nothing if only statuses count (to look at an answer
--- takes longer than to make a small one); the file of the body; and how many of its bytes are JSON if
--- the rest is binary, else 0.
+-- takes longer than to make a small one); the file of the body; how many of its bytes are JSON if
+-- the rest is binary, else 0; and for how many milliseconds a connection waits before each request.
 
 local threads = {}
 
@@ -18,8 +18,12 @@ function init(arguments)
       delay = function() return 50 end
       return
    end
-   local first = 3 * number - 2
-   local expected, name, json_length = unpack(arguments, first, first + 2)
+   local first = 4 * number - 3
+   local expected, name, json_length, pause = unpack(arguments, first, first + 3)
+   if pause ~= "0" then
+      -- Some wait longer than others, so that they do not ask all at once.
+      delay = function() return math.random(0, 2 * pause) end
+   end
    local file = assert(io.open(name, "rb"))
    wrk.method = "POST"
    wrk.body = file:read("*a")

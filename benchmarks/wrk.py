@@ -31,6 +31,10 @@ class Body:
     """What a right answer has in it; nothing in any body if only statuses are to be looked at."""
     json_length: int = 0
     """Of an inference request whose rest is binary; 0 if all of it is JSON."""
+    header: str = ""
+    """Of each request with any of the bodies, such as `X-User: grace`."""
+    pause_ms: int = 0
+    """For which each connection waits after an answer, in the mean."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def post(
     bodies = bodies[:connections]
     with tempfile.TemporaryDirectory() as folder:
         arguments = _arguments(Path(folder), bodies)
-        command = [*_wrk(len(bodies), connections, seconds), url, "--", *arguments]
+        headers = [f"--header={body.header}" for body in bodies if body.header]
+        command = [*_wrk(len(bodies), connections, seconds), *headers, url, "--", *arguments]
         probe = [[*_wrk(1, 1, seconds), health_url]] if health_url else []
         seen = _run([command, *probe], seconds)
     return seen[0], seen[1] if health_url else None
@@ -115,6 +120,7 @@ def _arguments(folder: Path, bodies: Sequence[Body]) -> list[str]:
         path = folder / f"body-{number}"
         path.write_bytes(body.content)
         arguments += [body.expected, str(path), str(body.json_length)]
+        arguments.append(str(body.pause_ms))
     return arguments
 
 

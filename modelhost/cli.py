@@ -18,10 +18,16 @@ from modelhost.server.problems import report
 OWN = {
     "serve": "Serve the models in production, by granian.",
     "runserver": "Serve them while you develop: starts anew when a file changes.",
+    "new": "Write the files of a model project, to begin with.",
     "check": "List all that is wrong with the YAML file, and with the settings (--deploy).",
+    "reload": "Have a running server host what its YAML file says now.",
+    "status": "Print which models the workers of a running server have.",
     "load_models": "Load the models, and say what that takes.",
+    "predict": "Predict for all rows of a file (CSV, JSON lines, Parquet).",
+    "inspect": "Say what a model's file is, and what to write in the YAML file for it.",
     "spectacular": "Write the OpenAPI document (--file schema.yaml).",
     "config_schema": "Print the JSON Schema of the YAML file, for editors.",
+    "ray_config": "Write a configuration by which Ray Serve runs the models.",
 }
 """Each with what it does."""
 DJANGOS = {

@@ -14,14 +14,15 @@ from models_api.observability.client_address import ClientAddresses
 _COMMON = "MODELHOST_"
 VARIABLES = frozenset(
     {
-        *("ACCESS_LOG", "ALLOWED_HOSTS", "BIND", "COMPRESS_MIN_BYTES", "CORS_ORIGINS"),
-        *("CPU_AFFINITY", "DEBUG"),
+        *("ACCESS_LOG", "ALLOWED_HOSTS", "API_KEY", "ARTEFACT_CACHE", "BIND", "COMPRESS_MIN_BYTES"),
+        *("CORS_ORIGINS", "CPU_AFFINITY", "DEBUG"),
         *("GRACEFUL_TIMEOUT_SECONDS", "HSTS_SECONDS", "HSTS_SUBDOMAINS", "HUNG_PREDICTION_SECONDS"),
         *("LOG_FORMAT", "LOG_LEVEL", "LOG_PROBES", "MAX_BATCH_ROWS", "MAX_BODY_BYTES"),
         *("MAX_CONCURRENT_PREDICTIONS", "MAX_JSON_VALUES", "PATH_PREFIX", "PRELOAD", "SECRET_KEY"),
         *(
             "SHOW_REASONS",
             "SSL_REDIRECT",
+            "STATE_DIRECTORY",
             "THREADS",
             "TIMEOUT_SECONDS",
             "TRUSTED_PROXIES",

@@ -7,6 +7,7 @@ what clients, logs and metrics see is the same.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -80,6 +81,8 @@ class FastLane:
         self._service = service
         self._lanes: dict[object, Lane] = {}
         """By path; none before the models are loaded, which may tell their names only then."""
+        self._finding = threading.Lock()
+        service.registry.after_replacing.append(self._find)
         self._allowed_hosts: set[object] = set()
         self._answers_other_origins = _CORS in settings.MIDDLEWARE
         self._headers = _constant_headers(self._answers_other_origins)
@@ -155,8 +158,14 @@ class FastLane:
 
     def _lane(self, environ: Environ) -> Lane | None:
         if not self._lanes and self._service.registry.has_started:
-            self._lanes = _find_lanes()
+            self._service.registry.take_requests()
+            self._find()
         return self._lanes.get(environ.get("PATH_INFO"))
+
+    def _find(self) -> None:
+        # One after the other, so that what is found last is what there is.
+        with self._finding:
+            self._lanes = _find_lanes()
 
     def _is_of_page(self, environ: Environ) -> bool:
         """Whether the answer depends on which site's page asks: browsers are left to Django."""
@@ -192,7 +201,8 @@ def _find_lanes() -> dict[object, Lane]:
             if isinstance(view, PredictionView) and is_ours and not view.has_policies():
                 # WSGI gives the bytes of the path as if they were Latin-1.
                 path = f"/{route}".encode().decode("latin-1")
-                lanes[path] = Lane(route, view.endpoint(view.qualified_name or "", None))
+                endpoint = view.endpoint(view.qualified_name or "", view.version)
+                lanes[path] = Lane(route, endpoint)
     return lanes
 
 

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 from gunicorn.errors import HaltServer
 
 from modelhost.environment import flag, number, text
-from modelhost.server.cpus import available_cpus
 from modelhost.server.ends import end_without_native_handlers
 from modelhost.server.metrics import begin_server, end_server, forget_worker, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
+from models_api.cpus import available_cpus
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter

@@ -63,7 +63,13 @@ CORS_ALLOW_HEADERS = [
     *("content-encoding", "inference-header-content-length", "x-request-id"),
     *("traceparent", "tracestate"),
 ]
-CORS_EXPOSE_HEADERS = ["Allow", "Inference-Header-Content-Length", "Retry-After", "X-Request-ID"]
+CORS_EXPOSE_HEADERS = [
+    "Allow",
+    "Inference-Header-Content-Length",
+    "Retry-After",
+    "X-Model-Version",
+    "X-Request-ID",
+]
 # Commands such as migrate want a database; this one is empty, and never opened while serving.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
@@ -72,6 +78,7 @@ USE_I18N = False
 TIME_ZONE = "UTC"
 DATA_UPLOAD_MAX_MEMORY_SIZE = number("MAX_BODY_BYTES", 10 * 1024 * 1024)
 MODELS_API_MAX_JSON_VALUES = number("MAX_JSON_VALUES", 1_500_000) or None
+MODELS_API_ARTEFACT_CACHE = text("ARTEFACT_CACHE", "") or None
 MODELS_API_MAX_BATCH_ROWS = number("MAX_BATCH_ROWS", 1000)
 MODELS_API_MAX_CONCURRENT_PREDICTIONS = number("MAX_CONCURRENT_PREDICTIONS", 0) or None
 MODELS_API_HUNG_PREDICTION_SECONDS = number("HUNG_PREDICTION_SECONDS", 300) or None
@@ -81,6 +88,7 @@ if _IS_DEVELOPMENT_SERVER:
     MODELS_API_HUNG_PREDICTION_SECONDS = None
 MODELS_API_ACCESS_LOG = flag("ACCESS_LOG", default=True)
 MODELS_API_LOG_PROBES = flag("LOG_PROBES", default=False)
+MODELS_API_STATE_DIRECTORY = text("STATE_DIRECTORY", "") or None
 MODELS_API_TRUSTED_PROXIES = networks(items("TRUSTED_PROXIES", ""))
 # Open, as probes are; the page on metrics says what keeps others from them.
 MODELS_API_METRICS_PERMISSIONS = ["rest_framework.permissions.AllowAny"]

@@ -17,7 +17,11 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
 from modelhost.environment import unknown_variables
-from modelhost.server.configuration import CANNOT_START, share_configuration
+from modelhost.server.configuration import (
+    CANNOT_START,
+    share_configuration,
+    use_what_was_taken,
+)
 from modelhost.server.ends import skip_native_handlers
 from modelhost.server.forks import end_while_starting, reset_signals_in_children
 from modelhost.server.metrics import share_models_own_metrics
@@ -26,6 +30,7 @@ from modelhost.server.problems import report
 from models_api.exceptions import ConfigurationError
 from models_api.file_locks import HAS_FILE_LOCKS, fcntl
 from models_api.logs import SafeLogger, make_all_safe
+from models_api.observability.server_directory import server_directory
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -48,6 +53,7 @@ def _start() -> WSGIApplication:
         if not apps.ready:
             django.setup(set_prefix=False)
             share_configuration()
+        use_what_was_taken()
         for sentence in unknown_variables():
             logger.warning(sentence)
         share_models_own_metrics()
@@ -74,6 +80,8 @@ def _make_application() -> WSGIApplication:
     service.registry.loader.after_each.append(make_all_safe)
     service.registry.loader.after_loading.append(_leave_out_of_garbage_collection)
     service.registry.start_loading()
+    if service.reload_thread is not None and server_directory().is_of_worker:
+        service.reload_thread.start()
     return application
 
 

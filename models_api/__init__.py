@@ -15,10 +15,11 @@ def get_model(qualified_name: str, version: str | None = None) -> LoadedModel:
 
     Args:
         qualified_name: That of its URLs.
-        version: The version that it has to be; None for whichever there is.
+        version: The version that it has to be, or an alias of it; None for that which is asked by
+            the name alone.
 
     Raises:
-        ModelNotFound: there is no such model, or it has another version.
+        ModelNotFound: there is no such model, or it has no such version.
         ModelLoadFailed: it failed to load; the message says why.
         ConfigurationError: the YAML file has problems.
     """

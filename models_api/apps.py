@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
@@ -76,6 +76,9 @@ class ModelsAPIConfig(AppConfig):
             configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
     def _watch_configuration(self, sender: BaseReloader, **_kwargs: object) -> None:
+        found = self.configuration_file.configuration
+        if found is not None and found.reload is not None:
+            return  # the service follows it by itself
         # So that the development server starts anew when the file is mended.
         path = configuration_path()
         sender.watch_dir(path.parent, path.name)
@@ -98,6 +101,7 @@ class ModelsAPIConfig(AppConfig):
             made: ModelService | None = vars(self).get("service")
             if made is None:  # no other thread has made it meanwhile
                 own = ModelService.build(self.configuration_file, service_settings())
+                own.registry.after_replacing.append(partial(service_changed.send, type(self)))
                 own.registry.loads_on_demand = self._before_tests is not None
                 vars(self)["service"] = made = self._substituted(own)
             return made

@@ -89,6 +89,12 @@ def makes_traces() -> bool:
         return False
 
 
+def artefact_cache() -> Path | None:
+    """Return the folder in which artefacts of other places are kept; None for the default."""
+    folder: str | Path | None = getattr(settings, "MODELS_API_ARTEFACT_CACHE", None)
+    return None if folder is None else Path(folder)
+
+
 def writes_access_log() -> bool:
     """Return whether each request gets a line in the log."""
     wanted: bool = getattr(settings, "MODELS_API_ACCESS_LOG", True)
@@ -111,6 +117,22 @@ def hung_prediction_seconds() -> float | None:
     """Return after how many seconds a prediction is taken for hung; None for never."""
     seconds: float | None = getattr(settings, "MODELS_API_HUNG_PREDICTION_SECONDS", None)
     return seconds
+
+
+def state_directory() -> Path:
+    """Return the folder of what outlives the service, which may have yet to be made.
+
+    Raises:
+        OSError: nobody knows where this user's files are.
+    """
+    given = getattr(settings, "MODELS_API_STATE_DIRECTORY", None)
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    try:
+        return Path(base).expanduser() / "modelhost"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def trusted_proxies() -> tuple[str, ...]:
@@ -150,6 +172,8 @@ class ServiceSettings(NamedTuple):
     makes_traces: bool
     logs_probes: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    artefact_cache: Path | None = None
+    """Of artefacts of other places; None for the default."""
 
 
 def service_settings() -> ServiceSettings:
@@ -163,6 +187,7 @@ def service_settings() -> ServiceSettings:
         makes_traces(),
         logs_probes(),
         trusted_proxies(),
+        artefact_cache(),
     )
 
 

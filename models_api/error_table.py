@@ -93,7 +93,8 @@ ERROR_KINDS = (
               _ID),
     ErrorKind(exceptions.BackendFailed, 502, "BackendFailed", FAILURE,
               "The process of the model ended while it was to make this prediction.",
-              "The process in which the model computes has ended under this request."),
+              "Where the model computes, the process has ended under this request, or another "
+              "service gave no usable answer."),
     ErrorKind(exceptions.ModelNotReady, 503, "ModelNotReady", "not_ready",
               "The model is not loaded yet.",
               "The model is not loaded, or too many requests are waiting for it.", _RETRY),

@@ -77,11 +77,32 @@ class ClassPathError(ModelsAPIError):
         super().__init__(message)
 
 
+class ArtefactError(ClassPathError):
+    """The file of a model, or what the configuration says of it, makes no usable class."""
+
+    def __init__(self, message: str, hint: str, *, key: str = "artefact") -> None:
+        self.key = key
+        """The key of the model's configuration that is to be mended."""
+        super().__init__(message, hint)
+
+
 class DescriptionError(ModelsAPIError):
     """A model says something unusable about itself, such as a version that is no string."""
 
     def __init__(self, message: str, hint: str, *, key: str = "class_path") -> None:
         self.hint = hint
+        self.key = key
+        """The key of the model's configuration that is to be mended."""
+        super().__init__(message)
+
+
+class TrafficError(ModelsAPIError):
+    """The requests for one name cannot be split among its versions as the configuration says."""
+
+    def __init__(self, message: str, hint: str, *, version: int, key: str = "traffic") -> None:
+        self.hint = hint
+        self.version = version
+        """Which of the versions of that name is to be mended, counted from 0."""
         self.key = key
         """The key of the model's configuration that is to be mended."""
         super().__init__(message)
@@ -223,6 +244,14 @@ class PredictionFailed(ModelError):
 
 class BackendFailed(ModelError):
     """Where the model computes, the process died under the request, or does not answer."""
+
+
+class BackendSilent(BackendFailed):
+    """Another service, where the model computes, gave no answer of its own; it may do so later."""
+
+
+class BackendRefused(BackendFailed):
+    """Another service, where the model computes, answers no request of ours, whatever its rows."""
 
 
 @dataclass(frozen=True, slots=True)

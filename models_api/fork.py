@@ -8,23 +8,48 @@ import traceback
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn, ParamSpec, TypeVar
+from functools import cache, partial
+from itertools import count
+from types import MethodType
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def call_after_fork(method: Callable[[], None]) -> None:
-    """Call a bound method in each forked child; it keeps no reference to the method's object."""
-    reference = weakref.WeakMethod(method)
+_numbers = count()
+_in_children: dict[int, tuple[weakref.ref[Any], Callable[[Any], None]]] = {}
+"""What to call with which objects, in this order."""
 
-    def call() -> None:
+
+def call_after_fork(method: Callable[[], None]) -> None:
+    """Call a bound method in each forked child; it keeps no reference to the method's object.
+
+    Nor does it keep anything else once that object has gone, which Python itself would.
+    """
+    _follow_forks()
+    assert isinstance(method, MethodType)  # noqa: S101 (for the type checker)
+    number = next(_numbers)
+    # Bound here, as at the end of a process modules may have lost what they knew.
+    forget = partial(_forget, _in_children, number)
+    _in_children[number] = weakref.ref(method.__self__, forget), method.__func__
+
+
+@cache
+def _follow_forks() -> None:
+    if hasattr(os, "register_at_fork"):  # Windows forks nothing
+        os.register_at_fork(after_in_child=_call_methods)
+
+
+def _call_methods() -> None:
+    for reference, function in list(_in_children.values()):
         found = reference()
         if found is not None:
-            found()
+            function(found)
 
-    if hasattr(os, "register_at_fork"):  # Windows forks nothing
-        os.register_at_fork(after_in_child=call)
+
+def _forget(known: dict[int, Any], number: int, _reference: weakref.ref[Any]) -> None:
+    known.pop(number, None)
 
 
 class ForkGuard:

@@ -96,7 +96,7 @@ def load_model(
         ModelNotFound: there is none of that name or version.
         ModelLoadFailed: it failed to load.
     """
-    model = _find(registry, qualified_name)
+    model = find_model(registry, qualified_name, version)
     model.load()  # of several threads the others wait for the first
     if model.state is LoadState.FAILED:
         message = (
@@ -104,14 +104,23 @@ def load_model(
             "mend it, and start this process anew."
         )
         raise ModelLoadFailed(model.label, message, retry_after_seconds=0)
-    return LoadedModel(registry.require_version(model, version))
+    return LoadedModel(registry.version(qualified_name, version))
 
 
-def _find(registry: ModelRegistry, qualified_name: str) -> HostedModel:
+def find_model(
+    registry: ModelRegistry, qualified_name: str, version: str | None = None
+) -> HostedModel:
+    """Return the model of that name; loads models that only then tell theirs.
+
+    Raises:
+        ModelNotFound: there is none, or none of that version or alias.
+    """
     for _ in range(2):
-        for model in registry:
-            if model.known_name == qualified_name:
-                return model
+        if any(model.known_name == qualified_name for model in registry):
+            release = registry.release(qualified_name)
+            if version is None or not (release.has_versions or release.model.version):
+                return release.model  # which may tell its version only once it is loaded
+            return release.named(version)
         for model in registry:
             if model.known_name is None:  # only its instance tells it
                 model.load()

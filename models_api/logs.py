@@ -8,11 +8,17 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 _QUIET_SECONDS = 60.0
+_IDS = ("request_id", "trace_id")
+_FORM = {
+    "()": "models_api.log_records.TextFormatter",
+    "fmt": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s",
+}
+"""Of a log where that of the service is beyond a process of a model."""
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -125,6 +131,49 @@ def guard(logger: logging.Logger) -> None:
 def configure(section: dict[str, Any]) -> None:
     """Configure logging as logging.config.dictConfig does, with handlers that never raise."""
     _Configurator(section).configure()
+
+
+def plain_form() -> dict[str, Any]:
+    """Return the form and the levels of this process's log, as plain data; see `use_plain_form`."""
+    formatters = [each.formatter for each in logging.root.handlers if each.formatter is not None]
+    formatter = formatters[0] if formatters else logging.Formatter()
+    kind = type(formatter)
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    form = {"()": path, "fmt": getattr(formatter, "_fmt", None)}
+    try:
+        kind(form["fmt"]).format(logging.makeLogRecord(dict.fromkeys(_IDS, "-")))
+        is_known = bool(formatters) and path.startswith(("logging.", "models_api."))
+    except Exception:  # noqa: BLE001 (of any library, or of fields that its filters add)
+        is_known = False
+    known = [*logging.root.manager.loggerDict.values(), logging.root]
+    loggers = [each for each in known if isinstance(each, logging.Logger)]
+    levels = {each.name: each.level for each in loggers if each.level}
+    return {"form": form if is_known else _FORM, "levels": levels}
+
+
+def use_plain_form(form: Mapping[str, Any]) -> None:
+    """Log to standard error as another process does, which may have packages that this one lacks.
+
+    Args:
+        form: What `plain_form` has returned there.
+    """
+    levels = {name: {"level": level} for name, level in form["levels"].items()}
+    handler = {
+        "class": "logging.StreamHandler",
+        "formatter": "own",
+        "filters": ["request"],
+    }
+    configure(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "filters": {"request": {"()": "models_api.log_records.RequestFilter"}},
+            "formatters": {"own": form["form"]},
+            "handlers": {"console": handler},
+            "root": {"handlers": ["console"], **levels.pop("root", {})},
+            "loggers": levels,
+        }
+    )
 
 
 def one_line(error: BaseException) -> str:

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 
-from models_api.conf import ServiceSettings
+from models_api.artefacts.cache import ArtefactCache
+from models_api.conf import ServiceSettings, state_directory
 from models_api.configuration.file import ConfigurationFile
 from models_api.configuration.sections import MetricsConfiguration, ServiceConfiguration
 from models_api.exceptions import ConfigurationError
+from models_api.file_locks import HAS_FILE_LOCKS
 from models_api.hosting.assembly import build_registry
 from models_api.hosting.hosted_model import HostedModel, Resources
 from models_api.hosting.registry import ModelRegistry
+from models_api.hosting.reload import Reloader
 from models_api.observability.access_log import AccessLog
 from models_api.observability.client_address import ClientAddresses
+from models_api.observability.reload_folder import ReloadFolder
 from models_api.observability.requests import RequestObserver, RequestRecorder
 from models_api.observability.server_directory import server_directory
 from models_api.observability.shared_memory import SharedMemoryMetrics
+from models_api.observability.taken_back import TakenBack
+from models_api.observability.trials import Trials
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import WorkerLimiter
 from models_api.prediction.watchdog import Watchdog
+from models_api.reload_thread import ReloadThread
 from models_api.signals import SignalSender
 
 if TYPE_CHECKING:
     from models_api.observability.exposition import Metrics
+    from models_api.prediction.backends.remote import RemoteProtocol
+    from models_api.prediction.backends.remote_service import RemoteService
 
 
 class ModelService:
@@ -58,6 +69,9 @@ class ModelService:
         self.configuration = known or ServiceConfiguration()
         """That of the file, or the default where the file cannot be used."""
         self.recorder = RequestRecorder(self._observers())
+        self._watch_versions(file)
+        self.reload_thread = self._reload_thread(file)
+        """Follows changes of the file; None unless the configuration asks for that."""
 
     @classmethod
     def build(cls, file: ConfigurationFile, settings: ServiceSettings) -> ModelService:
@@ -86,7 +100,35 @@ class ModelService:
             self.settings.maximum_values,
             SignalSender,
             server_directory().join,
+            {"open_inference": _open_inference},
+            ArtefactCache(self.settings.artefact_cache),
         )
+
+    def _watch_versions(self, file: ConfigurationFile) -> None:
+        """See to it that versions which are worse than the others are taken back."""
+        folders = (state_directory, server_directory().join)
+        path = os.fsencode(file.document.path.absolute())
+        taken_back = TakenBack(folders, f"taken-back-{hashlib.sha256(path).hexdigest()[:12]}")
+        trials = Trials(lambda: self.registry.generation, self.shared, taken_back)
+        self.registry.before_requests.append(trials.start)
+        self.registry.after_replacing.append(trials.look)
+
+    def _reload_thread(self, file: ConfigurationFile) -> ReloadThread | None:
+        options = self.configuration.reload
+        if options is None:
+            return None
+        reloader = Reloader(self.registry, self.resources, self.configuration)
+        folder = ReloadFolder(server_directory().join) if HAS_FILE_LOCKS else None
+        if folder is not None:
+            server_directory().before_leaving.append(folder.stop)
+        thread = ReloadThread(reloader, self.registry, file, options, folder)
+        if self.metrics is not None:
+            thread.at_start.append(self.metrics.reloads.begin)
+            metrics = self.metrics
+            thread.after_each.append(metrics.reloads.note)
+            thread.after_each.append(lambda *_: metrics.use_configuration(thread.fingerprint))
+        self.registry.before_requests.append(thread.start)
+        return thread
 
     def _observers(self) -> list[RequestObserver]:
         observers: list[RequestObserver] = []
@@ -94,6 +136,13 @@ class ModelService:
             addresses = _client_addresses(self.settings.trusted_proxies)
             observers.append(AccessLog(addresses, logs_probes=self.settings.logs_probes))
         return observers if self.metrics is None else [*observers, self.metrics.http.observe]
+
+
+def _open_inference(service: RemoteService, model: str, version: str | None) -> RemoteProtocol:
+    # Late, because not every service has numpy.
+    from models_api.open_inference.remote_protocol import OpenInferenceProtocol  # noqa: PLC0415
+
+    return OpenInferenceProtocol(service, model, version)
 
 
 def _client_addresses(trusted_proxies: Sequence[str]) -> ClientAddresses:
@@ -130,7 +179,7 @@ class _InstrumentsFactory:
 
     def instruments(self, model: HostedModel) -> Instruments:
         found = Instruments() if self._metrics is None else self._metrics.models.meter(model)
-        if not self._makes_traces:
+        if not self._makes_traces or model.configuration.shadow:
             return found
         # Late, because not every service has OpenTelemetry.
         from models_api.observability.tracing import TracedInstruments  # noqa: PLC0415

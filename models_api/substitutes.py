@@ -13,7 +13,6 @@ from models_api.configuration.sections import ModelConfiguration
 from models_api.hosting.hosted_model import HostedModel, Resources
 from models_api.hosting.model_stack import Layer, ModelStack
 from models_api.hosting.registry import ModelRegistry
-from models_api.prediction.description import ModelNames
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.model_calls import synchronous
 from models_api.service import ModelService
@@ -27,7 +26,6 @@ class GivenStack(ModelStack):
     is_given: ClassVar[bool] = True
 
     instance: MLModel | None = None
-    name: str = ""
 
     def build(self, instruments: Instruments) -> MLModel:
         """Return the instance."""
@@ -37,10 +35,6 @@ class GivenStack(ModelStack):
         """Return the instance, which describes itself as well as any other."""
         assert self.instance is not None  # noqa: S101 (for the type checker)
         return self.instance
-
-    def renamed(self, names: ModelNames) -> ModelNames:
-        """Return the names, with that under which the instance stands in."""
-        return names._replace(qualified_name=self.name)
 
 
 def with_substitutes(service: ModelService, given: Mapping[str, MLModel]) -> ModelService:
@@ -70,13 +64,21 @@ def _models(
         maximum_values=resources.maximum_values,
         listener=SignalSender,
     )
-    known = {model.known_name: model.configuration for model in registry}
+    # Of several versions those with an endpoint last, so that a name which has one keeps it.
+    by_endpoint = sorted(registry, key=lambda model: model.configuration.create_endpoint)
+    known = {model.known_name: model.configuration for model in by_endpoint}
     stand_ins = {
         name: _hosted(name, instance, known.get(name), resources)
         for name, instance in given.items()
     }
-    others = [stand_ins.pop(model.known_name or "", model) for model in registry]
-    return [*others, *stand_ins.values()]
+    models = []
+    for model in registry:
+        name = model.known_name or ""
+        if name not in given:
+            models.append(model)
+        elif name in stand_ins:  # in the place of all its versions
+            models.append(stand_ins.pop(name))
+    return [*models, *stand_ins.values()]
 
 
 def _hosted(
@@ -88,8 +90,7 @@ def _hosted(
         qualified_name=name,
         create_endpoint=known.create_endpoint if known is not None else True,
     )
-    hosted = HostedModel(
-        configuration, GivenStack(Layer(cls, {}), (), None, instance, name), resources
-    )
+    stack = GivenStack(Layer(cls, {}), (), given_names={"qualified_name": name}, instance=instance)
+    hosted = HostedModel(configuration, stack, resources)
     hosted.load()
     return hosted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.urls import URLPattern, URLResolver, clear_url_caches, get_resolver, path
@@ -17,7 +17,8 @@ from models_api.api.documentation import (
     RootView,
     SwaggerUIView,
 )
-from models_api.api.literal_routes import LiteralRoutes, literal_path
+from models_api.api.literal_routes import LiteralRoutes
+from models_api.api.model_routes import model_path, version_path
 from models_api.api.views import (
     BatchPredictionView,
     HealthView,
@@ -31,8 +32,9 @@ from models_api.api.views import (
 )
 from models_api.apps import current_service
 from models_api.conf import metrics_permissions
-from models_api.configuration.sections import ServiceConfiguration
+from models_api.configuration.sections import OpenInferenceConfiguration, ServiceConfiguration
 from models_api.hosting.registry import ModelRegistry
+from models_api.model_changes import ModelChanges
 from models_api.observability.shared_memory import SharedMemoryMetrics
 from models_api.signals import service_changed
 
@@ -44,6 +46,7 @@ app_name = "models_api"
 Route = URLPattern | URLResolver
 
 _MODEL = "api/models/<str:qualified_name>"
+_VERSION = f"{_MODEL}/versions/<path:version>"
 _PREDICTIONS = (
     ("prediction", PredictionView, "prediction"),
     ("prediction/batch", BatchPredictionView, "batch"),
@@ -54,33 +57,51 @@ _PREDICTIONS = (
 def api_patterns(registry: ModelRegistry) -> list[Route]:
     """Return the routes that the OpenAPI document describes."""
     return [
-        LiteralRoutes(
-            [
-                _prediction_pattern(registry, model.qualified_name, *prediction)
-                for prediction in _PREDICTIONS
-                for model in registry.endpoints()
-            ]
-        ),
-        *(
-            # Not in the document: for models that have yet to tell their names, and unknown ones.
-            path(f"{_MODEL}/{end}", view.as_view(registry=registry, schema=None))
-            for end, view, _ in _PREDICTIONS
-        ),
+        LiteralRoutes(list(_prediction_patterns(registry))),
+        *_unknown_prediction_patterns(registry),
         path("api/models", ModelsView.as_view(registry=registry), name="models"),
         path(f"{_MODEL}/metadata", ModelMetadataView.as_view(registry=registry), name="metadata"),
         path(f"{_MODEL}/ready", ModelReadinessView.as_view(registry=registry), name="model-ready"),
+        *_version_patterns(registry),
         path("api/health", HealthView.as_view(registry=registry), name="health"),
         path("api/health/ready", ReadinessView.as_view(registry=registry), name="readiness"),
         path("api/health/startup", StartupView.as_view(registry=registry), name="startup"),
     ]
 
 
-def _prediction_pattern(
-    registry: ModelRegistry, model: str, end: str, view: type[PredictionView], name: str
-) -> URLPattern:
-    of_model = view.as_view(registry=registry, qualified_name=model)
-    route = f"api/models/{model}/{end}"
-    return literal_path(route, of_model, {"qualified_name": model}, name=f"{name}-{model}")
+def _prediction_patterns(registry: ModelRegistry) -> Iterator[URLPattern]:
+    named = list(registry.endpoint_names())
+    for end, view, name in _PREDICTIONS:
+        for model in named:
+            yield model_path(f"api/models/{{model}}/{end}", view, name, model, registry=registry)
+        for model in named:
+            for version in registry.endpoint_versions(model):
+                yield version_path(
+                    f"api/models/{{model}}/versions/{{version}}/{end}",
+                    view,
+                    name,
+                    version,
+                    registry=registry,
+                )
+
+
+def _unknown_prediction_patterns(registry: ModelRegistry) -> Iterator[URLPattern]:
+    """Yield routes for models that have yet to tell their names; they are not in the document."""
+    given: dict[str, Any] = {"registry": registry, "schema": None}
+    for end, view, _ in _PREDICTIONS:
+        yield path(f"{_MODEL}/{end}", view.as_view(**given))
+        yield path(f"{_VERSION}/{end}", view.as_view(is_versioned=True, **given))
+
+
+def _version_patterns(registry: ModelRegistry) -> Iterator[URLPattern]:
+    given: dict[str, Any] = {"registry": registry, "is_versioned": True}
+    if not registry.has_versions:
+        given["schema"] = None  # a service whose models have one each has no need of it
+    for end, view, name in (
+        ("metadata", ModelMetadataView, "metadata-version"),
+        ("ready", ModelReadinessView, "model-ready-version"),
+    ):
+        yield path(f"{_VERSION}/{end}", view.as_view(**given), name=name)
 
 
 def open_inference_patterns(
@@ -95,8 +116,16 @@ def open_inference_patterns(
     from models_api.open_inference import routes  # noqa: PLC0415
 
     return routes.open_inference_patterns(
-        registry, configuration, current_service().shared if shared is None else shared
+        registry,
+        configuration,
+        current_service().shared if shared is None else shared,
+        _model_changes(configuration.open_inference),
     )
+
+
+def _model_changes(section: OpenInferenceConfiguration) -> ModelChanges | None:
+    thread = current_service().reload_thread if section.allow_load_unload else None
+    return ModelChanges(thread) if thread is not None else None
 
 
 def documentation_patterns(

@@ -5,6 +5,10 @@ OF_A_MODEL = [
     ("GET", "/api/models/{}/ready"),
     ("POST", "/api/models/{}/prediction"),
     ("POST", "/api/models/{}/prediction/batch"),
+    ("GET", "/api/models/{}/versions/{version}/metadata"),
+    ("GET", "/api/models/{}/versions/{version}/ready"),
+    ("POST", "/api/models/{}/versions/{version}/prediction"),
+    ("POST", "/api/models/{}/versions/{version}/prediction/batch"),
     *(
         (method, f"/v2/models/{{}}{version}{end}")
         for version in ("", "/versions/{version}")

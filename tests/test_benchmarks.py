@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,14 +19,26 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import memory, memory_models, models, wrk
+from benchmarks import (
+    accelerator,
+    encoder,
+    memory,
+    memory_models,
+    models,
+    pipelines,
+    process_models,
+    runtimes,
+    wrk,
+)
 from benchmarks.bench import by_turns
 from benchmarks.charts import charts
 from benchmarks.classifiers import CLASSIFIERS
+from benchmarks.encoder_model import EncoderModel, Text, body
 from benchmarks.environments import REQUIREMENTS, requirements_digest
 from benchmarks.isolation import SCENARIOS, misses, neighbour_bar_ms
-from benchmarks.kit.processes import memory_of, process_tree
+from benchmarks.kit.processes import ServerProcess, memory_of, process_tree
 from benchmarks.models import ClassifierModel, ConstantModel, Flower
+from benchmarks.processes import KINDS, in_processes
 from benchmarks.publish import BEGIN, END, publish
 from benchmarks.report import markdown_report, peer_wins, text_report
 from benchmarks.results import (
@@ -51,6 +64,7 @@ from benchmarks.servers import (
     SERVERS,
 )
 from models_api.configuration.file import ConfigurationFile
+from tests.runtimes.serving import ArtefactService
 
 WRK_OUTPUT = """\
 Running 2s test @ http://127.0.0.1:8000/api/models/constant/prediction
@@ -144,10 +158,13 @@ def test_output_without_that_line_or_without_answers_is_a_failure(
 
 @pytest.mark.skipif(not wrk.is_installed(), reason="the load comes from wrk")
 def test_answers_are_counted_and_those_that_are_not_the_bodys_are_wrong() -> None:
+    users = set[str]()
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            users.add(self.headers["X-User"])
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(503 if body == b"refuse" else 200)
             self.send_header("Content-Length", str(len(body)))
@@ -161,7 +178,11 @@ def test_answers_are_counted_and_those_that_are_not_the_bodys_are_wrong() -> Non
 
         def log_message(self, *_: object) -> None: ...
 
-    bodies = [wrk.Body(b"right", "right"), wrk.Body(b"wrong", "right"), wrk.Body(b"refuse", "x")]
+    bodies = [
+        wrk.Body(b"right", "right", header="X-User: grace"),
+        wrk.Body(b"wrong", "right", pause_ms=1),
+        wrk.Body(b"refuse", "x"),
+    ]
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever).start()
         try:
@@ -172,6 +193,7 @@ def test_answers_are_counted_and_those_that_are_not_the_bodys_are_wrong() -> Non
     assert health is not None
     assert min(seen.per_second, seen.wrong, seen.errors, health.per_second) > 0
     assert health.errors == 0
+    assert users == {"grace"}
 
 
 def test_without_wrk_the_command_says_where_to_get_it(
@@ -223,6 +245,32 @@ def fitted_model(name: str) -> Any:
     return next(one for one in classes if one.qualified_name == name)()
 
 
+@pytest.fixture(scope="module")
+def pipeline_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipelines")
+    pipelines.make(folder)
+    return folder
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.species)
+@pytest.mark.parametrize("name", ["numbers", "columns"])
+def test_every_pipeline_answers_every_row_as_expected(
+    name: str, row: Row, pipeline_files: Path
+) -> None:
+    entry = runtimes.of_pipeline(pipeline_files, name, output="label")
+    body = runtimes.BODIES[name](row)
+    answer = ArtefactService(Path(str(entry.pop("artefact"))), **entry).predict(body)
+    assert expected_text(name, row) in json.dumps(answer)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.species)
+def test_the_example_of_onnx_answers_every_row_as_expected(row: Row) -> None:
+    entry = runtimes.of_example()
+    service = ArtefactService(Path(str(entry.pop("artefact"))), **entry)
+    answer = service.predict(runtimes.BODIES["iris"](row))
+    assert expected_text("iris", row) in json.dumps(answer, separators=(",", ":"))
+
+
 def test_every_server_serves_all_models() -> None:
     services = Path(command_line.__file__).parent / "services"
     for name in MODELS:
@@ -238,7 +286,7 @@ def test_every_server_serves_all_models() -> None:
 
 
 def test_every_server_says_what_is_installed_for_it() -> None:
-    assert {server.environment for server in SERVERS.values()} == {
+    assert {server.environment for server in SERVERS.values()} | runtimes.ENVIRONMENTS == {
         path.stem for path in REQUIREMENTS.glob("*.txt") if path.stem != "models"
     }
 
@@ -278,6 +326,22 @@ def test_memory_is_that_of_the_process_and_its_descendants() -> None:
             child.kill()
     assert process_tree(child.pid) == []
     assert memory_of(child.pid) == {}
+
+
+def test_the_processes_of_a_server_are_those_too_that_are_nobodys_descendants(
+    tmp_path: Path,
+) -> None:
+    command = ["sh", "-c", "setsid sh -c 'sleep 60 & echo $!'; sleep 60"]
+    server = ServerProcess(command, tmp_path / "log", folder=tmp_path, environment={**os.environ})
+    server.start()
+    try:
+        orphan = int(server.wait_until(lambda: server.log or None, "one that has started it", 10))
+        assert orphan not in process_tree(server.process.pid)
+        assert orphan in server.all_processes()
+        assert server.memory_bytes() > memory_of(orphan)["Pss"] > 0
+    finally:
+        server.stop()
+        os.kill(orphan, signal.SIGKILL)
 
 
 def test_rounds_are_summed_up_by_medians_and_troubles_by_sums(results: Results) -> None:
@@ -456,3 +520,64 @@ def test_there_is_a_model_that_holds_what_is_weighed(held: str) -> None:
     model = getattr(memory_models, held.capitalize())
     assert model.qualified_name == f"constant_{held}"
     assert model.__doc__
+
+
+@pytest.mark.parametrize(
+    ("class_name", "model"),
+    [
+        ("ProcessConstantModel", "process_constant"),
+        ("ProcessRandomForestModel", "process_random_forest"),
+        *((f"{n}{kind}Model", f"{n}_{kind}".lower()) for n in ("One", "Two") for kind in KINDS),
+        ("Weights", "constant_weights"),
+        ("Nothing", "constant_nothing"),
+    ],
+)
+def test_the_models_of_processes_have_the_names_by_which_they_are_asked(
+    class_name: str, model: str
+) -> None:
+    written = in_processes(class_name, 2)["class_path"]
+    assert written == f"benchmarks.process_models.{class_name}"
+    assert getattr(process_models, class_name).qualified_name == model
+
+
+def test_a_model_in_a_process_answers_as_the_one_on_threads() -> None:
+    flower = Flower.model_validate(dict(zip(Flower.model_fields, ROWS[1], strict=False)))
+    for name in ("ProcessConstantModel", "OneSleepingModel", "TwoComputingModel"):
+        model = getattr(process_models, name)()
+        assert (
+            expected_text(model.qualified_name, ROWS[1]) in model.predict(flower).model_dump_json()
+        )
+
+
+@pytest.mark.long
+def test_the_encoder_scores_each_text_whoever_stands_in_for_it() -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks.torch_encoder import EagerEncoder, EncoderModule
+
+    torch.manual_seed(1)
+    real = EagerEncoder(EncoderModule(layers=2, width=32, heads=4))
+    texts = [Text.model_validate(body(row)) for row in ROWS]
+    model = EncoderModel()
+    for encode, different in ((encoder.SleepingEncoder(), 1), (real, 3)):
+        model._encode = encode
+        scores = model.predict_batch(texts)
+        assert all(expected_text("encoder", ROWS[0]) in one.model_dump_json() for one in scores)
+        assert len({one.score for one in scores}) == different
+        assert model.predict(texts[1]).score == pytest.approx(scores[1].score, abs=1e-6)
+
+
+@pytest.mark.long
+def test_the_encoder_is_as_large_as_it_is_said_to_be() -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks.torch_encoder import EncoderModule
+
+    with torch.device("meta"):
+        weights = sum(each.numel() for each in EncoderModule().parameters())
+    assert 105e6 < weights < 112e6
+
+
+def test_the_load_of_the_encoder_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for processors, workers in ((1, 1), (2, 1), (8, 4), (16, 8), (64, 8)):
+        monkeypatch.setattr(os, "cpu_count", lambda found=processors: found)
+        size = accelerator.Size.of_machine(5)
+        assert (size.workers, size.connections) == (workers, 64 * workers)

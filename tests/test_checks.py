@@ -37,7 +37,7 @@ def test_each_problem_is_an_error_with_place_hint_and_id(configure: Any) -> None
         checks.Error(
             'unknown key "port"',
             hint="Known keys here: service_title, description, version, models, logging, metrics, "
-            "open_inference, request_headers.",
+            "open_inference, reload, request_headers.",
             obj=f"{path}:1: port",
             id="models_api.E003",
         ),

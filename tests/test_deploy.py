@@ -602,6 +602,114 @@ def test_the_predictor_is_a_pod_by_the_schemas_of_kubernetes(version: str) -> No
     kubernetes_validate.validate(whole, version, strict=True)
 
 
+# KubeRay
+
+
+@cache
+def kuberay(kind: str, name: str = "models") -> dict[str, Any]:
+    text = run(str(BINARIES / "kubectl"), "kustomize", str(DEPLOY / "kuberay"))
+    (found,) = (
+        each
+        for each in yaml.safe_load_all(text)
+        if each["kind"] == kind and each["metadata"]["name"] == name
+    )
+    return dict(found)
+
+
+def ray_pods() -> dict[str, dict[str, Any]]:
+    """Specifications of the pods of the cluster."""
+    cluster = kuberay("RayService")["spec"]["rayClusterConfig"]
+    groups = {"head": cluster["headGroupSpec"]} | {
+        group["groupName"]: group for group in cluster["workerGroupSpecs"]
+    }
+    return {name: group["template"]["spec"] for name, group in groups.items()}
+
+
+def test_the_ray_service_has_the_keys_that_kuberay_knows() -> None:
+    service = kuberay("RayService")
+    assert service["apiVersion"] == "ray.io/v1"
+    assert set(service["spec"]) == {"serveConfigV2", "rayClusterConfig"}
+    cluster = service["spec"]["rayClusterConfig"]
+    known = {"rayVersion", "gcsFaultToleranceOptions", "headGroupSpec", "workerGroupSpecs"}
+    assert set(cluster) == known
+    assert set(cluster["headGroupSpec"]) == {"rayStartParams", "template"}
+    assert all(
+        set(group) == {"groupName", "replicas", "rayStartParams", "template"}
+        for group in cluster["workerGroupSpecs"]
+    )
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    assert all(type(value) is str for group in groups for value in group["rayStartParams"].values())
+
+
+def test_the_head_survives_by_a_redis_that_is_there() -> None:
+    cluster = kuberay("RayService")["spec"]["rayClusterConfig"]
+    host, port = cluster["gcsFaultToleranceOptions"]["redisAddress"].split(":")
+    [service_port] = kuberay("Service", host)["spec"]["ports"]
+    [container] = kuberay("Deployment", host)["spec"]["template"]["spec"]["containers"]
+    assert service_port["port"] == container["ports"][0]["containerPort"] == int(port)
+    assert (
+        kuberay("Service", host)["spec"]["selector"]
+        == (kuberay("Deployment", host)["spec"]["template"]["metadata"]["labels"])
+    )
+
+
+def test_what_kuberay_deploys_is_what_the_command_writes() -> None:
+    done = subprocess.run(
+        [str(BINARIES / "modelhost"), "ray_config"],
+        cwd=DEPLOY / "example",
+        env={"PATH": str(BINARIES), "PYTHONDONTWRITEBYTECODE": "1"},  # the folder is an image's
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    deployed = yaml.safe_load(kuberay("RayService")["spec"]["serveConfigV2"])
+    assert deployed == yaml.safe_load(done.stdout)
+
+
+def test_the_pods_of_ray_have_the_ports_and_the_ray_that_the_manifest_speaks_of() -> None:
+    serve = yaml.safe_load(kuberay("RayService")["spec"]["serveConfigV2"])["http_options"]["port"]
+    wanted = (REPOSITORY / "requirements" / "ray.txt").read_text(encoding="utf-8")
+    version = kuberay("RayService")["spec"]["rayClusterConfig"]["rayVersion"]
+    assert f"ray[serve]>={version.rpartition('.')[0]}" in wanted
+    for spec in ray_pods().values():
+        [container] = spec["containers"]
+        assert {"name": "serve", "containerPort": serve} in container["ports"]
+        assert variables(container)["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_pods_of_ray_are_pods_and_the_rest_is_what_kubernetes_knows(version: str) -> None:
+    for name, spec in ray_pods().items():
+        metadata = {"name": name}
+        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        kubernetes_validate.validate(whole, version, strict=True)
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    for kind, name in (
+        ("Deployment", "redis"),
+        ("Service", "redis"),
+        ("NetworkPolicy", "redis"),
+        ("NetworkPolicy", "models"),
+    ):
+        kubernetes_validate.validate(kuberay(kind, name), version, strict=True)
+
+
+def test_only_the_service_in_front_and_the_operator_reach_a_cluster_of_ray() -> None:
+    policy = kuberay("NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    own = policy["podSelector"]["matchLabels"]
+    front = pod("base")["metadata"]["labels"]
+    cluster, operator, service = policy["ingress"]
+    assert cluster == {"from": [{"podSelector": {"matchLabels": own}}]}
+    assert {each["port"] for each in operator["ports"]} == {8265, PORT}
+    assert service["ports"] == [{"port": PORT, "protocol": "TCP"}]
+    [peer] = service["from"]
+    assert peer["podSelector"]["matchLabels"].items() <= front.items()
+
+
 # What the files say to the service
 
 

@@ -30,18 +30,28 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from models_api.configuration.execution import (
+    ExecutionConfiguration,
+    RayAutoscalingConfiguration,
+    RayConfiguration,
+)
 from models_api.configuration.file import ConfigurationFile
+from models_api.configuration.section import fields_by_key
 from models_api.configuration.sections import (
+    AbortConfiguration,
     BatchingConfiguration,
+    ColumnConfiguration,
     ConcurrencyConfiguration,
     DecoratorConfiguration,
-    ExecutionConfiguration,
     MetricsConfiguration,
     ModelConfiguration,
     OpenInferenceConfiguration,
+    ReloadConfiguration,
     ServiceConfiguration,
+    SmokeTest,
+    ToleranceConfiguration,
 )
-from tests.end_to_end.server import REPOSITORY, Server, serve
+from tests.end_to_end.server import REPOSITORY, Server, client_of, serve
 
 PAGES = [
     *(
@@ -131,6 +141,7 @@ def test_a_configuration_has_no_problems(
         "docs/cookbook.md",
         "docs/clients.md",
         "docs/decorators.md",
+        "docs/from-a-file.md",
     ],
 )
 def test_the_text_before_a_file_names_it(name: str) -> None:
@@ -183,12 +194,19 @@ def test_each_page_can_be_reached_from_the_readme() -> None:
 SECTIONS: dict[str, type[BaseModel]] = {
     "The service": ServiceConfiguration,
     "Models": ModelConfiguration,
+    "Abort": AbortConfiguration,
+    "Tolerance": ToleranceConfiguration,
+    "Columns": ColumnConfiguration,
     "Decorators": DecoratorConfiguration,
     "Batching": BatchingConfiguration,
     "Concurrency": ConcurrencyConfiguration,
     "Execution": ExecutionConfiguration,
+    "Ray": RayConfiguration,
+    "Ray autoscaling": RayAutoscalingConfiguration,
     "Metrics": MetricsConfiguration,
     "Open Inference": OpenInferenceConfiguration,
+    "Reload": ReloadConfiguration,
+    "Smoke tests": SmokeTest,
 }
 
 
@@ -204,7 +222,7 @@ def table(section: type[BaseModel]) -> list[str]:
     """The rows of a section's table: key, type, default and meaning as the code has them."""
     return [
         f"| `{key}` | {_type(field)} | {_default(field)} | {field.description} |"
-        for key, field in section.model_fields.items()
+        for key, field in fields_by_key(section).items()
     ]
 
 
@@ -223,9 +241,16 @@ def _type_name(annotation: Any) -> str:
         return " or ".join(f"`{each}`" for each in get_args(annotation))
     if get_origin(annotation) is list:
         (item,) = get_args(annotation)
-        is_string = item is str or get_args(item)[:1] == (str,)  # with a pattern
+        kind = get_args(item)[:1] or (item,)  # with a pattern
+        is_string = kind in ((str,), (Path,))
         return "list of strings" if is_string else "list of mappings"
-    names = {str: "string", bool: "boolean", int: "whole number", float: "number"}
+    names = {
+        str: "string",
+        Path: "string",
+        bool: "boolean",
+        int: "whole number",
+        float: "number",
+    }
     return names.get(annotation, "mapping")
 
 
@@ -247,8 +272,8 @@ def test_the_reference_has_each_key_with_its_type_default_and_meaning(
 
 
 def environment_variables() -> list[str]:
-    """Names of the variables that modelhost/ reads."""
-    found: set[str] = {"MODELHOST_LOG_LEVEL"}
+    """Names of the variables that modelhost/ reads, and a command of models_api/."""
+    found: set[str] = {"MODELHOST_LOG_LEVEL", "MODELHOST_API_KEY"}
     for path in (REPOSITORY / "modelhost").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         names = re.findall(r'\b(?:flag|items|number|text)\(\s*"([A-Z_]+)"', text)
@@ -385,6 +410,7 @@ class Walkthrough:
     def _serve(self, arguments: list[str]) -> None:
         path = self.folder / "rest_config.yaml"
         program = str(Path(sys.executable).with_name("modelhost"))
+        self.servers.close()  # the one before has the same port, for readers
         server = serve(path, *arguments, folder=self.folder, command=(program, "serve"))
         self.server = self.servers.enter_context(server)
 
@@ -396,14 +422,18 @@ class Walkthrough:
         parser.add_argument("-H", action="append", default=[])
         parser.add_argument("-d")
         parser.add_argument("-i", action="store_true")
+        parser.add_argument("-s", action="store_true")
+        parser.add_argument("-o", default="-")
         given = parser.parse_args(shlex.split(command)[1:])
-        response = httpx.request(
-            "GET" if given.d is None else "POST",
-            given.url.replace("http://127.0.0.1:8000", self.server.url),
-            headers=[tuple(header.split(": ", 1)) for header in given.H],
-            content=given.d,
-            timeout=30,
-        )
+        headers = dict(header.split(": ", 1) for header in given.H)
+        if given.d is not None:
+            headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        with client_of(self.server.url) as client:
+            for url in _each_url(given.url.replace("http://127.0.0.1:8000", "")):
+                method = "GET" if given.d is None else "POST"
+                response = client.request(method, url, headers=headers, content=given.d)
+        if given.o != "-":
+            return ""
         if not given.i:
             return response.text
         head = [f"HTTP/1.1 {response.status_code} {response.reason_phrase}"]
@@ -436,6 +466,14 @@ class Walkthrough:
             path.write_text(text.replace("http://127.0.0.1:8000", self.server.url), "utf-8")
 
 
+def _each_url(pattern: str) -> list[str]:
+    """Those that curl asks: `[1-300]` stands for each of these numbers."""
+    found = re.fullmatch(r"(.*)\[1-(\d+)\](.*)", pattern)
+    if found is None:
+        return [pattern]
+    return [f"{found[1]}{number}{found[3]}" for number in range(1, int(found[2]) + 1)]
+
+
 def _commands(text: str) -> Iterator[tuple[str, str]]:
     """Each command with what it prints."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
@@ -449,6 +487,18 @@ def example_server() -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.long
+def test_the_way_from_a_file_works_as_it_is_shown(tmp_path: Path) -> None:
+    with ExitStack() as servers:
+        Walkthrough(tmp_path, servers).run(*blocks(REPOSITORY / "docs" / "from-a-file.md"))
+
+
+@pytest.mark.long
+def test_new_versions_are_released_as_it_is_shown(tmp_path: Path) -> None:
+    with ExitStack() as servers:
+        Walkthrough(tmp_path, servers).run(*blocks(REPOSITORY / "docs" / "releases.md"))
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/your-own-model.md", "docs/http-api.md"])
 def test_the_commands_of_a_page_print_what_it_shows(
     name: str, example_server: Server, tmp_path: Path
@@ -456,6 +506,13 @@ def test_the_commands_of_a_page_print_what_it_shows(
     with ExitStack() as servers:
         walkthrough = Walkthrough(tmp_path, servers, example_server)
         walkthrough.run(*blocks(REPOSITORY / name))
+
+
+def test_a_file_of_rows_is_predicted_as_shown(tmp_path: Path) -> None:
+    model = [b for b in blocks(REPOSITORY / "README.md") if b.file.startswith(("my_", "rest_"))]
+    with ExitStack() as servers:
+        parts = [*model, *blocks(REPOSITORY / "docs" / "bulk-scoring.md")]
+        Walkthrough(tmp_path, servers).run(*parts)
 
 
 def is_torch_wanted() -> bool:

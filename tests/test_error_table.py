@@ -22,12 +22,16 @@ from tests.fakes.refusing import CustomerUnknown, Unlisted
 # They end the start of a service, or are bases of others.
 NOT_FOR_CLIENTS = {
     "ModelLoadFailed",
+    "ArtefactError",
     "ClassPathError",
     "ConfigurationError",
     "DescriptionError",
     "DescriptionFailed",
+    "TrafficError",
 }
 BASES = {"ModelsAPIError", "ModelError", "NotPredicted", "Refusal"}
+# Clients are told what these derive from.
+SHADES = {"BackendSilent", "BackendRefused"}
 
 
 def _refusal(kind: type[exceptions.Refusal]) -> exceptions.Refusal:
@@ -77,9 +81,15 @@ def names_of_errors() -> set[str]:
 
 
 def test_every_error_that_can_reach_a_client_is_in_the_table_and_tried_here() -> None:
-    wanted = names_of_errors() - NOT_FOR_CLIENTS - BASES
+    wanted = names_of_errors() - NOT_FOR_CLIENTS - BASES - SHADES
     assert {kind.exception.__name__ for kind in ERROR_KINDS if kind.exception} == wanted
     assert {type(error).__name__ for error, *_ in EXAMPLES} == wanted
+
+
+@pytest.mark.parametrize("name", sorted(SHADES))
+def test_why_a_service_gave_no_answer_is_none_of_the_clients_affair(name: str) -> None:
+    error = getattr(exceptions, name)("m", "died")
+    assert error_kind(error) is error_kind(exceptions.BackendFailed("m", "died"))
 
 
 def test_no_error_is_in_the_table_twice() -> None:

@@ -22,11 +22,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from examples.crashing import CrashingModel, DivisionInput
 from examples.diabetes import DiabetesModel, DiabetesModelInput
 from examples.digits import DigitsModel, DigitsModelInput
 from examples.iris import IrisModel, IrisModelInput
 from examples.logging_decorator import LoggingDecorator
 from examples.prediction_id import PredictionIDDecorator
+from examples.torch_digits import TorchDigitsModel
+from tests.test_docs import is_torch_wanted
 
 ROOT = Path(__file__).parent.parent
 YAML_FILES = [ROOT / "rest_config.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
@@ -204,6 +207,26 @@ def test_a_class_describes_itself_without_running_init(model: Any) -> None:
         assert schema.__name__.startswith(model.__name__)
         properties = schema.model_json_schema()["properties"].values()
         assert all("description" in each for each in properties)
+
+
+def test_the_model_that_crashes_divides_as_python_does_otherwise() -> None:
+    model = CrashingModel()
+    for dividend, divisor in ((7, 2), (-7, 2), (0, 5), (1000, -1)):
+        data = DivisionInput(dividend=dividend, divisor=divisor)
+        assert model.predict(data).quotient == dividend // divisor
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not is_torch_wanted(), reason="requirements/cookbook.txt has PyTorch")
+def test_the_network_recognises_digits_alone_and_in_batches() -> None:
+    model, digits = TorchDigitsModel(), load_digits().target.tolist()
+    images = inputs(DigitsModel)
+    found = model.predict_batch(images)
+    right = [one.digit == digit for one, digit in zip(found, digits, strict=True)]
+    assert sum(right) / len(right) > 0.95
+    for image, one in list(zip(images, found, strict=True))[:20]:
+        assert model.predict(image).digit == one.digit
+        assert model.predict(image).probability == pytest.approx(one.probability, abs=1e-5)
 
 
 # The decorators
@@ -388,6 +411,7 @@ def entries(configuration: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_there_is_a_file_for_each_capability() -> None:
     assert {path.stem for path in YAML_FILES} == {
+        "ray",
         "rest_config",
         "decorators",
         "environment",
@@ -396,6 +420,8 @@ def test_there_is_a_file_for_each_capability() -> None:
         "model_configuration",
         "no_endpoint",
         "open_inference",
+        "torch_digits",
+        "crashing",
     }
 
 
@@ -420,8 +446,17 @@ def test_a_file_names_classes_that_take_its_configuration(path: Path) -> None:
         signature(made).bind(**entry.get("configuration", {}))
 
 
-@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # PyTorch takes seconds to import.
+        pytest.param(path, marks=[pytest.mark.long] * ("torch" in path.stem), id=path.name)
+        for path in YAML_FILES
+    ],
+)
 def test_every_model_of_a_file_predicts_its_documented_example(path: Path) -> None:
+    if "torch" in path.stem and not is_torch_wanted():
+        pytest.skip("there is no PyTorch; requirements/cookbook.txt has it")
     for entry in load(path)["models"]:
         model_class = named(entry["class_path"])
         stack = model_class(**entry.get("configuration", {}))

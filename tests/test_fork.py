@@ -5,6 +5,7 @@ import os
 import warnings
 import weakref
 
+from models_api import fork
 from models_api.fork import call_after_fork
 
 
@@ -41,3 +42,11 @@ def test_an_object_that_nobody_else_holds_is_forgotten() -> None:
     gc.collect()
     assert reference() is None
     assert status_of_child(None) == 0
+
+
+def test_nothing_is_kept_of_an_object_that_has_gone() -> None:
+    before = len(fork._in_children)
+    for _ in range(100):
+        Counter()
+    gc.collect()
+    assert len(fork._in_children) <= before

@@ -47,13 +47,13 @@ def build(tmp_path: Path) -> Build:
 
 
 def test_a_service_has_the_models_of_its_file_and_loads_none(build: Build) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     service = build(f"service_title: Mine\n{MODELS}")
     assert service.configuration.service_title == "Mine"
     assert [model.qualified_name for model in service.registry] == ["doubling"]
     assert {model.state for model in service.registry} == {LoadState.NOT_LOADED}
     assert (service.error, service.metrics) == (None, None)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,14 @@ def test_the_settings_are_those_of_the_project(settings: Any) -> None:
     settings.MODELS_API_ACCESS_LOG = False
     settings.MODELS_API_LOG_PROBES = True
     settings.MODELS_API_TRUSTED_PROXIES = ["10.0.0.1"]
-    assert service_settings() == (1, 6, 2, 3, False, False, True, ("10.0.0.1",))
+    settings.MODELS_API_ARTEFACT_CACHE = "/srv/artefacts"
+    folder = Path("/srv/artefacts")
+    assert service_settings() == (1, 6, 2, 3, False, False, True, ("10.0.0.1",), folder)
     names = ("MAX_BATCH_ROWS", "MAX_JSON_VALUES", "MAX_CONCURRENT_PREDICTIONS", "ACCESS_LOG")
-    for name in (*names, "LOG_PROBES", "TRUSTED_PROXIES", "HUNG_PREDICTION_SECONDS"):
+    others = ("LOG_PROBES", "TRUSTED_PROXIES", "HUNG_PREDICTION_SECONDS", "ARTEFACT_CACHE")
+    for name in (*names, *others):
         delattr(settings, f"MODELS_API_{name}")
-    assert service_settings() == (1000, 1_500_000, None, None, True, False, False, ())
+    assert service_settings() == (1000, 1_500_000, None, None, True, False, False, (), None)
 
 
 @pytest.mark.parametrize("module", ["numpy", "prometheus_client", "opentelemetry"])

@@ -205,6 +205,22 @@ def test_what_is_no_instance_of_a_model_is_refused(wrong: Any, said: str) -> Non
         use_models(iris=wrong)
 
 
+def test_a_model_stands_in_for_all_versions_of_another(site: Path, settings: Any) -> None:
+    entry = "  - class_path: tests.fakes.models.DoublingModel\n    version: '{}'\n"
+    (site / "versions.yaml").write_text(
+        f"models:\n{entry.format(1)}    create_endpoint: false\n{entry.format(2)}",
+        encoding="utf-8",
+    )
+    settings.REST_CONFIG = site / "versions.yaml"
+    assert [each["version"] for each in Client().get("/api/models").json()["models"]] == ["1", "2"]
+    with use_models(doubling=FakeModel()):
+        (told,) = Client().get("/api/models").json()["models"]
+        assert (told["version"], predict("doubling", 3)) == ("9", 42)
+        assert get_model("doubling", "9").predict({"value": 1}).value == 42
+    assert predict("doubling", 3) == 6
+    assert get_model("doubling", "1").predict({"value": 1}).value == 2
+
+
 def test_ml_bases_manager_does_not_get_to_know_them() -> None:
     with use_models(doubling=FakeModel()):
         predict("doubling")

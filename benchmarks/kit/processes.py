@@ -8,8 +8,9 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ _STOP_SECONDS = 15
 _POLL_SECONDS = 0.02
 _LOG_LENGTH = 4000
 _NICE = 5
+_MARK = "BENCHMARK_SERVER"
+"""The variable by which the processes of one server are found that are nobody's descendants."""
+_numbers = count()
 
 
 class ServerFailed(AssertionError):
@@ -34,7 +38,8 @@ class ServerProcess:
         self._command = command
         self._log = log
         self._folder = folder
-        self._environment = environment
+        self._mark = f"{os.getpid()}-{next(_numbers)}"
+        self._environment = {**environment, _MARK: self._mark}
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the process; what it and its descendants print goes to the log."""
@@ -95,24 +100,33 @@ class ServerProcess:
 
         That holds for the threads that the server starts later, too.
         """
-        for pid in process_tree(self.process.pid):
+        for pid in self.all_processes():
             with suppress(OSError):
                 for thread in Path(f"/proc/{pid}/task").iterdir():
                     os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
-        with suppress(OSError):
-            Path(f"/proc/{self.process.pid}/autogroup").write_text(str(_NICE))
+            with suppress(OSError):
+                Path(f"/proc/{pid}/autogroup").write_text(str(_NICE))
+
+    def all_processes(self) -> list[int]:
+        """Return the process, its descendants, and those that were started for it besides.
+
+        The processes of a model are nobody's descendants, as they outlive the worker that has
+        started them.
+        """
+        tree = process_tree(self.process.pid)
+        return [*tree, *(pid for pid in _marked(self._mark) if pid not in tree)]
 
     def memory_bytes(self) -> int:
-        """Return the proportional set size of the process and its descendants."""
-        return sum(memory["Pss"] for memory in self.memory())
+        """Return the proportional set size of all processes."""
+        return sum(memory_of(pid)["Pss"] for pid in self.all_processes())
 
     def memory(self) -> list[Counter[str]]:
         """Return the memory of each process of the tree, that of the first to start first."""
         return [memory_of(pid) for pid in process_tree(self.process.pid)]
 
     def processor_seconds(self) -> float:
-        """Return the processor time that the process and its living descendants have used."""
-        return sum(_processor_seconds(pid) for pid in process_tree(self.process.pid))
+        """Return the processor time that all processes that live have used."""
+        return sum(_processor_seconds(pid) for pid in self.all_processes())
 
 
 def free_port() -> int:
@@ -134,6 +148,14 @@ def process_tree(root: int) -> list[int]:
     for pid in tree:
         tree.extend(children.get(pid, []))
     return tree
+
+
+def _marked(mark: str) -> Iterator[int]:
+    wanted = f"{_MARK}={mark}".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if wanted in environment.read_bytes().split(b"\0"):
+                yield int(environment.parent.name)
 
 
 def memory_of(pid: int) -> Counter[str]:

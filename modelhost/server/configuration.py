@@ -19,7 +19,9 @@ from modelhost.server.problems import report
 from models_api.apps import ModelsAPIConfig
 from models_api.configuration.file import ConfigurationFile
 from models_api.exceptions import ConfigurationError
+from models_api.file_locks import HAS_FILE_LOCKS
 from models_api.logs import SafeLogger
+from models_api.observability.reload_folder import ReloadFolder
 from models_api.observability.server_directory import server_directory
 
 CANNOT_START = 3
@@ -59,12 +61,42 @@ def share_configuration() -> None:
         app.use(ConfigurationFile(found.document.path, agreed))
 
 
+def use_what_was_taken() -> None:
+    """Use what the workers have changed their models to since the start, if they have."""
+    app, folder = _app(), ReloadFolder(server_directory().join)
+    if "service" in vars(app) or not _follows_changes(app.configuration_file):
+        return
+    try:
+        taken = folder.taken()
+    except OSError:
+        return  # there is no directory, and so nobody has left anything
+    if taken is not None and taken.file != app.configuration_file.document.content:
+        app.use(ConfigurationFile(app.configuration_file.document.path, taken.file))
+
+
+def _follows_changes(file: ConfigurationFile) -> bool:
+    """Whether the models may have been changed while the service runs, as far as is known."""
+    return HAS_FILE_LOCKS and (file.configuration is None or file.configuration.reload is not None)
+
+
+def _note_taken(file: ConfigurationFile) -> None:
+    """Have workers that start later use this file, and not what was taken before."""
+    if not _follows_changes(file):
+        return
+    folder = ReloadFolder(server_directory().join)
+    try:
+        folder.end(folder.ask(file.document.content or b""), None)
+    except OSError as error:
+        logger.warning("Workers that start later may host other models: %s", error)
+
+
 def reread_configuration() -> None:
     """Use what the file holds now for the workers that are forked from now on, if it is right."""
     app = _app()
     found = ConfigurationFile(app.configuration_file.document.path)
     if is_right(found, _SECONDS_TO_CHECK):
         app.use(found)
+        _note_taken(found)
     else:
         logger.error("The workers go on with what the YAML file held before")
 

@@ -11,6 +11,8 @@ import os
 import signal
 import threading
 
+from models_api.observability.server_directory import server_directory
+
 _thread = threading.local()
 
 
@@ -32,7 +34,13 @@ def end_while_starting() -> None:
     own, and does nothing in the worker: and then waits for the worker for ever.
     """
     if multiprocessing.parent_process() is not None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # By another thread: what the main one does at this moment may hold the locks of the end.
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=_end, daemon=True).start())
+
+
+def _end() -> None:
+    server_directory().leave()
+    os._exit(128 + signal.SIGTERM)
 
 
 def _block_signals() -> None:

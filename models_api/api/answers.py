@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -16,7 +18,10 @@ from models_api.prediction.request_context import current_request, request_id
 
 logger = SafeLogger(__name__)
 
+VERSION_HEADER = "X-Model-Version"
 _JSON = {"Content-Type": "application/json"}
+_CARRIED = "!\"#$&'()*+-./:;<=>?@[\\]^_`{|}~"
+"""What of a version stands in its header as it is, besides letters and digits."""
 
 
 class Answer(NamedTuple):
@@ -25,6 +30,34 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def of_version(self, version: str | None) -> Answer:
+        """Return the answer with the version of the model that made it, if that is known."""
+        if not version:
+            return self
+        if self.headers is _JSON:
+            return Answer(self.status, _json_headers(version), self.body)
+        headers = {**self.headers, VERSION_HEADER: version_header(version)}
+        return Answer(self.status, headers, self.body)
+
+    def of_versions(self, versions: Iterable[str]) -> Answer:
+        """Return the answer with the versions that made it, which all are known."""
+        header = ", ".join(map(version_header, versions))
+        return self._replace(headers={**self.headers, VERSION_HEADER: header})
+
+
+@lru_cache(maxsize=1000)
+def version_header(version: str) -> str:
+    """Return a version as a header can carry it: percent-encoded where it is not plain ASCII.
+
+    So are blanks, which the ends of headers lose, percent signs, and the commas between versions.
+    """
+    return quote(version.encode("utf-8", "surrogatepass"), safe=_CARRIED)
+
+
+@lru_cache(maxsize=1000)
+def _json_headers(version: str) -> Mapping[str, str]:
+    return {**_JSON, VERSION_HEADER: version_header(version)}
 
 
 def json_answer(body: bytes) -> Answer:
@@ -121,6 +154,9 @@ def _request_id(environ: Environ) -> str:
 def request_path(environ: Environ) -> str:
     """Return the path of a request, escaped as lines of a log need it."""
     path = f"{str(environ.get('SCRIPT_NAME', '')).rstrip('/')}{environ.get('PATH_INFO', '')}"
-    # WSGI has the bytes as Latin-1; a server for ASGI has decoded them.
-    encoding = "latin-1" if "wsgi.input" in environ else "utf-8"
-    return quote(path.encode(encoding, "replace"), safe="/:@&+$,-_.!~*'()")
+    raw = path.encode(errors="replace")
+    if "wsgi.input" in environ:
+        # WSGI has the bytes as Latin-1, until Django has decoded them in this very place.
+        with suppress(UnicodeError):
+            raw = path.encode("latin-1").decode().encode()
+    return quote(raw, safe="/:@&+$,-_.!~*'()")

@@ -48,8 +48,8 @@ class ReadinessStatusResponse(BaseModel):
     )
     unhealthy_models: list[str] | None = Field(
         default=None,
-        description="Names of the models that do not say of themselves that they are healthy; only "
-        "there if there are some.",
+        description="Names of the models that do not say of themselves that they are healthy, with "
+        "`/versions/` and the version where there are several; only there if there are some.",
     )
 
 
@@ -71,7 +71,25 @@ class _ModelNames(BaseModel):
 _REASON = "Class of the exception that kept it from being loaded; only there if it failed."
 
 
-class ModelDetails(_ModelNames):
+class _Version(_ModelNames):
+    aliases: list[str] | None = Field(
+        default=None,
+        description="Other names of the version, for URLs; only there if there are several "
+        "versions of the model, or it has some.",
+    )
+    traffic: float | None = Field(
+        default=None,
+        description="Percent of the requests without a version that this version takes; only "
+        "there as `aliases` is.",
+    )
+    taken_back: str | None = Field(
+        default=None,
+        description="Why the version takes none of them any more, whatever the configuration says; "
+        "only there if it was taken back.",
+    )
+
+
+class ModelDetails(_Version):
     """What a model says about itself, and how it is."""
 
     state: ModelState = Field(description="Whether it answers predictions.")
@@ -83,8 +101,23 @@ class ModelReadiness(BaseModel):
 
     qualified_name: str = Field(description="Identifier of the model, as used in URLs.")
     ready: bool = Field(description="Whether it is loaded, and does not say that it is unhealthy.")
+    version: str | None = Field(
+        default=None, description="Version of the model; only there if the URL has one."
+    )
     state: ModelState = Field(description="How it is, where it is not ready.")
     reason: str | None = Field(default=None, description=_REASON)
+
+
+class ReloadStatus(BaseModel):
+    """How the models were changed last while the service runs."""
+
+    generation: int = Field(description="How often the models have been others, and 1.")
+    outcome: Literal["none", "taken", "refused"] = Field(
+        description="How the last change went; the log says why one was refused."
+    )
+    time: float | None = Field(
+        default=None, description="When that was, in seconds since 1970; only there if it was."
+    )
 
 
 class ModelDetailsCollection(BaseModel):
@@ -93,9 +126,14 @@ class ModelDetailsCollection(BaseModel):
     models: list[ModelDetails] = Field(
         description="Every model of the configuration, in its order."
     )
+    reload: ReloadStatus | None = Field(
+        default=None,
+        description="Only there if models are changed while the service runs, as the worker has it "
+        "that answers.",
+    )
 
 
-class ModelMetadata(_ModelNames):
+class ModelMetadata(_Version):
     """What a model says about itself, and the data that it takes and gives."""
 
     input_schema: dict[str, object] = Field(
@@ -191,13 +229,15 @@ class OpenInferenceModel(BaseModel):
     """What a model takes and gives."""
 
     name: str = Field(description="Qualified name of the model.")
-    versions: list[str] = Field(description="The one version that there is.")
+    versions: list[str] = Field(description="All versions that there are.")
     platform: str = Field(description="What the model is made with.")
     inputs: list[OpenInferenceTensor] = Field(description="The tensors that it takes.")
     outputs: list[OpenInferenceTensor] = Field(description="The tensors that it gives.")
     parameters: dict[str, object] = Field(
         description="`max_rows` of a request; `positional` names what the columns of a single "
-        "tensor with another name stand for."
+        "tensor with another name stand for; `whole` says whether the only tensor holds the "
+        "`input` or the `output` itself, and no field of it; `others`, whether further tensors "
+        "are `taken` or `refused`, where they are not ignored."
     )
 
 

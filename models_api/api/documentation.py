@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Container
 from importlib.resources import files
 from pathlib import Path
 from posixpath import normpath
@@ -31,7 +32,7 @@ from rest_framework.authentication import BasicAuthentication, TokenAuthenticati
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
-from models_api.api.openapi import ModelsAPISchemaGenerator
+from models_api.api.openapi import HiddenRoutes, ModelsAPISchemaGenerator
 from models_api.api.views import ModelsAPIView, visible_models
 from models_api.exceptions import ModelNotReady
 from models_api.hosting.hosted_model import HostedModel
@@ -86,23 +87,25 @@ class OpenAPIDocument:
         self._routes = routes
         self._lock = threading.Lock()
         self._descriptions: list[Description] = []
-        self._texts: dict[tuple[str, Format, frozenset[str]], bytes] = {}
+        self._texts: dict[tuple[str, Format, frozenset[HiddenRoutes]], bytes] = {}
 
     def text(
-        self, root: str, document_format: Format, hidden: frozenset[str] = frozenset()
+        self, root: str, document_format: Format, hidden: frozenset[HiddenRoutes] = frozenset()
     ) -> bytes:
         """Return the text of the document for an API that is included at the root path.
 
         Args:
             root: That path.
             document_format: JSON or YAML.
-            hidden: Qualified names of the models that are not in it.
+            hidden: Whose routes are not in it.
 
         Raises:
             ModelNotReady: a model is being loaded that describes itself only then.
         """
         self._registry.require_descriptions()
-        descriptions = [_description(model) for model in self._registry]
+        generation = self._registry.generation
+        described = [_description(model) for model in generation.models]
+        descriptions = [(generation.number,), *described]
         with self._lock:
             # A model may describe itself otherwise once it is loaded, and a project may include the
             # API at a path with parameters, which makes any number of roots.
@@ -114,7 +117,7 @@ class OpenAPIDocument:
                 self._texts[key] = _written(self._document(root, hidden), document_format)
             return self._texts[key]
 
-    def _document(self, root: str, hidden: frozenset[str]) -> dict[str, object]:
+    def _document(self, root: str, hidden: frozenset[HiddenRoutes]) -> dict[str, object]:
         routes = self._routes(self._registry)
         generator = ModelsAPISchemaGenerator(patterns=routes, hidden=hidden)
         document = generator.get_schema(public=not hidden)
@@ -152,9 +155,18 @@ class OpenAPIView(ModelsAPIView):
         root = request._request.path.removesuffix(f"/openapi.{self.document_format}")
         self.registry.require_descriptions()
         visible = visible_models(self.registry, request, self.registry)
-        hidden = {model.qualified_name for model in self.registry if model not in visible}
-        text = self.document.text(root, self.document_format, frozenset(hidden))
+        text = self.document.text(root, self.document_format, self._hidden(visible))
         return HttpResponse(text, content_type=f"application/{self.document_format}")
+
+    def _hidden(self, visible: Container[HostedModel]) -> frozenset[HiddenRoutes]:
+        hidden = [model for model in self.registry if model not in visible]
+        releases = [self.registry.release(model.qualified_name) for model in hidden]
+        without_version: list[HiddenRoutes] = [
+            (release.qualified_name, None) for release in releases if release.model not in visible
+        ]
+        return frozenset(
+            [*without_version, *((model.qualified_name, model.version) for model in hidden)]
+        )
 
 
 class OpenAPIJSONView(OpenAPIView):

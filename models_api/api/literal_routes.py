@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote, unquote
 
+from django.core.checks import CheckMessage
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, URLPattern, URLResolver
 from django.urls.resolvers import RoutePattern
@@ -16,17 +18,37 @@ def literal_path(
     kwargs: Mapping[str, object] | None = None,
     *,
     name: str,
+    shown: str | None = None,
 ) -> URLPattern:
-    """Return a route without parameters, which may hold any character but `<`."""
+    """Return a route without parameters, which may hold any character.
+
+    Args:
+        route: As requests have it, decoded.
+        view: Answers the requests.
+        kwargs: Arguments of the view.
+        name: For `reverse`.
+        shown: The route as URLs have it; without it, the route percent-encoded but for its slashes.
+    """
     given = None if kwargs is None else dict(kwargs)
-    return URLPattern(_LiteralPattern(route, name, is_endpoint=True), view, given, name)
+    pattern = _LiteralPattern(route, name, quote(route) if shown is None else shown)
+    return URLPattern(pattern, view, given, name)
 
 
 class _LiteralPattern(RoutePattern):
     """A route that documents show as it stands in URLs; requests have it decoded."""
 
+    def __init__(self, route: str, name: str, shown: str) -> None:
+        super().__init__("", name, is_endpoint=True)
+        # Not by RoutePattern, to which angle brackets are parameters.
+        self._route, self._regex = route, f"^{re.escape(route)}\\Z"
+        self._shown = shown
+
+    def check(self) -> list[CheckMessage]:
+        """Find nothing wrong with whatever characters."""
+        return []
+
     def __str__(self) -> str:
-        return quote(super().__str__())
+        return self._shown
 
 
 class LiteralRoutes(URLResolver):

@@ -28,6 +28,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from models_api.api.answers import VERSION_HEADER
 from models_api.api.bodies import RESPONSES, Error, OpenInferenceError, OpenInferenceRequest
 from models_api.conf import maximum_batch_rows
 from models_api.configuration.sections import ServiceConfiguration
@@ -35,6 +36,7 @@ from models_api.error_table import ERROR_KINDS, ErrorKind, kind_of
 from models_api.exceptions import ModelNotReady, Refusal
 from models_api.hosting.hosted_model import HostedModel
 from models_api.hosting.registry import ModelRegistry, OwnsRegistry
+from models_api.prediction.description import ModelNames
 from models_api.prediction.rows import batch_schemas
 from models_api.schemas.json_schema import SERVICE, JSONSchema, SchemaUse, components, referenced
 
@@ -53,9 +55,22 @@ _HEADER_LENGTH = [
     )
     for response in (False, [200])
 ]
+_VERSION = [
+    OpenApiParameter(
+        VERSION_HEADER,
+        OpenApiTypes.STR,
+        OpenApiParameter.HEADER,
+        description="Version of the model that made the answer, percent-encoded; errors that a "
+        "version made have it, too.",
+        response=[200],
+    )
+]
 
 Responses = dict[int | tuple[int, str], OpenApiResponse]
 """By their status, or by status and media type."""
+
+HiddenRoutes = tuple[str, str | None]
+"""A model's qualified name and the version in its routes; None for those without one."""
 
 Description = tuple[dict[SchemaUse, JSONSchema], dict[str, JSONSchema]]
 """A reference for each use of a schema, and the components referred to."""
@@ -102,6 +117,8 @@ class Operation:
     """The body of errors."""
     is_binary: bool = False
     """Whether request and response may have the data of tensors behind their JSON."""
+    tells_version: bool = False
+    """Whether answers have a header with the version of the model that made them."""
 
 
 class DescribedView(Protocol):
@@ -185,7 +202,8 @@ class ModelsAPISchema(AutoSchema):
             for kind in self._errors()
             if kind.header is not None
         ]
-        return parameters + headers + (_HEADER_LENGTH if self._operation.is_binary else [])
+        parameters += headers + (_HEADER_LENGTH if self._operation.is_binary else [])
+        return parameters + (_VERSION if self._operation.tells_version else [])
 
     def get_request_serializer(self) -> dict[str, JSONSchema] | None:  # type: ignore[override]
         """Refer to the component of the request's body."""
@@ -277,13 +295,16 @@ def _error_body(type_: str, message: str, error: type[BaseModel]) -> dict[str, o
 class ModelsAPISchemaGenerator(SchemaGenerator):
     """Makes documents with the title, description and version of the YAML file."""
 
-    def __init__(self, *args: Any, hidden: Container[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, hidden: Container[HiddenRoutes] | None = None, **kwargs: Any
+    ) -> None:
         """Make it.
 
         Args:
             args: As drf-spectacular takes them.
-            hidden: Qualified names of models that are to be left out of documents that are not
-                public; None to ask the permissions of each view.
+            hidden: Whose routes are to be left out of documents that are not public: qualified
+                names with a version, and with None for routes without one. None to ask the
+                permissions of each view.
             kwargs: As drf-spectacular takes them.
         """
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
@@ -294,7 +315,8 @@ class ModelsAPISchemaGenerator(SchemaGenerator):
         if self._hidden is None:
             allowed: bool = super().has_view_permissions(path, method, view)
             return allowed
-        return getattr(view, "qualified_name", None) not in self._hidden
+        names = getattr(view, "qualified_name", None), getattr(view, "version", None)
+        return names not in self._hidden
 
     def get_schema(self, request: Request | None = None, public: bool = False) -> JSONSchema:
         """Return the document of all endpoints, or of the patterns that the generator was given."""
@@ -329,9 +351,13 @@ def tags(registry: ModelRegistry, configuration: ServiceConfiguration) -> list[d
     """Return the groups of operations: one for each model, and the service's own."""
     open_inference = configuration.open_inference
     name = OPEN_INFERENCE_TAG if open_inference and open_inference.enabled else None
-    models = [model.details for model in registry if model.configuration.create_endpoint]
+    models: dict[str, ModelNames] = {}
+    for model in registry:
+        if model.configuration.create_endpoint:  # of several versions that which is asked
+            name_ = model.details.qualified_name
+            models.setdefault(name_, registry.release(name_).model.details)
     described = [
-        *(_tag(model.qualified_name, model.display_name, model.description) for model in models),
+        *(_tag(name_, model.display_name, model.description) for name_, model in models.items()),
         _tag("models", "Models", "The models that this service hosts."),
         _tag("status", "Status", "Whether the service works and may get traffic."),
         *([_tag(name, "Open Inference", "What clients of the protocol ask for.")] if name else []),
@@ -380,10 +406,8 @@ def _uses(
     model: HostedModel, schemas: tuple[type[BaseModel], type[BaseModel]]
 ) -> tuple[SchemaUse, SchemaUse]:
     taken, given = schemas
-    return (
-        SchemaUse(model.qualified_name, taken, "validation"),
-        SchemaUse(model.qualified_name, given, "serialization"),
-    )
+    owner = model.path_name if model.is_one_of_several else model.qualified_name
+    return SchemaUse(owner, taken, "validation"), SchemaUse(owner, given, "serialization")
 
 
 # A service has one set of schemas; a second one appears if a loaded model changes its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -28,6 +29,7 @@ from models_api.api.bodies import (
     ModelReadiness,
     ReadinessStatus,
     ReadinessStatusResponse,
+    ReloadStatus,
     StartupStatus,
     StartupStatusResponse,
 )
@@ -126,7 +128,7 @@ class ModelsAPIView(APIView):
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         """See to it that models are being loaded, and check the policies."""
-        self.registry.start_loading()
+        self.registry.take_requests()
         super().initial(request, *args, **kwargs)
 
     def perform_authentication(self, request: Request) -> None:
@@ -183,6 +185,8 @@ class HostedModelView(ModelsAPIView):
     """None if the path tells it."""
     is_versioned = False
     """Whether the path names a version of the model."""
+    version: str | None = None
+    """The one version that such a route is for, or its alias; None if the path tells it."""
     _unknown: ModelsAPIError | None = None
     """Why there is no model."""
 
@@ -195,14 +199,14 @@ class HostedModelView(ModelsAPIView):
 
     def _find(self, name: str) -> None:
         # Once, so that a model of which policies did not hear is not there for anybody else.
+        version = (self.version or self.kwargs["version"]) if self.is_versioned else None
         try:
-            self.hosted_model = self.registry[name]
+            self.hosted_model = self.registry.version(name, version)
         except ModelsAPIError as error:
             self._unknown = error
-        self.kwargs["qualified_name"] = name
-        if not self.is_versioned:
-            # An argument of that name may be one of the prefix, too.
-            self.kwargs["version"] = self.hosted_model and self.hosted_model.version
+        known = self.hosted_model and self.hosted_model.version
+        # An argument of that name may be one of the prefix, too, and that of the path an alias.
+        self.kwargs.update(qualified_name=name, version=known or version)
 
     def shows(
         self, model: HostedModel, request: Request, permissions: Iterable[BasePermission]
@@ -215,8 +219,38 @@ class HostedModelView(ModelsAPIView):
         except (APIException, Http404, PermissionDenied):
             return False
 
+    def described_model(self) -> HostedModel:
+        """Return the model that the document describes where the route is for one alone.
+
+        Raises:
+            ModelNotFound: there is none any more.
+            ModelNotReady: nobody knows yet.
+        """
+        return self.registry.version(self.qualified_name or "", self.version)
+
+    @property
+    def end_of_id(self) -> str:
+        """What an operation's id ends with where it is of a version."""
+        if self.version is not None:
+            # No qualified name has a colon.
+            return f"_version:{_escaped_in_id(self.version)}"
+        return "_version" if self.is_versioned else ""
+
+    @property
+    def end_of_summary(self) -> str:
+        """What an operation's summary ends with where it is of a version."""
+        if self.version is not None:
+            return f", version {self.version}"
+        return " in a version" if self.is_versioned else ""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Descriptions of the parameters of a path that is for any model."""
+        version = {"version": "Version of the model, or its alias."} if self.is_versioned else {}
+        return {"qualified_name": "Qualified name of the model.", **version}
+
     def known_model(self) -> HostedModel:
-        """Return the model, if it has the version that the path names.
+        """Return the model, in the version that the path names.
 
         Raises:
             ModelNotFound: there is none.
@@ -225,8 +259,7 @@ class HostedModelView(ModelsAPIView):
         if self._unknown is not None:
             raise self._unknown
         assert self.hosted_model is not None  # noqa: S101 (for the type checker)
-        version = self.kwargs["version"] if self.is_versioned else None
-        return self.registry.require_version(self.hosted_model, version)
+        return self.hosted_model
 
 
 class PredictionView(HostedModelView):
@@ -252,19 +285,20 @@ class PredictionView(HostedModelView):
 
     def operation(self) -> Operation:
         """Describe the prediction in the model's own words."""
-        model = self.registry[self.qualified_name or ""]
+        model = self.described_model()
         details = model.details
         name, title = details.qualified_name, details.display_name
         request, response = prediction_uses(model)
         return Operation(
-            id=f"predict_{_set_off(name)}",
+            id=f"predict_{_set_off(name)}{self.end_of_id}",
             tag=name,
-            summary=f"Predict with {title}",
+            summary=f"Predict with {title}{self.end_of_summary}",
             description=details.description,
             request=request,
             response=response,
             errors=prediction_errors(model),
-            refusals=model.refusals,
+            refusals=model.profile.refusals,
+            tells_version=True,
         )
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
@@ -300,26 +334,37 @@ class BatchPredictionView(PredictionView):
 
     def operation(self) -> Operation:
         """Describe the predictions in the model's own words."""
-        model = self.registry[self.qualified_name or ""]
+        model = self.described_model()
         details = model.details
         name, title = details.qualified_name, details.display_name
         request, response = batch_uses(model)
         return Operation(
-            id=f"predict_batch_{name}",
+            id=f"predict_batch_{name}{self.end_of_id}",
             tag=name,
-            summary=f"Predict a batch with {title}",
+            summary=f"Predict a batch with {title}{self.end_of_summary}",
             description=details.description,
             request=request,
             response=response,
             errors=prediction_errors(model),
-            refusals=model.refusals,
+            refusals=model.profile.refusals,
+            tells_version=True,
         )
 
 
 def prediction_errors(model: HostedModel) -> tuple[int, ...]:
     """Return the statuses of the errors that predictions of a model may end with."""
-    elsewhere = (502,) if model.configuration.execution.kind != "thread" else ()
-    return (400, 411, 413, 415, 500, *elsewhere, 503, 504)
+    kind = model.configuration.execution.kind
+    elsewhere = (502,) if kind != "thread" else ()
+    unknown = (404,) if kind == "remote" else ()
+    return (400, *unknown, 411, 413, 415, 500, *elsewhere, 503, 504)
+
+
+def _escaped_in_id(version: str) -> str:
+    """Write a version with letters, digits, dots and dashes; what else it has by its number.
+
+    No two versions become one.
+    """
+    return re.sub(r"[^A-Za-z0-9.-]", lambda found: f"_{ord(found[0]):x}_", version)
 
 
 def _set_off(name: str) -> str:
@@ -348,14 +393,39 @@ class ModelsView(ModelsAPIView):
         models = visible_models(self.registry, request, self.registry)
         states = self.registry.serving_states(models)
         details = [
-            ModelDetails(**model.details._asdict(), state=state, **_reason(model))
+            ModelDetails(
+                **model.details._asdict(),
+                **_among_versions(self.registry, model),
+                state=state,
+                **_reason(model),
+            )
             for state, model in zip(states, models, strict=True)
         ]
-        return json_response(ModelDetailsCollection(models=details))
+        return json_response(ModelDetailsCollection(models=details, **_reload(self.registry)))
 
 
-def _reason(model: HostedModel) -> dict[str, str]:
+def _among_versions(registry: ModelRegistry, model: HostedModel) -> dict[str, Any]:
+    """Return what sets a version apart from the others; nothing where there is nothing."""
+    release, aliases = registry.release(model.qualified_name), model.configuration.aliases
+    if not (release.has_versions or aliases):
+        return {}
+    found: dict[str, Any] = {"aliases": aliases, "traffic": release.percent(model)}
+    if (reason := release.why_taken_back(model)) is not None:
+        found["taken_back"] = reason
+    return found
+
+
+def _reason(model: HostedModel) -> dict[str, Any]:
     return {} if model.failure_class is None else {"reason": model.failure_class}
+
+
+def _reload(registry: ModelRegistry) -> dict[str, ReloadStatus]:
+    last = registry.last_reload
+    if last is None:
+        return {}
+    when = {} if last.time is None else {"time": last.time}
+    number = registry.generation.number
+    return {"reload": ReloadStatus(generation=number, outcome=last.outcome, **when)}
 
 
 class ModelReadinessView(HostedModelView):
@@ -366,16 +436,16 @@ class ModelReadinessView(HostedModelView):
     def operation(self) -> Operation:
         """Describe the readiness check of a model."""
         return Operation(
-            id="get_model_readiness",
+            id=f"get_model_readiness{self.end_of_id}",
             tag="models",
-            summary="Check a model's readiness",
+            summary=f"Check a model's readiness{self.end_of_summary}",
             description="Ready once the model is loaded, unless it says that it is not healthy.",
             response=own_body(ModelReadiness),
             other_responses={
                 503: "The model is not loaded yet, failed to load, or is not healthy."
             },
             errors=(404,),
-            parameters={"qualified_name": "Qualified name of the model."},
+            parameters=self.parameters,
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
@@ -396,6 +466,8 @@ class ModelReadinessView(HostedModelView):
             state=state,
             **reason,
         )
+        if self.is_versioned:
+            body.version = self.kwargs["version"]
         return json_response(body, 200 if is_ready else 503)
 
 
@@ -405,13 +477,13 @@ class ModelMetadataView(HostedModelView):
     def operation(self) -> Operation:
         """Describe the metadata."""
         return Operation(
-            id="get_model_metadata",
+            id=f"get_model_metadata{self.end_of_id}",
             tag="models",
-            summary="Describe a model",
+            summary=f"Describe a model{self.end_of_summary}",
             description="What the model says of itself, and the schemas of its input and output.",
             response=own_body(ModelMetadata),
             errors=(404, 500, 503),
-            parameters={"qualified_name": "Qualified name of the model."},
+            parameters=self.parameters,
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
@@ -420,6 +492,7 @@ class ModelMetadataView(HostedModelView):
         input_schema, output_schema = model.schemas
         metadata = ModelMetadata(
             **model.details._asdict(),
+            **_among_versions(self.registry, model),
             input_schema=json_schema(input_schema, "validation"),
             output_schema=json_schema(output_schema, "serialization"),
         )
@@ -492,9 +565,9 @@ class ReadinessView(StatusView):
         is_ready = self.registry.is_ready
         found = ReadinessStatus.ACCEPTING_TRAFFIC if is_ready else ReadinessStatus.REFUSING_TRAFFIC
         body = ReadinessStatusResponse(readiness_status=found)
-        unhealthy = [self.registry[name] for name in self.registry.unhealthy_models()]
+        unhealthy = self.registry.unhealthy_models()
         if visible := visible_models(self.registry, request, unhealthy):
-            body.unhealthy_models = [model.label for model in visible]
+            body.unhealthy_models = [model.path_name for model in visible]
         return json_response(body, 200 if is_ready else 503)
 
 

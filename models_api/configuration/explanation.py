@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from models_api.configuration.document import Key, YAMLDocument
 from models_api.configuration.qualified_names import INVALID_NAME, shortened
-from models_api.configuration.sections import OTHER_KIND
+from models_api.configuration.section import IN_OWN_WORDS, fields_by_key
 from models_api.exceptions import Problem
 
 INVALID_VALUE = "models_api.E003"
@@ -90,7 +90,7 @@ class _Explanation:
             return message, f"Begin with one of the keys {', '.join(self._known_keys(()))}."
         if value is None:
             return "there is no value here", self._empty_hint(keys)
-        if kind in ("string_pattern_mismatch", INVALID_NAME, OTHER_KIND):
+        if kind in ("string_pattern_mismatch", INVALID_NAME, IN_OWN_WORDS):
             return _in_own_words(details, self._document.written(keys) or "")
         if kind in _EXPECTED:
             hint = self._type_hint(keys, kind, value)
@@ -153,11 +153,11 @@ class _Explanation:
 
     def _field(self, keys: Sequence[Key]) -> FieldInfo | None:
         section = self._section(keys[:-1])
-        return section.model_fields.get(str(keys[-1])) if section else None
+        return fields_by_key(section).get(str(keys[-1])) if section else None
 
     def _known_keys(self, keys: Sequence[Key]) -> list[str]:
         section = self._section(keys)
-        return list(section.model_fields) if section else []
+        return list(fields_by_key(section)) if section else []
 
     def _section(self, keys: Sequence[Key]) -> type[BaseModel] | None:
         """Return the class that describes the mapping at these keys; None if none does."""
@@ -165,9 +165,10 @@ class _Explanation:
         for key in keys:
             if isinstance(key, int):
                 continue
-            if key not in section.model_fields:
+            field = fields_by_key(section).get(key)
+            if field is None:
                 return None
-            inner = _section_within(section.model_fields[key].annotation)
+            inner = _section_within(field.annotation)
             if inner is None:
                 return None
             section = inner
@@ -201,7 +202,7 @@ def _mapping_of_odd_keys(details: ErrorDetails) -> tuple[Key, ...] | None:
 
 
 def _in_own_words(details: ErrorDetails, written: str) -> tuple[str, str]:
-    if details["type"] == OTHER_KIND:
+    if details["type"] == IN_OWN_WORDS:
         return details["msg"], details["ctx"]["hint"]
     if details["type"] != INVALID_NAME:
         return f'"{written}" is no name of a header', HEADER_NAME_HINT

@@ -7,16 +7,19 @@ import importlib
 import pkgutil
 import sys
 from types import ModuleType
+from typing import TypeVar
 
 from ml_base import MLModel, MLModelDecorator
 
 from models_api.exceptions import ClassPathError
 from models_api.logs import one_line
 
+T = TypeVar("T")
+
 _IMPORT_HINT = "Check that the module can be imported: `python -c 'import {module}'`."
 
 
-def import_class(class_path: str, base: type) -> type[MLModel]:
+def import_class(class_path: str, base: type[T]) -> type[T]:
     """Import the class at a dotted path.
 
     Raises:
@@ -28,7 +31,7 @@ def import_class(class_path: str, base: type) -> type[MLModel]:
         raise ClassPathError(f'"{class_path}" is not a class path', hint)
     module = _import_module(module_path)
     try:
-        found: type[MLModel] = getattr(module, name)
+        found: type[T] = getattr(module, name)
     except AttributeError:
         nearest = difflib.get_close_matches(name, dir(module), n=1)
         hint = (
@@ -46,7 +49,7 @@ def import_class(class_path: str, base: type) -> type[MLModel]:
         names = ", ".join(sorted(abstract))
         raise ClassPathError(f"{class_path} does not define {names}", "Define them in the class.")
     # Without an `__init__` of its own Python would make no instance, nor copy or unpickle one.
-    found.__abstractmethods__ = frozenset()
+    found.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
     return found
 
 

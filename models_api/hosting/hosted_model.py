@@ -4,37 +4,50 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
-from functools import partial
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from ml_base import MLModel
-from ml_base.utilities import ModelManager
 
-from models_api.configuration.sections import ExecutionConfiguration, ModelConfiguration
+from models_api.artefacts.cache import ArtefactCache, Fetched
+from models_api.configuration.sections import ModelConfiguration, ToleranceConfiguration
 from models_api.exceptions import DescriptionError, DescriptionFailed, ModelNotReady
-from models_api.file_locks import HAS_FILE_LOCKS
 from models_api.fork import ForkGuard
-from models_api.hosting.description import read_names, read_schemas
-from models_api.hosting.health import Fault, ModelHealth, has_health_check, health_checks
+from models_api.hosting.artefacts import fetched, with_artefact
+from models_api.hosting.editions import address_of, edition_of
+from models_api.hosting.execution import (
+    LoadingFailed,
+    add_to_model_manager,
+    leave_model_manager,
+    load,
+)
+from models_api.hosting.health import ModelHealth
+from models_api.hosting.loading import Loaded, LoadingMeans, NotYet, Remote
 from models_api.hosting.model_stack import ModelStack
+from models_api.hosting.repeated_tries import RepeatedTries
+from models_api.hosting.shadow import Shadow
+from models_api.hosting.survey import ModelProfile, profile_of
 from models_api.logs import SafeLogger
-from models_api.prediction.backends.process import ModelProcesses, ProcessPredictor
-from models_api.prediction.backends.process_group import ProcessGroup
+from models_api.prediction.backend import Backend
+from models_api.prediction.backends.process_group import Limits
 from models_api.prediction.description import ModelDescription, ModelNames, ModelSchemas
 from models_api.prediction.instruments import Instruments
-from models_api.prediction.limiter import Bounds, WorkerLimiter
+from models_api.prediction.limiter import Bounds, ConcurrencyLimiter, WorkerLimiter
 from models_api.prediction.listener import PredictionListener
 from models_api.prediction.mistakes import explain_loading
-from models_api.prediction.model_calls import PREDICTING_METHODS
 from models_api.prediction.predictor import PredictionMeans, Predictor
 from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES
 from models_api.prediction.watchdog import Watchdog
-from models_api.schemas.array_types import why_no_columns
 from models_api.threads import cleaned_up
+
+if TYPE_CHECKING:
+    from models_api.hosting.remote_loading import ProtocolMaker
 
 logger = SafeLogger(__name__)
 
@@ -48,9 +61,6 @@ LOADING_THREAD = "model-loading"
 _DESCRIPTION_WAIT_SECONDS = 1
 """How long a request waits for a model that tells only an instance what it is."""
 
-# ml_base's ModelManager is not safe under threads.
-_model_manager_lock = threading.Lock()
-
 
 class LoadState(Enum):
     """How far the loading of one model has come."""
@@ -59,6 +69,8 @@ class LoadState(Enum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    UNLOADED = "unloaded"
+    """It is not to be loaded."""
 
 
 class ModelState(StrEnum):
@@ -68,6 +80,7 @@ class ModelState(StrEnum):
     UNHEALTHY = "unhealthy"
     LOADING = "loading"
     FAILED = "failed"
+    UNLOADED = "unloaded"
 
 
 class InstrumentsFactory(Protocol):
@@ -104,8 +117,30 @@ class Resources:
     """Of which kind is whoever is told of the predictions of each model."""
     directory: Callable[[], Path] = _no_directory
     """Returns the directory that the workers of this server share."""
+    remote_protocols: Mapping[str, ProtocolMaker] = field(default_factory=dict)
+    """By their names, what makes those of other services that this package does not know."""
+    artefacts: ArtefactCache = field(default_factory=ArtefactCache)
+    """Where artefacts of other places are kept."""
     reserved_names: frozenset[str] = frozenset()
     """Qualified names that stand for routes of the service."""
+
+
+class Remains(NamedTuple):
+    """What is left of a model that is hosted no more, until its last request has ended."""
+
+    label: str
+    backend: weakref.ref[Backend] | None
+    """Whoever predicts holds it; None where it was never loaded."""
+    instance: weakref.ref[MLModel] | None
+    limiters: Sequence[ConcurrencyLimiter]
+    """Its own, if it has come that far."""
+    leaving: ExitStack
+    """Lets its processes go."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody can predict with it still."""
+        return self.backend is not None and self.backend() is not None
 
 
 class HostedModel:
@@ -114,49 +149,60 @@ class HostedModel:
     def __init__(
         self,
         configuration: ModelConfiguration,
-        stack: ModelStack,
+        source: ModelStack | ModelProfile,
         resources: Resources | None = None,
+        *,
+        edition: str = "",
+        is_hosted: bool = True,
     ) -> None:
         """Describe the model, without running any `__init__`, as far as its classes tell.
+
+        Args:
+            configuration: What the file says of it.
+            source: The model's classes, or what they tell where only others can import them.
+            resources: What it shares with the others.
+            edition: Tells what it is made from where its configuration is the same, such as the
+                state of its files.
+            is_hosted: Whether requests can reach it; if not, nobody is told of it either.
 
         Raises:
             DescriptionError: a class says something that no model can.
         """
+        label = configuration.qualified_name or configuration.class_path
         self.configuration = configuration
-        self.refusals = stack.refusals()
-        """What the model may answer besides 400, as its classes list it."""
-        self._has_health_check = any(has_health_check(layer.cls) for layer in stack.layers)
+        self.edition = edition
+        self.is_hosted = is_hosted
+        self.profile = profile_of(source, label) if isinstance(source, ModelStack) else source
+        """What the classes of the model tell."""
         self.state = LoadState.NOT_LOADED
         self.load_seconds: float | None = None
         """Seconds that loading took, well or not; None before it ended."""
         self.failure: str | None = None
-        """What kept the model from being loaded, in one line; None unless the state is FAILED."""
+        """What keeps the model from being loaded, in one line; None where nothing does."""
         self.failure_class: str | None = None
         """Name of the class of that error: all of it that clients are told."""
-        self.defect: DescriptionFailed | None = None
-        """Why the model will not be loaded, where its classes tell that already."""
-        self.model: MLModel | None = None
-        """The decorated instance; None unless the state is READY."""
         self.health: ModelHealth | None = None
         """What the model says of its own health; None where it does not, or is not loaded."""
-        self.unused_methods: dict[str, str] = {}
-        """Which methods that predict are never called, and why; none before the model is loaded."""
-        self._processes: ProcessGroup | None = None
-        """Where the model computes; None where that is here."""
-        self._methods_elsewhere: list[str] = []
-        """Which of its methods predict in its processes."""
-        self._stack = stack
+        self.artefact: Fetched | None = None
+        """That of the model as it was loaded, and its revision there; None where it has none."""
+        self._stack = source if isinstance(source, ModelStack) else None
         self._resources = resources or Resources()
-        self._backend: Predictor | ProcessPredictor | None = None
+        self._loaded: Loaded | None = None
+        self._backend: Backend | None = None
+        self._leaving = ExitStack()
         self._guard = ForkGuard()
         self._lock = threading.RLock()
         self._in_background = False
         self._ended = threading.Event()
+        self._waiting: RepeatedTries | None = None
         self._others: Sequence[HostedModel] = ()
+        self._limiter: ConcurrencyLimiter | None = None
         self._description = ModelDescription()
         self._check_reserved(configuration.qualified_name, key="qualified_name")
-        self._describe()
+        self._note_description(self.profile.description)
         self.instruments = self._resources.factory.instruments(self)
+        self.shadow = self._shadow()
+        """What asks the model for copies of the traffic; None unless it is a shadow."""
 
     def __repr__(self) -> str:
         return f"<HostedModel {self.label}: {self.state.value}>"
@@ -164,12 +210,28 @@ class HostedModel:
     @property
     def class_name(self) -> str:
         """Name of the model's class, without decorators."""
-        return self._stack.model.cls.__name__
+        return self.profile.model_class.__name__
 
     @property
     def label(self) -> str:
         """Qualified name if it is known yet, else the class path: for logs and messages."""
-        return self.known_name or self.configuration.class_path
+        return self.known_name or self.configuration.source
+
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether other versions of it are hosted, too."""
+        name = self.known_name
+        return name is not None and any(other.known_name == name for other in self._others)
+
+    @property
+    def title(self) -> str:
+        """The label, with the version where there are several: for logs and messages."""
+        return f"{self.label} {self.version}" if self.is_one_of_several else self.label
+
+    @property
+    def path_name(self) -> str:
+        """The label, with the version as in a URL where there are several: for lists of names."""
+        return f"{self.label}/versions/{self.version}" if self.is_one_of_several else self.label
 
     @property
     def known_name(self) -> str | None:
@@ -179,9 +241,19 @@ class HostedModel:
 
     @property
     def version(self) -> str | None:
-        """The model's own version; None as long as only loading the model would tell."""
+        """The model's version; None as long as only loading the model would tell."""
         names = self._description.names
-        return names.version if names is not None else None
+        return names.version if names is not None else self.configuration.version
+
+    @property
+    def maximum_rows(self) -> int:
+        """How many rows one request may have."""
+        return self._resources.maximum_rows
+
+    @property
+    def maximum_values(self) -> int | None:
+        """How much one request may hold; None for any number of values."""
+        return self.configuration.max_values or self._resources.maximum_values
 
     @property
     def is_described(self) -> bool:
@@ -198,6 +270,8 @@ class HostedModel:
         """How the model is, by what it has said of its health so far."""
         if self.state is LoadState.FAILED:
             return ModelState.FAILED
+        if self.state is LoadState.UNLOADED:
+            return ModelState.UNLOADED
         if self.state is not LoadState.READY:
             return ModelState.LOADING
         is_sick = self.health is not None and self.health.is_healthy is False
@@ -237,7 +311,7 @@ class HostedModel:
         return self._description.schemas
 
     @property
-    def backend(self) -> Predictor | ProcessPredictor:
+    def backend(self) -> Backend:
         """What predicts with the model, here or elsewhere.
 
         Raises:
@@ -261,13 +335,19 @@ class HostedModel:
         return self.backend
 
     @property
-    def used_methods(self) -> list[str]:
+    def model(self) -> MLModel | None:
+        """The decorated instance; None unless the model is loaded, in this process."""
+        return self._loaded.model if self._loaded is not None else None
+
+    @property
+    def used_methods(self) -> Sequence[str]:
         """Which of the model's methods predict; none as long as it is not loaded."""
-        if self.model is None:
-            return self._methods_elsewhere
-        classes = (type(self.model), self._stack.model.cls)
-        defined = [n for n in PREDICTING_METHODS if any(hasattr(cls, n) for cls in classes)]
-        return [name for name in defined if name not in self.unused_methods]
+        return self._loaded.used_methods if self._loaded is not None else ()
+
+    @property
+    def unused_methods(self) -> Mapping[str, str]:
+        """Which methods that predict are never called, and why; none before it is loaded."""
+        return self._loaded.unused_methods if self._loaded is not None else {}
 
     def ready_model(self) -> MLModel:
         """Return the decorated instance.
@@ -300,47 +380,144 @@ class HostedModel:
         What the model raises is in `failure`; only an interruption from the keyboard comes out.
         """
         with self._lock:
-            if self.state is not LoadState.NOT_LOADED:
-                return
-            self.state = LoadState.LOADING
-            started = time.perf_counter()
-            try:
-                self._guard.call(self._load)
-            except BaseException as error:
-                # Whatever somebody else's model raises, the other models go on.
-                self.load_seconds = time.perf_counter() - started
-                self._fail(error)
-                if _is_interruption(error):
-                    raise
-            else:
-                self.load_seconds = time.perf_counter() - started
-                self.state = LoadState.READY
-                logger.info("Loaded %s %s (%.2f s)", self.label, self.version, self.load_seconds)
-            finally:
-                self._ended.set()
-                self.instruments.publish()
+            if self.state is LoadState.NOT_LOADED:
+                self.state = LoadState.LOADING
+                self._try()
+
+    def _try(self) -> None:
+        started = time.perf_counter()
+        try:
+            self._guard.call(self._load)
+        except NotYet as error:
+            self._wait(error)
+        except BaseException as error:
+            # Whatever somebody else's model raises, the other models go on.
+            self.load_seconds = time.perf_counter() - started
+            self._fail(error)
+            if _is_interruption(error):
+                raise
+        else:
+            self.load_seconds = time.perf_counter() - started
+            self.failure = self.failure_class = self._waiting = None
+            self.state = LoadState.READY
+            logger.info("Loaded %s %s (%.2f s)", self.label, self.version, self.load_seconds)
+        finally:
+            self._ended.set()
+            self.instruments.publish()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the loading has ended, well or not."""
+        return self.state in (LoadState.READY, LoadState.FAILED, LoadState.UNLOADED)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether another service is what keeps the model from being loaded; it is asked again."""
+        return self._waiting is not None
+
+    @property
+    def may_load_later(self) -> bool:
+        """Whether what keeps it from being loaded is elsewhere, and may pass by itself."""
+        is_polled = self.configuration.poll_seconds is not None
+        is_missing = self.artefact is None and address_of(self.configuration) is not None
+        return self.is_waiting or (is_polled and is_missing)
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps the model from being loaded, or its source from telling what it has."""
+        address = address_of(self.configuration)
+        doubt = self._resources.artefacts.revisions.doubt(address) if address else None
+        return self.failure or doubt
+
+    @property
+    def is_left_alone(self) -> bool | None:
+        """Whether another service, where the model computes, does not answer; None without one."""
+        return self._loaded.is_left_alone() if self._loaded is not None else None
+
+    def _wait(self, error: NotYet) -> None:
+        """Try again from time to time, until the other service answers."""
+        self.failure, self.failure_class = str(error), type(error).__name__
+        if self._waiting is not None:
+            return
+        logger.warning("%s waits for another service, which is asked again: %s", self.label, error)
+        self._waiting = RepeatedTries(self._try_again)
+        self._waiting.start()
+
+    def _try_again(self) -> bool:
+        """Try to load the model; return whether that has ended, well or not."""
+        with self._lock:
+            if self.is_waiting:
+                self._try()
+        return self.state is not LoadState.LOADING
 
     def _fail(self, error: BaseException) -> None:
-        cause = error.__cause__ if isinstance(error, DescriptionFailed) else None
-        self.failure, self.failure_class = explain_loading(error), type(cause or error).__name__
+        self.failure, self.failure_class = _failure(error)
         self.state = LoadState.FAILED
         end = "" if self.configuration.required else "; the service is ready without it"
-        told = (self.label, self.load_seconds, self.failure, end)
-        logger.error("Failed to load %s (%.2f s): %s%s", *told, exc_info=error)
+        told = (self.title, self.load_seconds, self.failure, end)
+        # The log of the model's process has that one's traceback.
+        traceback = None if isinstance(error, LoadingFailed) else error
+        logger.error("Failed to load %s (%.2f s): %s%s", *told, exc_info=traceback)
 
-    def leave_processes(self) -> None:
-        """Use the processes of the model no more; they end if no other worker does."""
-        if self._processes is not None:
-            self._processes.leave()
+    def leave(self) -> None:
+        """Take the model out of ml_base's ModelManager; its processes end if no worker needs them.
 
-    def leave_model_manager(self) -> None:
-        """Take the model out of ml_base's ModelManager, if it is in there."""
-        if self.model is None:
-            return
-        with _model_manager_lock:
-            manager, name = ModelManager(), self.model.qualified_name
-            if manager.get_model(name) is self.model:
-                manager.remove_model(name)
+        It predicts no more.
+        """
+        self._stop_waiting()
+        self._leave_model_manager()
+        self._leaving.close()
+
+    def enter(self) -> None:
+        """Be hosted from now on, where it was loaded before requests could reach it."""
+        self.is_hosted = True
+        self._enter_model_manager()
+        self.instruments.publish()
+
+    def unloaded(self) -> HostedModel:
+        """Return what stands for the model as long as it is not to be loaded."""
+        made = HostedModel(
+            self.configuration, self.profile, self._resources, edition=self.edition, is_hosted=False
+        )
+        made._description = self._description
+        made.shadow = None
+        made.state = LoadState.UNLOADED
+        made._ended.set()
+        return made
+
+    def retire(self) -> Remains:
+        """Be hosted no more; requests that have the model already go on, and keep it.
+
+        Returns what to give up once they have ended, which does not keep the model itself.
+        """
+        self.is_hosted = False
+        self.instruments.withdraw()
+        self._stop_waiting()
+        if self.shadow is not None:
+            self.shadow.close(0)  # its thread goes on with the copies that it has
+        self._leave_model_manager()
+        self._others = ()
+        limiters = [self._limiter] if self._limiter is not None else []
+        instance = None
+        with suppress(TypeError):  # its class allows none
+            instance = None if self.model is None else weakref.ref(self.model)
+        backend = None if self._backend is None else weakref.ref(self._backend)
+        label = f"{self.label} {self.version or ''}".rstrip()
+        return Remains(label, backend, instance, limiters, self._leaving.pop_all())
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.end()
+
+    def _enter_model_manager(self) -> None:
+        is_own = self._stack is not None and not self._stack.is_given
+        # It knows models by the names that they give themselves.
+        if is_own and self.model is not None and self.model.qualified_name == self.known_name:
+            add_to_model_manager(self.model)
+
+    def _leave_model_manager(self) -> None:
+        if self.model is not None:
+            leave_model_manager(self.model)
 
     def load_in_background(self) -> None:
         """Leave the loading to another thread; requests will not wait for its end."""
@@ -352,6 +529,7 @@ class HostedModel:
         self._in_background = False
         self._lock = threading.RLock()
         self._ended = threading.Event()
+        self._waiting = None
         if self.state is LoadState.LOADING:
             self.state = LoadState.NOT_LOADED
         elif self.state is not LoadState.NOT_LOADED:
@@ -382,130 +560,99 @@ class HostedModel:
     def not_ready(self) -> ModelNotReady:
         """Return the error that says how far the loading has come."""
         if self.state is LoadState.FAILED:
-            message = f"The model {self.label} failed to load; the log of the service says why."
+            message = f"The model {self.title} failed to load; the log of the service says why."
             reason = self.failure or ""
             return ModelNotReady(self.label, message, reason, retry_after_seconds=None)
-        message = f"The model {self.label} is not loaded yet."
-        return ModelNotReady(self.label, message, retry_after_seconds=RETRY_AFTER_SECONDS)
+        if self.state is LoadState.UNLOADED:
+            message = f"The model {self.title} is unloaded until somebody has it loaded again."
+            return ModelNotReady(self.label, message, retry_after_seconds=None)
+        message, reason = f"The model {self.title} is not loaded yet.", self.failure or ""
+        return ModelNotReady(self.label, message, reason, retry_after_seconds=RETRY_AFTER_SECONDS)
 
     def _load(self) -> None:
-        execution = self.configuration.execution
-        if execution.kind == "process":
-            self._load_in_processes(execution)
-        else:
-            self._load_here()
-
-    def _load_in_processes(self, execution: ExecutionConfiguration) -> None:
-        """Have the processes of the model load it, which other workers may have done.
-
-        Raises:
-            DescriptionError: the system has no such processes, or the classes do not tell what the
-                model is.
-            LoadingFailed: it could not be loaded there.
-        """
-        if not HAS_FILE_LOCKS:
-            message = "this system does not have what processes of models need"
-            hint = "Remove execution, or serve the model on Linux."
-            raise DescriptionError(message, hint, key="execution")
-        names, schemas = self._description
-        if names is None or schemas is None:
-            message = "the model's classes do not tell its names and schemas"
-            hint = (
-                "Make them attributes of the class, so that this process need not load the model."
-            )
-            raise DescriptionError(message, hint)
-        directory = self._resources.directory
-        group = ProcessGroup(self.configuration, execution, directory, self.label)
-        self._processes, processes = group, ModelProcesses(group, self.label)
-        told = processes.wait_until_loaded()
-        failures = [each["failure"] for each in told if each["failure"]]
-        if failures:
-            group.leave()
-            raise LoadingFailed(failures[0])
-        self.unused_methods, self._methods_elsewhere = told[0]["unused"], told[0]["used"]
-        means = self._means(names)
-        checks = [partial(_fault_of_process, processes)] if self._has_health_check else []
-        self.health = ModelHealth(checks, self.label, self.instruments.publish) or None
-        self._backend = ProcessPredictor(
-            processes,
-            names.qualified_name,
-            schemas,
-            means,
-            retry=execution.retry,
+        artefacts = self._resources.artefacts
+        self.artefact = fetched(self.configuration, artefacts)
+        address = address_of(self.configuration)
+        if address is not None and self.artefact is not None:
+            artefacts.revisions.note(address, self.artefact.revision)
+            self.edition = edition_of(self.configuration, self.artefact.revision)
+        means = LoadingMeans(
+            self.configuration,
+            self._stack,
+            self.profile._replace(description=self._description),
+            self.label,
+            self.instruments,
+            self._note_description,
+            self._means,
+            Limits(self._resources.maximum_rows, self._resources.maximum_values),
+            self._resources.directory,
+            self._leaving,
+            self.edition,
+            lambda: self._remote,
         )
+        loaded = load(with_artefact(means, self.artefact))
+        checks, publish = loaded.checks, self.instruments.publish
+        self.health = ModelHealth(checks, self.label, publish) or None
+        self._loaded, self._backend = loaded, loaded.backend
+        if self.is_hosted:
+            self._enter_model_manager()
 
-    def _load_here(self) -> None:
-        model = self._stack.build(self.instruments)
-        names, schemas = self._checked_names(model), read_schemas(model)
-        self._description = ModelDescription(names, schemas)
-        if not self._stack.is_given:
-            _add_to_model_manager(model)
-        checks = health_checks(model)
-        self.health = ModelHealth(checks, self.label, self.instruments.publish) or None
-        self._backend = Predictor(model, schemas, names.qualified_name, self._means(names))
-        self._note_unused_methods(schemas)
-        self.model = model
+    @cached_property
+    def _remote(self) -> Remote:
+        # Needs urllib3, which not every service has.
+        from models_api.hosting.remote_loading import make_remote  # noqa: PLC0415
 
-    def _note_unused_methods(self, schemas: ModelSchemas) -> None:
-        unused = self._stack.hidden_methods()
-        if self._stack.predicts_columns and (reason := why_no_columns(*schemas)):
-            unused.setdefault("predict_columns", reason)
-        if self.configuration.batching is not None:
-            # For rows of several requests, beneath the decorators.
-            unused.pop("predict_batch", None)
-        self.unused_methods = unused
-        for method, why in unused.items():
-            message = "%s of %s is not used: %s. Rows that come together do without it."
-            logger.warning(message, method, self.label, why)
+        protocols = self._resources.remote_protocols
+        return make_remote(self.configuration, self.instruments, protocols)
+
+    def _note_description(self, description: ModelDescription) -> None:
+        if description.names is not None:
+            self._check_names(description.names)
+        self._description = description
+
+    def _shadow(self) -> Shadow[HostedModel] | None:
+        if not self.configuration.shadow:
+            return None
+        shadow = Shadow(self, self.configuration.tolerance or ToleranceConfiguration())
+        self._leaving.callback(shadow.close)
+        return shadow
 
     def _means(self, names: ModelNames) -> PredictionMeans:
         resources, batching = self._resources, self.configuration.batching
+        if self.shadow is not None:
+            # It takes no places of others, nobody gives a worker up because it hangs, and what it
+            # answers was not answered to anybody.
+            alone = WorkerLimiter()
+            resources = replace(
+                resources, limiter=alone, watchdog=None, listener=PredictionListener
+            )
         bounds = Bounds.of(self.configuration)
+        self._limiter = resources.limiter.add_model(names.qualified_name, bounds, self.instruments)
         return PredictionMeans(
-            resources.limiter.add_model(names.qualified_name, bounds, self.instruments),
+            self._limiter,
             self.instruments,
             resources.maximum_rows,
-            self.configuration.max_values or resources.maximum_values,
+            self.maximum_values,
             batching.max_batch_size if batching is not None else None,
             resources.watchdog,
-            resources.listener(self._stack.model.cls, names),
+            resources.listener(self.profile.model_class, names),
         )
 
-    def _describe(self) -> None:
-        """Read names and schemas without running any `__init__`, as far as the classes tell them.
-
-        Raises:
-            DescriptionError: the class says something that no model can.
-        """
-        model = self._told("anything", self._stack.build_uninitialised)
-        if model is not None:
-            names = self._told("its names", partial(self._checked_names, model))
-            schemas = self._told("its schemas", partial(read_schemas, model))
-            self._description = ModelDescription(names, schemas)
-
-    def _told(self, what: str, read: Callable[[], T]) -> T | None:
-        try:
-            return read()
-        except (DescriptionError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001 (`__new__` or a property can raise anything)
-            logger.debug("%s tells %s only once it is loaded: %r", self.label, what, error)
-            if isinstance(error, DescriptionFailed) and error.is_certain:
-                self.defect = self.defect or error
-            return None
-
-    def _checked_names(self, model: MLModel) -> ModelNames:
-        names = self._stack.renamed(read_names(model))
+    def _check_names(self, names: ModelNames) -> None:
         expected, actual = self.known_name, names.qualified_name
         if expected is not None and actual != expected:
             message = f'the model calls itself "{actual}", not "{expected}"'
-            hint = f"Write qualified_name: {actual}, or leave the key out."
-            raise DescriptionError(message, hint, key="qualified_name")
+            hint = f"Write in the file which name it is to have, such as qualified_name: {actual}"
+            raise DescriptionError(message, hint)
         self._check_reserved(actual)
-        if actual in [other.known_name for other in self._others]:
+        namesakes = [other for other in self._others if other.known_name == actual]
+        if any(other.version in (None, names.version) for other in namesakes):
             message = f'another model has the qualified name "{actual}" already'
-            raise DescriptionError(message, "Give one of the two another qualified_name.")
-        return names
+            hint = "Give one of the two another qualified_name, or each a version of its own."
+            raise DescriptionError(message, hint)
+        if any(names.version in other.configuration.aliases for other in namesakes):
+            message = f'its version "{names.version}" is an alias of another version'
+            raise DescriptionError(message, "Rename that alias, or write another version.")
 
     def _check_reserved(self, name: str | None, key: str = "class_path") -> None:
         if name in self._resources.reserved_names:
@@ -514,26 +661,15 @@ class HostedModel:
             raise DescriptionError(message, hint, key=key)
 
 
-class LoadingFailed(Exception):
-    """The model could not be loaded in its process, whose log says more."""
-
-
-def _fault_of_process(processes: ModelProcesses) -> Fault | None:
-    reason = processes.fault()
-    return None if reason is None else Fault(reason)
+def _failure(error: BaseException) -> tuple[str, str]:
+    """Return in one line why a model was not loaded, and the name of the error's class."""
+    if isinstance(error, LoadingFailed):
+        return error.failure, error.failure_class
+    cause = error.__cause__ if isinstance(error, DescriptionFailed) else None
+    return explain_loading(error), type(cause or error).__name__
 
 
 def _is_interruption(error: BaseException) -> bool:
     """Return whether the error came from the keyboard; elsewhere a model has raised it."""
     is_main = threading.current_thread() is threading.main_thread()
     return isinstance(error, KeyboardInterrupt) and is_main
-
-
-def _add_to_model_manager(model: MLModel) -> None:
-    with _model_manager_lock:
-        try:
-            ModelManager().add_model(model)
-        except ValueError as error:
-            logger.warning(
-                "%s is not added to ml_base's ModelManager: %s", model.qualified_name, error
-            )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from models_api.fork import flush_output
-from models_api.hosting.hosted_model import LOADING_THREAD, HostedModel, LoadState
+from models_api.hosting.hosted_model import LOADING_THREAD, HostedModel
 from models_api.logs import SafeLogger
 from models_api.threads import cleaned_up
 
@@ -19,7 +19,12 @@ logger = SafeLogger(__name__)
 class ModelLoader:
     """Loads the models of a service, each once. Its methods may be called from any thread."""
 
-    def __init__(self, models: Sequence[HostedModel]) -> None:
+    def __init__(self, models: Callable[[], Sequence[HostedModel]]) -> None:
+        """Make it.
+
+        Args:
+            models: Returns those of the service, which may be others later.
+        """
         self._models = models
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -38,12 +43,17 @@ class ModelLoader:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the loading of every model has ended, well or not."""
-        return all(model.state in (LoadState.READY, LoadState.FAILED) for model in self._models)
+        """Whether the loading of every model has ended, or waits for another service alone."""
+        return all(model.has_ended or model.is_waiting for model in self._models())
 
     def load(self) -> None:
         """Load every model: first those without a name before, then those without schemas."""
-        for model in sorted(self._models, key=_knowledge):
+        # They wait, and no longer together than alone.
+        for model in self._models():
+            if model.configuration.is_remote:
+                work = cleaned_up(model.load)
+                threading.Thread(target=work, name=LOADING_THREAD, daemon=True).start()
+        for model in sorted(self._models(), key=_knowledge):
             model.load()
             for call in self.after_each:
                 call()
@@ -60,7 +70,7 @@ class ModelLoader:
         with self._lock:
             if self._thread is not None:
                 return
-            for model in self._models:
+            for model in self._models():
                 model.load_in_background()
             self._thread = threading.Thread(
                 target=cleaned_up(self.load), name=LOADING_THREAD, daemon=True
@@ -106,10 +116,10 @@ class ModelLoader:
 
     def _forget_unfinished_load(self) -> None:
         # The next request starts it again.
-        if not self.has_ended:
+        if not all(model.has_ended for model in self._models()):
             self._lock = threading.Lock()
             self._thread = None
-            for model in self._models:
+            for model in self._models():
                 model.forget_unfinished_load()
 
 

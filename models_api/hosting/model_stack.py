@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from ml_base import MLModel, MLModelDecorator
 
 from models_api.configuration.sections import BatchingConfiguration, ModelConfiguration
-from models_api.exceptions import REFUSALS, ClassPathError, DescriptionError, Refusal
+from models_api.exceptions import (
+    REFUSALS,
+    ArtefactError,
+    ClassPathError,
+    DescriptionError,
+    Refusal,
+)
 from models_api.hosting.class_paths import has_no_init, import_class
 from models_api.prediction.batcher import BatchingDecorator, batching_decorator
 from models_api.prediction.description import ModelNames
@@ -21,6 +28,10 @@ from models_api.prediction.model_calls import (
     is_asynchronous,
     synchronous,
 )
+from models_api.runtimes.artefact_model import artefact_class
+
+ARTEFACT = "artefact"
+"""The argument of a model's `__init__` that is the path of its artefact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,14 @@ class Layer:
 
     cls: type[MLModel]
     arguments: Mapping[str, object]
+    artefact: Path | None = None
+    """A further argument of that name, of a model that has a class and an artefact."""
+
+    @property
+    def keywords(self) -> dict[str, object]:
+        """The keyword arguments, with the artefact if there is one."""
+        given = {} if self.artefact is None else {ARTEFACT: self.artefact}
+        return {**self.arguments, **given}
 
     def check_methods(self) -> None:
         """Raise ClassPathError if a method that predicts gives no prediction, but a generator."""
@@ -67,17 +86,28 @@ class Layer:
         except ValueError:
             return  # a class written in C says nothing about its signature
         misfit = f"the configuration does not fit {self.cls.__name__}.__init__"
+        self._check_takes_artefact(signature)
         positional, keyword = self.model_arguments(None)
         if keyword.keys() & self.arguments.keys():
             hint = "Remove it from the configuration: it is the model that is decorated."
             raise ClassPathError(f'{misfit}: the argument "model" is taken', hint)
         try:
-            signature.bind(None, *positional, **keyword, **self.arguments)
+            signature.bind(None, *positional, **keyword, **self.keywords)
         except TypeError as error:
             hint = f"Its signature is {self.cls.__name__}{_without_self(signature)}."
             # Python 3.12 adds of which kind the argument is, which the signature shows.
             reason = str(error).replace("keyword-only argument", "argument")
             raise ClassPathError(f"{misfit}: {reason}", hint) from None
+
+    def _check_takes_artefact(self, signature: inspect.Signature) -> None:
+        kinds = {each.name: each.kind for each in signature.parameters.values()}
+        takes_any = inspect.Parameter.VAR_KEYWORD in kinds.values()
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        if self.artefact is not None and not takes_any and kinds.get(ARTEFACT) not in by_name:
+            name = self.cls.__name__
+            message = f"{name}.__init__ takes no argument that is called artefact"
+            hint = f"Its signature is {name}{_without_self(signature)}. Add artefact: Path to it."
+            raise ArtefactError(message, hint)
 
     def refusals(self) -> tuple[type[Refusal], ...]:
         """Return what the class says that it raises to refuse requests.
@@ -123,21 +153,25 @@ class ModelStack:
     model: Layer
     decorators: tuple[Layer, ...]
     batching: BatchingConfiguration | None = None
+    given_names: Mapping[str, str] = field(default_factory=dict)
+    """Those of ModelNames that the configuration says in place of the model."""
 
     @classmethod
     def from_configuration(cls, configuration: ModelConfiguration) -> ModelStack:
-        """Import the classes that the configuration names.
+        """Import the classes that the configuration names, or make that of its artefact.
 
         Raises:
-            ClassPathError: one of them cannot be used.
+            ArtefactError: the artefact cannot be used.
+            ClassPathError: one of the classes cannot be used.
         """
         return cls(
-            Layer(import_class(configuration.class_path, MLModel), configuration.configuration),
+            _model_layer(configuration),
             tuple(
                 Layer(import_class(decorator.class_path, MLModelDecorator), decorator.configuration)
                 for decorator in configuration.decorators
             ),
             configuration.batching,
+            names_of(configuration),
         )
 
     @property
@@ -196,7 +230,7 @@ class ModelStack:
     def _build_model(self) -> MLModel:
         cls = self.model.cls
         if not has_no_init(cls):
-            return cls(**self.model.arguments)
+            return cls(**self.model.keywords)
         model = _uninitialised(cls)
         super(MLModel, model).__init__()  # what stands behind it in the class's bases
         return model
@@ -210,7 +244,7 @@ class ModelStack:
 
     def renamed(self, names: ModelNames) -> ModelNames:
         """Return the names under which a model that calls itself so is hosted."""
-        return names
+        return names._replace(**self.given_names)
 
     def build_uninitialised(self) -> MLModel:
         """Make the stack without running any `__init__`: good for reading descriptions only."""
@@ -221,6 +255,21 @@ class ModelStack:
             decorator.__dict__.update(_model=model, _configuration=dict(layer.arguments))
             model = decorator
         return model
+
+
+def _model_layer(configuration: ModelConfiguration) -> Layer:
+    if configuration.is_without_class:
+        return Layer(artefact_class(configuration), {})
+    model = import_class(configuration.class_path, MLModel)
+    artefact = configuration.artefact
+    # Where it is an address, a path takes its place before the model is made.
+    return Layer(model, configuration.configuration, Path(artefact) if artefact else None)
+
+
+def names_of(configuration: ModelConfiguration) -> dict[str, str]:
+    """Return which names a configuration says in place of its model."""
+    given = {name: getattr(configuration, name) for name in ModelNames._fields}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def layers_of(model: MLModel) -> list[MLModel]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import struct
 import threading
 import time
+from contextlib import suppress
 
 from models_api.prediction.limiter import WorkerLimiter
 
 _BEAT_SECONDS = 0.2
 _FORMAT = struct.Struct("ddd")
+LOST_DESCRIPTORS = 71
+"""Status of a process whose model has closed descriptors that are not its own."""
 
 
 class Heart:
@@ -26,6 +30,8 @@ class Heart:
     def start(self, limiter: WorkerLimiter) -> None:
         """Begin to beat, in a thread of this process."""
         self._limiter = limiter
+        self._canary, self._unused = os.pipe()
+        self._inode = os.fstat(self._canary).st_ino
         self._write()
         threading.Thread(target=self._beat, name="heart", daemon=True).start()
 
@@ -52,8 +58,20 @@ class Heart:
     def _beat(self) -> None:
         while os.getppid() == self._supervisor:
             self._write()
+            self.check_descriptors()
+            with suppress(OSError):  # it has just ended
+                os.kill(self._supervisor, signal.SIGCONT)  # in case that the model has stopped it
             time.sleep(_BEAT_SECONDS)
         os._exit(1)  # where the system does not end it, as Linux does
+
+    def check_descriptors(self) -> None:
+        """End a process that can neither be asked nor answer any more."""
+        try:
+            found = os.fstat(self._canary)
+        except OSError:
+            os._exit(LOST_DESCRIPTORS)
+        if found.st_ino != self._inode:
+            os._exit(LOST_DESCRIPTORS)
 
     def _write(self) -> None:
         began = min((slot.began for slot in self._limiter.running()), default=0.0)

@@ -1,20 +1,22 @@
-"""One process of a model: answers the workers that are connected to it, one thread for each."""
+"""One process of a model: answers the workers, with a thread for each of their connections."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
-from models_api.conf import service_settings
+from models_api.configuration.execution import ExecutionConfiguration
 from models_api.configuration.sections import (
     ConcurrencyConfiguration,
-    ExecutionConfiguration,
     ModelConfiguration,
 )
+from models_api.fork import flush_output
 from models_api.hosting.health import first_fault, health_checks
 from models_api.hosting.hosted_model import LOADING_THREAD, HostedModel, LoadState, Resources
 from models_api.hosting.model_stack import ModelStack
@@ -25,7 +27,11 @@ from models_api.model_processes.recording import (
     RecordingInstruments,
     RecordingListener,
 )
+from models_api.prediction.backends.connections import NUMBER_BYTES
 from models_api.prediction.backends.messages import Message, error_fields
+from models_api.prediction.backends.process_group import Limits
+from models_api.prediction.description import ModelDescription, description_data
+from models_api.prediction.grouped_request import GroupedRequest
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import WorkerLimiter
 from models_api.prediction.request_context import current_request
@@ -34,6 +40,7 @@ from models_api.threads import cleaned_up, cleanup
 logger = SafeLogger(__name__)
 
 _BACKLOG = 1024
+_NO_TRACE = nullcontext()
 _ANY_NUMBER = 1_000_000
 """Of requests that may wait: the workers have limiters of their own."""
 
@@ -43,17 +50,16 @@ Operation = Callable[[Message], Message]
 class ModelProcess:
     """Hosts one model for others. Its methods may be called from any thread."""
 
-    def __init__(self, configuration: ModelConfiguration, heart: Heart) -> None:
+    def __init__(self, configuration: ModelConfiguration, limits: Limits, heart: Heart) -> None:
         self._heart = heart
         self._loaded = threading.Event()
         limiter = WorkerLimiter()
         heart.start(limiter)
-        settings = service_settings()
         resources = Resources(
             limiter,
             factory=_Recording(),
-            maximum_rows=settings.maximum_batch_rows,
-            maximum_values=settings.maximum_values,
+            maximum_rows=limits.rows,
+            maximum_values=limits.values,
             listener=RecordingListener,
         )
         own = _as_hosted_here(configuration)
@@ -71,7 +77,11 @@ class ModelProcess:
         address.unlink(missing_ok=True)
         # Kept to the end: it removes its file when it goes, which may be another's by then.
         self._listener = listener = Listener(str(address), "AF_UNIX", _BACKLOG)
-        threading.Thread(target=cleaned_up(self._load), name=LOADING_THREAD, daemon=True).start()
+        threading.Thread(
+            target=cleaned_up(partial(self.load, address.with_name("loaded"))),
+            name=LOADING_THREAD,
+            daemon=True,
+        ).start()
         while True:
             connection = listener.accept()
             answer_all = cleaned_up(partial(self._answer_all, connection))
@@ -80,34 +90,67 @@ class ModelProcess:
     def answer(self, message: Message) -> Message:
         """Return the answer to a request, errors among them."""
         self._loaded.wait()
+        if message.is_joined:
+            return Message.joined(self._answer_group(message.parts()))
         if message.head["operation"] == "status":
-            return Message(self._status())
+            return Message(self._status(describes=message.head["describes"]))
         if message.head["operation"] == "health":
             return Message({"fault": self._fault()})
         context = RecordedContext(message.head)
         token = current_request.set(context)
         try:
-            answer = self._operations[message.head["operation"]](message)
+            with _trace_of(message):
+                answer = self._operations[message.head["operation"]](message)
         except BaseException as error:  # noqa: BLE001 (whatever a model raises is an answer)
             answer = Message(error_fields(error))
         finally:
             current_request.reset(token)
         return Message({**answer.head, **context.fields()}, answer.body)
 
-    def _load(self) -> None:
+    def _answer_group(self, messages: Sequence[Message]) -> list[Message]:
+        """Return the answers to requests for one row each."""
+        contexts = [RecordedContext(message.head) for message in messages]
+        requests = [
+            GroupedRequest(context, message.body)
+            for context, message in zip(contexts, messages, strict=True)
+        ]
+        # A shared call can be in one trace only.
+        with _trace_of(messages[0]):
+            self._model.predictor.predict_group(requests)
+        return [
+            Message({**_head(each.error), **context.fields()}, each.written)
+            for each, context in zip(requests, contexts, strict=True)
+        ]
+
+    def load(self, mark: Path) -> None:
+        """Load the model; the file says to those that come after that it could be loaded once."""
         self._model.load()
         if self._model.state is LoadState.READY:
             self._heart.note_ready()
+            mark.touch()
+        elif mark.exists():
+            # What has been loaded before may be loaded again: the supervisor sees to that.
+            flush_output()
+            os._exit(1)
         self._loaded.set()
 
-    def _status(self) -> dict[str, object]:
-        return {
-            "failure": self._model.failure,
-            "used": self._model.used_methods,
-            "unused": self._model.unused_methods,
+    def _status(self, *, describes: bool) -> dict[str, object]:
+        failure, model = self._model.failure, self._model
+        told: dict[str, object] = {
+            "failure": failure,
+            "failure_class": model.failure_class,
+            "used": model.used_methods,
+            "unused": model.unused_methods,
+            "reads_tensors": find_spec("numpy") is not None,
+            "rows_per_message": 1 if failure else model.predictor.rows_per_group,
         }
+        if describes and failure is None:
+            told["description"] = description_data(ModelDescription(model.details, model.schemas))
+        return told
 
     def _fault(self) -> str | None:
+        if self._model.failure is not None:
+            return self._model.failure
         fault = first_fault(health_checks(self._model.ready_model()))
         return None if fault is None else fault.reason
 
@@ -123,16 +166,32 @@ class ModelProcess:
     def _answer_all(self, connection: Connection) -> None:
         with suppress(EOFError, OSError), connection:
             while True:
-                message = Message.unpack(connection.recv_bytes())
+                received = connection.recv_bytes()
+                number, message = received[:NUMBER_BYTES], Message.unpack(received[NUMBER_BYTES:])
                 cleanup().between_requests()
                 answer = self.answer(message).pack()
                 cleanup().between_requests()
-                connection.send_bytes(answer)
+                connection.send_bytes(number + answer)
+
+
+def _trace_of(message: Message) -> AbstractContextManager[None]:
+    """Have the spans that the model makes belong to the trace of the request, if it has one."""
+    if "trace" in message.head:
+        with suppress(ImportError):  # what another Python may lack
+            # Late, because it needs OpenTelemetry.
+            from models_api.observability.tracing import continued  # noqa: PLC0415
+
+            return continued(message.head["trace"])
+    return _NO_TRACE
 
 
 class _Recording:
     def instruments(self, model: HostedModel) -> Instruments:
         return RecordingInstruments()
+
+
+def _head(error: BaseException | None) -> dict[str, object]:
+    return {} if error is None else error_fields(error)
 
 
 def _as_hosted_here(configuration: ModelConfiguration) -> ModelConfiguration:

@@ -33,8 +33,10 @@ class RecordedContext(RequestContext):
         """Whether somebody wants to be told of the predictions."""
         self.told: list[tuple[Sequence[object], Sequence[object]]] = []
         """Rows and predictions, once they were made."""
-        self.queued = 0.0
-        """When it began to wait; 0 if it did not."""
+        self.queued: float = head.get("queued", 0.0)
+        """When it began to wait, perhaps in its worker; 0 if it did not."""
+        if self.queued:
+            self.queue_seconds = time.monotonic() - self.queued
 
     def fields(self) -> dict[str, object]:
         """Return what was measured."""
@@ -55,6 +57,12 @@ class RecordingInstruments(Instruments):
     def stage(self, name: Stage) -> AbstractContextManager[None]:
         """Time one stage of a prediction."""
         return _TimedStage(name)
+
+    def took(self, name: Stage, began: float, seconds: float) -> None:
+        """Note a stage that has taken place."""
+        context = current_request.get()
+        if isinstance(context, RecordedContext):
+            context.stages.append((name, began, seconds))
 
     def batch(self, rows: int) -> None:
         """Note that the model is called once for so many rows."""

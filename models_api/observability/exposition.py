@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ from models_api.configuration.sections import MetricsConfiguration
 from models_api.observability.http_metrics import HTTPMetrics
 from models_api.observability.models_own_metrics import Families, ModelsOwnMetrics
 from models_api.observability.prediction_metrics import ModelMetrics
+from models_api.observability.reload_metrics import ReloadMetrics, of_followers, reload_families
 from models_api.observability.shared_memory import SharedMemoryMetrics, Totals
 
 _STARTED, _ENDED, _INFO = "worker started", "worker ended", "info"
@@ -43,6 +45,7 @@ class Metrics(Collector):
         self.worker = worker
         self.http = HTTPMetrics(shared, configuration, on_first_request=self.start_worker)
         self.models = ModelMetrics(shared)
+        self.reloads = ReloadMetrics(shared)
         self._models_own = ModelsOwnMetrics(shared)
         self._info = (_version(), fingerprint)
         shared.call_on_open(self._publish_info)
@@ -52,6 +55,13 @@ class Metrics(Collector):
         self.shared.gauge(_STARTED).set(1)
         # Runs at the end of processes of multiprocessing too, where atexit does not.
         util.Finalize(None, self._end_worker, args=(os.getpid(),), exitpriority=0)
+
+    def use_configuration(self, fingerprint: str) -> None:
+        """Tell of another content of the configuration file from now on."""
+        if fingerprint != self._info[1]:
+            self.shared.gauge(_INFO, self._info).set(math.nan)
+            self._info = self._info[0], fingerprint
+            self._publish_info()
 
     def _publish_info(self) -> None:
         self.shared.gauge(_INFO, self._info).set(1)
@@ -80,6 +90,7 @@ class Metrics(Collector):
         yield from self.models.families(totals)
         yield from _worker_families(totals)
         yield _info_family(totals)
+        yield from reload_families(totals)
 
 
 def _version() -> str:
@@ -95,8 +106,9 @@ def _info_family(totals: Totals) -> Metric:
         "1 for the version of modelhost, and the configuration file's content, of live processes.",
         labels=("version", "configuration"),
     )
-    for labels in totals.live_of_kind(_INFO):
-        family.add_metric(labels, 1)
+    for labels, processes in of_followers(totals).live_of_kind(_INFO).items():
+        if any(number == 1 for (number,) in processes):
+            family.add_metric(labels, 1)
     return family
 
 

@@ -86,6 +86,11 @@ class BatchingStreamHandler(SafeHandler, logging.StreamHandler[TextIO]):
         return True
 
     def _flush_held(self) -> None:
-        self._timer = None
-        with suppress(Exception):  # of the stream
-            self.flush()
+        # Within the lock: who has started the timer may not have noted it yet.
+        self.acquire()
+        try:
+            self._timer = None
+            with suppress(Exception):  # of the stream
+                self.flush()
+        finally:
+            self.release()

@@ -5,7 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from models_api.file_locks import HAS_FILE_LOCKS, fcntl
 
 # Neither is known everywhere; nor are links of other users, or FIFOs, where they are not.
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -49,3 +54,39 @@ def open_file(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
     return descriptor
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process after the other in, by a lock on a file, which is made; where there are such.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if not HAS_FILE_LOCKS:  # one process serves
+        yield
+        return
+    file = open_file(path, os.O_RDONLY | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        # Closing alone would leave it to a child that was forked meanwhile.
+        fcntl.flock(file, fcntl.LOCK_UN)
+        os.close(file)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace what is in a file: others see all of it, or what was there before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as written:
+        try:
+            written.write(content)
+            written.close()
+            Path(written.name).replace(path)
+        except BaseException:
+            Path(written.name).unlink(missing_ok=True)
+            raise

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import util
 from pathlib import Path
@@ -24,6 +24,7 @@ from models_api.observability.private_files import (
     is_private,
     keeps_others_out,
     open_file,
+    write_whole,
 )
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -58,8 +59,15 @@ class ServerDirectory:
         self._member: int | None = None
         """The process that has joined it: a forked child has yet to do so."""
         self._lock = -1
+        self.before_leaving: list[Callable[[], object]] = []
+        """Called where a process that has joined it ends as it should."""
         self._begin()
         call_after_fork(self._begin)
+
+    @property
+    def is_of_worker(self) -> bool:
+        """Whether this process is one of several workers that found each other by themselves."""
+        return self._siblings is not None
 
     def _begin(self) -> None:
         self._joining = threading.Lock()
@@ -76,13 +84,17 @@ class ServerDirectory:
             return self._join()
 
     def _join(self) -> Path:
-        if self._member == os.getpid() and self.path is not None:
+        if self._member == os.getpid() and self.path is not None and self.path.is_dir():
             return self.path
         if self.path is None and self._process != os.getpid():
             # The parent, which has forked its workers since, has no use for one itself.
             self._siblings = self._siblings or _siblings()
         with self._door():
             path = self.path or self._find() or self._make()
+            if self._member is not None:
+                # Somebody who tidies up may have removed what processes of this server still use.
+                with suppress(FileExistsError):
+                    path.mkdir(mode=0o700)
             if not is_private(path):
                 raise PermissionError(f"{path} is no directory of this user alone")
             self._hold(path)
@@ -112,10 +124,7 @@ class ServerDirectory:
             except FileNotFoundError:
                 if content is None:
                     return None
-            # Written whole, or not there at all.
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as proposed:
-                proposed.write(content)
-            Path(proposed.name).rename(path)
+            write_whole(path, content)
             return content
 
     def give_to(self, user: int, group: int) -> None:
@@ -131,6 +140,8 @@ class ServerDirectory:
         """Share it no more, and remove it if nobody else does or will."""
         if self.path is None or self._member != os.getpid():
             return
+        for call in self.before_leaving:
+            call()
         self._member = None
         if self._maker not in (None, os.getpid()) and os.getppid() == self._maker:
             return
@@ -203,6 +214,12 @@ def server_directory() -> ServerDirectory:
     return _current
 
 
+def directories_of_servers() -> list[Path]:
+    """Return the directories of all servers of this user, some of which may have ended."""
+    bases = {_usual_base(), given_directory() or _usual_base()}
+    return [path for base in bases for path in base.glob(f"{_PREFIX}*") if is_private(path)]
+
+
 def begin_directory() -> bool:
     """Have this process make the directory of its server; False if that was settled before."""
     global _current  # noqa: PLW0603
@@ -266,7 +283,7 @@ def _siblings() -> str | None:
     # A gunicorn that takes over from another is a child of that.
     if not is_worker or os.environ.get("GUNICORN_PID") == str(parent):
         return None
-    began = _start_time(parent)
+    began = start_time(parent)
     return None if began is None else f"{parent}-{began}"
 
 
@@ -281,7 +298,7 @@ def _is_like(pid: int) -> bool:
     return bool(own) and (other == own or other.startswith(b"gunicorn: master"))
 
 
-def _start_time(pid: int) -> str | None:
+def start_time(pid: int) -> str | None:
     """Return when a process began, in the system's own terms; None if that cannot be told.
 
     https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -52,6 +52,13 @@ def start_exporting() -> None:
                 # Requests are answered all the same.
                 logger.exception("Traces are not exported to %s", name)
         trace.set_tracer_provider(provider)
+
+
+def stop_exporting() -> None:
+    """Export what is still to be exported, at the end of a process that ends without `atexit`."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
 
 
 def _exporter(name: str) -> SpanExporter:
@@ -95,6 +102,17 @@ def request_span(environ: Mapping[str, Any]) -> Iterator[Span]:
         if context is not None:
             context.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
         yield span
+
+
+@contextmanager
+def continued(carrier: Mapping[str, str]) -> Iterator[None]:
+    """Go on with a trace of another process, see `TracedInstruments.trace`, on this thread."""
+    start_exporting()
+    token = attach(propagate.extract(carrier))
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 def describe(span: Span, request: FinishedRequest) -> None:
@@ -172,6 +190,20 @@ class TracedInstruments(Instruments):
         self._others.took(name, began, seconds)
         _past_span(name, began, seconds)
 
+    def trace(self) -> Mapping[str, str]:
+        """Return the headers that name the span which the current thread is in."""
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        return carrier
+
+    def traffic(self, configured: float, now: float) -> None:
+        """Pass it on."""
+        self._others.traffic(configured, now)
+
     def publish(self) -> None:
         """Pass it on."""
         self._others.publish()
+
+    def withdraw(self) -> None:
+        """Pass it on."""
+        self._others.withdraw()

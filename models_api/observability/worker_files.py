@@ -11,14 +11,14 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from models_api.file_locks import fcntl
 from models_api.observability.metric_types import Key
-from models_api.observability.private_files import open_file
+from models_api.observability.private_files import locked, open_file
 
 Records = dict[Key, list[float]]
 
@@ -40,7 +40,7 @@ class WorkerFiles:
         """
         self._path = folder / f"{os.getpid()}-{time.time_ns()}"
         # Under the lock, or a reader would take the file for that of a process that has exited.
-        with _locked(folder / _LOCK):
+        with locked(folder / _LOCK):
             self.values: IO[bytes] = _made(self._path.with_suffix(_VALUES))
             fcntl.flock(self.values, fcntl.LOCK_EX)
             self._keys = _made(self._path.with_suffix(_KEYS))
@@ -69,7 +69,7 @@ class WorkerFiles:
             OSError: the folder has vanished.
         """
         folder = self._path.parent
-        with _locked(folder / _LOCK):
+        with locked(folder / _LOCK):
             exited = ExitedWorkers(folder / _EXITED)
             paths: list[Path] = []
             for path in sorted(folder.glob(f"*{_VALUES}")):
@@ -137,18 +137,6 @@ def add_records(sums: Records, records: Records) -> None:
     for key, numbers in records.items():
         known = sums.get(key)
         sums[key] = [a + b for a, b in zip(known, numbers, strict=True)] if known else numbers
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    file = open_file(path, os.O_RDONLY | os.O_CREAT)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        # Closing alone would leave it to a child that was forked meanwhile.
-        fcntl.flock(file, fcntl.LOCK_UN)
-        os.close(file)
 
 
 def _made(path: Path) -> IO[bytes]:

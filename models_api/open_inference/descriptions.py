@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from models_api.api.bodies import (
@@ -17,8 +18,15 @@ PLATFORM = "ml_base"
 _CONFIG_TYPES = {"BYTES": "TYPE_STRING"}
 
 
-def describe_model(model: HostedModel, maximum_rows: int) -> OpenInferenceModel:
+def describe_model(
+    model: HostedModel, maximum_rows: int, versions: Sequence[str] = ()
+) -> OpenInferenceModel:
     """Describe the tensors that a model takes and gives.
+
+    Args:
+        model: The model, in one of its versions.
+        maximum_rows: That a request may have.
+        versions: All versions of it; by default that one only.
 
     Raises:
         ModelNotReady: the model has yet to say what it is.
@@ -27,9 +35,14 @@ def describe_model(model: HostedModel, maximum_rows: int) -> OpenInferenceModel:
     parameters: dict[str, Any] = {"max_rows": maximum_rows}
     if positional := taken.positional():
         parameters["positional"] = [column.name for column in positional]
+    wholes = [key for key, each in (("input", taken), ("output", given)) if each.is_whole]
+    if wholes:
+        parameters["whole"] = wholes
+    if taken.takes_others or taken.refuses_others:
+        parameters["others"] = "taken" if taken.takes_others else "refused"
     return OpenInferenceModel(
         name=details.qualified_name,
-        versions=[details.version],
+        versions=list(versions) or [details.version],
         platform=PLATFORM,
         inputs=[_tensor(column) for column in taken],
         outputs=[_tensor(column) for column in given],

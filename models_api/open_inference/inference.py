@@ -5,7 +5,7 @@ Nothing here knows HTTP, as in `prediction`, which does the predicting.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from pydantic_core import SchemaValidator, core_schema, from_json, to_json
@@ -33,9 +33,8 @@ from models_api.open_inference.tensors import (
     write_infer_response,
 )
 from models_api.prediction import codec, plain_columns, plain_rows
-from models_api.prediction.backends.process import ProcessPredictor
+from models_api.prediction.backend import Inferred, RowPredictor
 from models_api.prediction.columns import arrays_of_columns, arrays_of_rows
-from models_api.prediction.predictor import Predictor
 from models_api.prediction.rows import Predictions, Rows
 from models_api.prediction.value_limit import ValueLimit
 from models_api.schemas.costs import PLAIN
@@ -58,16 +57,16 @@ def infer(model: HostedModel, payload: Payload) -> tuple[Payload, int]:
         ModelNotReady, SchemaRejected, Overloaded, DeadlineExceeded, PredictionFailed: as for any
             prediction.
     """
-    backend = model.backend
-    if isinstance(backend, ProcessPredictor):
-        told = backend.ask("infer", payload.body, header_length=payload.header_length)
-        number: int = told.head["answered"]
-        return Payload(told.body, told.head["header_length"]), number
-    answer, rows, found = backend.admit(_infer, model, backend, payload)
-    if backend.audience.receivers:
-        given = columns(backend.schemas.output, "serialization")
-        backend.tell(lambda: (rows.values(), rows_from_columns(found, given, len(rows))))
-    return answer, len(rows)
+    told = model.backend.infer(*payload, partial(_infer_here, model, payload))
+    return Payload(told.body, told.header_length), told.rows
+
+
+def _infer_here(model: HostedModel, payload: Payload, predictor: RowPredictor) -> Inferred:
+    answer, rows, found = predictor.admit(_infer, model, predictor, payload)
+    if predictor.audience.receivers:
+        given = columns(predictor.schemas.output, "serialization")
+        predictor.tell(lambda: (rows.values(), rows_from_columns(found, given, len(rows))))
+    return Inferred(*answer, len(rows))
 
 
 def told_rows(payload: Payload, maximum_values: int | None) -> int:
@@ -97,7 +96,7 @@ _SHAPES = SchemaValidator(
 
 
 def _infer(
-    model: HostedModel, predictor: Predictor, payload: Payload
+    model: HostedModel, predictor: RowPredictor, payload: Payload
 ) -> tuple[Payload, TensorRows, dict[str, list[object]]]:
     given = columns(predictor.schemas.output, "serialization")
     with predictor.instruments.stage("parse"):
@@ -106,9 +105,12 @@ def _infer(
         wanted = _wanted(request, given)
         rows = TensorRows(request, predictor)
     found: dict[str, list[object]] = {name: [] for name in given.by_name}
-    for predictions in predictor.predict_rows(rows):
-        for name, values in _columns_of(predictions, given).items():
-            found[name].extend(values)
+    try:
+        for predictions in predictor.predict_rows(rows):
+            for name, values in _columns_of(predictions, given).items():
+                found[name].extend(values)
+    except InvalidInput as error:  # where only another process or service can tell
+        raise tensor_error(error, columns(predictor.schemas.input, "validation")) from None
     outputs = [tensor_from_values(found[column.name], column) for column in wanted]
     details = model.details
     name, version = details.qualified_name, details.version
@@ -134,7 +136,7 @@ class TensorRows(Rows):
 
     where = "Row {}: "
 
-    def __init__(self, request: InferRequest, predictor: Predictor) -> None:
+    def __init__(self, request: InferRequest, predictor: RowPredictor) -> None:
         """Find the rows, or the columns if the model takes those.
 
         Raises:

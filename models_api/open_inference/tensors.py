@@ -21,11 +21,13 @@ from models_api.prediction.value_limit import ValueLimit
 
 __all__ = [
     "InferRequest",
+    "InferResponse",
     "RequestLimits",
     "RequestedOutput",
     "Tensor",
     "TensorError",
     "read_infer_request",
+    "read_infer_response",
     "write_infer_response",
 ]
 
@@ -80,6 +82,14 @@ class InferRequest:
         return self.binary_default
 
 
+class InferResponse(NamedTuple):
+    """What a service gives."""
+
+    header: dict[str, Any]
+    """Its JSON, but for the data of the tensors."""
+    outputs: list[Tensor]
+
+
 class RequestLimits(NamedTuple):
     """How much one request may hold."""
 
@@ -110,9 +120,22 @@ def read_infer_request(
     return InferRequest(
         id=request_id,
         parameters=parameters,
-        inputs=_read_inputs(header, _BinaryData(body, header_length), _Elements(limits)),
+        inputs=_read_tensors(header, "inputs", _BinaryData(body, header_length), _Elements(limits)),
         outputs=_read_outputs(header, binary_default),
         binary_default=binary_default,
+    )
+
+
+def read_infer_response(body: bytes, header_length: int | None) -> InferResponse:
+    """Read the response of another service; arguments as for `read_infer_request`.
+
+    Raises:
+        TensorError: it is none.
+    """
+    header = _read_header(body, header_length, None)
+    binary_data = _BinaryData(body, header_length)
+    return InferResponse(
+        header, _read_tensors(header, "outputs", binary_data, _Elements(NO_LIMITS))
     )
 
 
@@ -227,22 +250,22 @@ def _read_header(body: bytes, length: int | None, limit: ValueLimit | None) -> d
     return header
 
 
-def _read_inputs(
-    header: dict[str, Any], binary_data: _BinaryData, elements: _Elements
+def _read_tensors(
+    header: dict[str, Any], key: str, binary_data: _BinaryData, elements: _Elements
 ) -> list[Tensor]:
-    descriptions = header.get("inputs")
+    descriptions = header.get(key)
     if not isinstance(descriptions, list) or not descriptions:
-        raise TensorError("inputs should be an array of at least one tensor.")
-    inputs = _read_named(
-        "Input",
+        raise TensorError(f"{key} should be an array of at least one tensor.")
+    tensors = _read_named(
+        key.removesuffix("s").title(),
         descriptions,
-        lambda name, description: _read_input(name, description, binary_data, elements),
+        lambda name, description: _read_tensor(name, description, binary_data, elements),
     )
     binary_data.require_end()
-    return inputs
+    return tensors
 
 
-def _read_input(
+def _read_tensor(
     name: str, description: dict[str, Any], binary_data: _BinaryData, elements: _Elements
 ) -> Tensor:
     kind = datatype(description.get("datatype"))

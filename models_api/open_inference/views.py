@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.http import HttpResponse
-from pydantic_core import from_json
 from rest_framework.request import Request
 
 from models_api.api.bodies import (
@@ -14,8 +13,6 @@ from models_api.api.bodies import (
     OpenInferenceDuration,
     OpenInferenceDurations,
     OpenInferenceError,
-    OpenInferenceIndex,
-    OpenInferenceIndexEntry,
     OpenInferenceLive,
     OpenInferenceModel,
     OpenInferenceModelReady,
@@ -31,19 +28,17 @@ from models_api.api.openapi import (
     Operation,
     own_body,
 )
-from models_api.api.request_body import read_json_body
 from models_api.api.views import (
     HostedModelView,
     ModelsAPIView,
     PredictionView,
-    RequestStream,
     StatusView,
     json_response,
     prediction_errors,
     visible_models,
 )
 from models_api.conf import maximum_batch_rows
-from models_api.exceptions import ModelNotFound, ModelNotReady, TensorError
+from models_api.exceptions import ModelNotFound, ModelNotReady
 from models_api.hosting.hosted_model import HostedModel, ModelState
 from models_api.open_inference.columns import columns
 from models_api.open_inference.descriptions import describe_config, describe_model, list_tensors
@@ -51,9 +46,6 @@ from models_api.open_inference.endpoint import InferEndpoint
 from models_api.open_inference.errors import respond_to_error
 from models_api.open_inference.statistics import Counts, InferenceStatistics
 from models_api.prediction.request_context import note_model
-
-_NAME = {"qualified_name": "Qualified name of the model."}
-_VERSION = {"version": "Version of the model."}
 
 
 class OpenInferenceView(ModelsAPIView):
@@ -65,15 +57,18 @@ class OpenInferenceView(ModelsAPIView):
 class OfOneModelView(OpenInferenceView, HostedModelView):
     """Base of the protocol's views of one model."""
 
+    def visible_among(self, models: Sequence[HostedModel]) -> Sequence[HostedModel]:
+        """Return those of some models that whoever asks may see."""
+        return visible_models(self.registry, self.request, models) if len(models) > 1 else models
+
     def model_operation(self, id_: str, summary: str, **given: Any) -> Operation:
         """Describe an operation on one model, or on one version of it."""
-        suffix, title = ("_version", " in a version") if self.is_versioned else ("", "")
         return Operation(
-            id=f"open_inference_{id_}{suffix}",
+            id=f"open_inference_{id_}{self.end_of_id}",
             tag=OPEN_INFERENCE_TAG,
-            summary=f"{summary}{title}",
+            summary=f"{summary}{self.end_of_summary}",
             error=OpenInferenceError,
-            parameters={**_NAME, **_VERSION} if self.is_versioned else _NAME,
+            parameters=self.parameters,
             **given,
         )
 
@@ -206,7 +201,9 @@ class ModelView(OfOneModelView):
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
         """Describe the model's tensors."""
         model = self.known_model()
-        return json_response(describe_model(model, maximum_batch_rows()))
+        release = self.registry.release(model.qualified_name)
+        versions = [each.details.version for each in self.visible_among(release.models)]
+        return json_response(describe_model(model, maximum_batch_rows(), versions))
 
 
 class ConfigView(OfOneModelView):
@@ -241,8 +238,11 @@ class StatisticsView(OfOneModelView):
         )
 
     def get(self, request: Request, **kwargs: object) -> HttpResponse:
-        """Count the requests of the model."""
-        return _counted(self.statistics, [self.known_model()])
+        """Count the requests of the model: of all its versions, or of the one that is named."""
+        models: Sequence[HostedModel] = [self.known_model()]
+        if not self.is_versioned:
+            models = self.visible_among(self.registry.release(models[0].qualified_name).models)
+        return _counted(self.statistics, models)
 
 
 class AllStatisticsView(OpenInferenceView):
@@ -293,33 +293,6 @@ def _model_statistics(model: HostedModel, counts: Counts) -> OpenInferenceModelS
     )
 
 
-class RepositoryIndexView(OpenInferenceView):
-    """Lists the models and how far their loading has come."""
-
-    def operation(self) -> Operation:
-        """Describe the list."""
-        return Operation(
-            id="open_inference_index",
-            tag=OPEN_INFERENCE_TAG,
-            summary="List the models",
-            description="All models with their state. A body is not needed; `ready: true` in it "
-            "asks for those only that are ready.",
-            response=own_body(OpenInferenceIndex),
-            errors=(400, 411, 413, 415, 500, 503),
-            error=OpenInferenceError,
-        )
-
-    def post(self, request: Request, **kwargs: object) -> HttpResponse:
-        """List the models."""
-        only_ready = _wants_only_ready(
-            read_json_body(request.META, RequestStream(request._request))
-        )
-        models = visible_models(self.registry, request, self.registry)
-        entries = list(map(_index_entry, models, self.registry.serving_states(models)))
-        listed = [entry for entry in entries if entry.state == "READY" or not only_ready]
-        return json_response(OpenInferenceIndex(listed))
-
-
 class InferView(OfOneModelView, PredictionView):
     """Predicts with one model for the rows of tensors."""
 
@@ -333,21 +306,22 @@ class InferView(OfOneModelView, PredictionView):
         """Describe the inference in the model's own words, or for whichever model and version."""
         if self.qualified_name is None:
             return self._operation_of_any()
-        model = self.registry[self.qualified_name]
+        model = self.described_model()
         details, schemas = model.details, model.schemas
         taken = list_tensors(columns(schemas.input, "validation"))
         given = list_tensors(columns(schemas.output, "serialization"))
         return Operation(
-            id=f"infer_{details.qualified_name}",
+            id=f"infer_{details.qualified_name}{self.end_of_id}",
             tag=details.qualified_name,
-            summary=f"Infer with {details.display_name}",
+            summary=f"Infer with {details.display_name}{self.end_of_summary}",
             description=f"{details.description}\n\nInputs: {taken}.\n\nOutputs: {given}.",
             request=OPEN_INFERENCE_REQUEST,
             response=own_body(OpenInferenceResponse),
             errors=prediction_errors(model),
-            refusals=model.refusals,
+            refusals=model.profile.refusals,
             error=OpenInferenceError,
             is_binary=True,
+            tells_version=True,
         )
 
     def _operation_of_any(self) -> Operation:
@@ -360,6 +334,7 @@ class InferView(OfOneModelView, PredictionView):
             response=own_body(OpenInferenceResponse),
             errors=(400, 404, 411, 413, 415, 500, 503, 504),
             is_binary=True,
+            tells_version=True,
         )
 
 
@@ -372,35 +347,3 @@ class NothingView(OpenInferenceView):
         """Check the policies, then say that there is nothing, whatever the method."""
         super().initial(request, *args, **kwargs)
         raise ModelNotFound("", f"There is nothing at {request.path}.")
-
-
-def _wants_only_ready(body: bytes) -> bool:
-    if not body:
-        return False
-    try:
-        options = from_json(body)
-    except ValueError as error:
-        raise TensorError(f"Invalid JSON: {error}") from None
-    ready = options.get("ready", False) if isinstance(options, dict) else None
-    if not isinstance(ready, bool):
-        raise TensorError('The body should be an object; its key "ready" is true or false.')
-    return ready
-
-
-def _index_entry(model: HostedModel, state: ModelState) -> OpenInferenceIndexEntry:
-    details, reason = model.details, ""
-    if state is ModelState.UNHEALTHY:
-        reason = f"The model {model.label} is not healthy."
-    elif state is not ModelState.READY:
-        reason = str(model.not_ready())
-    return OpenInferenceIndexEntry(
-        name=details.qualified_name, version=details.version, state=_STATES[state], reason=reason
-    )
-
-
-_STATES = {
-    ModelState.READY: "READY",
-    ModelState.LOADING: "LOADING",
-    ModelState.UNHEALTHY: "UNAVAILABLE",
-    ModelState.FAILED: "UNAVAILABLE",
-}

@@ -69,7 +69,9 @@ class _Row:
         "turn",
     )
 
-    def __init__(self, data: object, how: Sharing, *, waits: bool = True) -> None:
+    def __init__(
+        self, data: object, how: Sharing, context: RequestContext | None, *, waits: bool = True
+    ) -> None:
         self.data = data
         self.sharing = how
         self.copy: object = None
@@ -83,7 +85,7 @@ class _Row:
         if waits:
             self.turn = threading.Lock()
             self.turn.acquire()
-        self.context: RequestContext | None = current_request.get()
+        self.context = context
         """The caller's."""
         self.began = time.monotonic()
         self.seconds = 0.0
@@ -100,16 +102,19 @@ class _Row:
             except BaseException:  # noqa: BLE001 (the data may be of any class)
                 self.sharing = Sharing.ALONE
 
-    def is_late(self) -> bool:
-        deadline = self.context.deadline if self.context is not None else None
-        return deadline is not None and time.monotonic() > deadline
-
     def outcome(self) -> object:
         if self.error is not None:
             raise self.error
         if self.result is _PENDING:
             raise RuntimeError("The thread that predicted this row was stopped.")
         return self.result
+
+
+def refuse_late(context: RequestContext | None) -> None:
+    """Raise DeadlineExceeded if nobody waits for the prediction of a request any more."""
+    deadline = context.deadline if context is not None else None
+    if context is not None and deadline is not None and time.monotonic() > deadline:
+        raise DeadlineExceeded(deadline - context.received)
 
 
 class Batcher:
@@ -157,19 +162,47 @@ class Batcher:
         if how is Sharing.ALONE:
             return self.call(self._predict, data)
         with self._lock:
-            row = self._enqueue(data, how) if self._busy else None
+            row = self._enqueue(data, how, current_request.get()) if self._busy else None
             self._busy = True
         if row is not None:
-            return self._join(row)
+            self._settle(row)
+            return row.outcome()
         _yield_processor()
         if self._queue or self._max_wait_seconds:
-            return self._lead(_Row(data, how, waits=False))
+            row = _Row(data, how, current_request.get(), waits=False)
+            self._lead(row)
+            return row.outcome()
         # The way of a caller that is alone: nothing here that only a batch needs.
         self._instruments.batch(1)
         try:
             return self._calls.make(self._predict, data)
         finally:
             self._hand_over()
+
+    def predict_each(
+        self, rows: Sequence[tuple[object, RequestContext | None]]
+    ) -> list[Callable[[], object]]:
+        """Predict for rows of several requests, as if each had called `predict` on its own thread.
+
+        Who calls this can make each row anew; see `Sharing.WITH_RETRY`.
+
+        Args:
+            rows: Each with the context of its request.
+
+        Returns:
+            For each what returns its prediction, or raises what `predict` would have raised.
+        """
+        with self._lock:
+            was_busy, self._busy = self._busy, True
+            entered = [self._enqueue(data, Sharing.WITH_RETRY, context) for data, context in rows]
+        if not was_busy:
+            self._hand_over()
+        # In their order, so that none of them leads while this thread waits for a later one.
+        for row in entered:
+            token = current_request.set(row.context)
+            self._settle(row)
+            current_request.reset(token)
+        return [row.outcome for row in entered]
 
     def predict_rows(self, rows: Sequence[object]) -> list[object]:
         """Predict in one call for rows that came together; see `call`."""
@@ -183,7 +216,8 @@ class Batcher:
             BaseException: whatever `predict` raises.
         """
         with self._lock:
-            row = self._enqueue(None, Sharing.ALONE) if self._busy else None
+            alone = Sharing.ALONE
+            row = self._enqueue(None, alone, current_request.get()) if self._busy else None
             self._busy = True
         if row is not None:
             self._wait(row)
@@ -191,10 +225,15 @@ class Batcher:
             if row is not None:
                 row.end_waiting()
                 self._instruments.waited(row.began, row.seconds)
-                self._refuse_late(row)
+                refuse_late(row.context)
             return self._calls.make(predict, data)
         finally:
             self._hand_over()
+
+    @property
+    def waits_for_more(self) -> bool:
+        """Whether a call may wait for rows that have yet to come."""
+        return self._max_wait_seconds > 0
 
     @property
     def queue_depth(self) -> int:
@@ -207,19 +246,19 @@ class Batcher:
         self._queue: deque[_Row] = deque()
         self._busy = False
 
-    def _enqueue(self, data: object, how: Sharing) -> _Row:
-        row = _Row(data, how)
+    def _enqueue(self, data: object, how: Sharing, context: RequestContext | None) -> _Row:
+        row = _Row(data, how, context)
         self._queue.append(row)
         if self._max_wait_seconds:
             self._arrival.notify()
         return row
 
-    def _join(self, row: _Row) -> object:
-        """Return what becomes of a row that has to wait, on the thread of its caller."""
+    def _settle(self, row: _Row) -> None:
+        """Return once a row that has to wait has an outcome, on the thread of its caller."""
         if self._wait(row):
-            return self._lead(row)
-        self._instruments.waited(row.began, row.seconds)
-        return row.outcome()
+            self._lead(row)
+        else:
+            self._instruments.waited(row.began, row.seconds)
 
     def _wait(self, row: _Row) -> bool:
         """Return once the row has an outcome, or leads; True if it leads."""
@@ -231,7 +270,7 @@ class Batcher:
             self._instruments.queue(-1)
         return row.leads
 
-    def _lead(self, row: _Row) -> object:
+    def _lead(self, row: _Row) -> None:
         batch = [row]
         try:
             self._let_others_come()
@@ -245,7 +284,6 @@ class Batcher:
                 other.turn.release()
         if row.turn is not None:
             self._instruments.waited(row.began, row.seconds)
-        return row.outcome()
 
     def _let_others_come(self) -> None:
         """Let threads that are ready to run do so, for as long as that brings more rows.
@@ -271,16 +309,12 @@ class Batcher:
     def _is_next_shared(self) -> bool:
         return bool(self._queue) and self._queue[0].sharing is not Sharing.ALONE
 
-    def _refuse_late(self, row: _Row) -> None:
-        if row.is_late() and row.context is not None and row.context.deadline is not None:
-            raise DeadlineExceeded(row.context.deadline - row.context.received)
-
     def _predict_rows(self, batch: list[_Row]) -> None:
         rows = []
         for row in batch:
             row.end_waiting()
             try:
-                self._refuse_late(row)
+                refuse_late(row.context)
                 rows.append(row)
             except DeadlineExceeded as error:
                 row.error = error

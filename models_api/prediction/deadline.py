@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -28,6 +29,8 @@ class DeadlineThreads:
     def __init__(self, timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
         self._idle: list[_Thread] = []
+        # Nobody calls any more then, and each thread is idle.
+        weakref.finalize(self, _end, self._idle).atexit = False  # type: ignore[misc]
         # A forked child has none of the threads.
         call_after_fork(self._forget_threads)
 
@@ -83,7 +86,7 @@ class DeadlineThreads:
             raise Overloaded.of_worker() from None
 
     def _forget_threads(self) -> None:
-        self._idle = []
+        self._idle.clear()
 
 
 class _Job:
@@ -116,7 +119,8 @@ class _Thread:
         # Whoever ends the process does not wait for a prediction that may never end.
         threading.Thread(target=self._run, name="prediction", daemon=True).start()
 
-    def begin(self, job: _Job) -> None:
+    def begin(self, job: _Job | None) -> None:
+        """Run a job, or end where there is none."""
         self._job = job
         self._begun.release()
 
@@ -124,11 +128,18 @@ class _Thread:
         while True:
             self._begun.acquire()
             job, self._job = self._job, None
-            if job is not None:
-                cleanup().between_requests()
-                job.run()
-                cleanup().between_requests()
-                # Before the caller knows, so that its next call finds this thread.
-                self._idle.append(self)
-                job.ended.release()
+            if job is None:
+                cleanup().at_the_end()
+                return
+            cleanup().between_requests()
+            job.run()
+            cleanup().between_requests()
+            # Before the caller knows, so that its next call finds this thread.
+            self._idle.append(self)
+            job.ended.release()
             del job
+
+
+def _end(idle: list[_Thread]) -> None:
+    while idle:
+        idle.pop().begin(None)

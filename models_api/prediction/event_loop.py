@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from models_api.fork import ForkGuard, call_after_fork
 from models_api.logs import SafeLogger
@@ -17,6 +19,8 @@ logger = SafeLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_SECONDS_TO_CANCEL = 5.0
 
 
 class EventLoop:
@@ -30,6 +34,7 @@ class EventLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._of_parent: asyncio.AbstractEventLoop | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
         # The thread is not in a forked child.
         call_after_fork(self._forget_loop)
 
@@ -72,15 +77,20 @@ class EventLoop:
             if self._loop is None or self._loop.is_closed():
                 loop = asyncio.new_event_loop()
                 loop.set_default_executor(_Executor(thread_name_prefix="asyncio"))
+                is_unused = threading.Event()
                 threading.Thread(
-                    target=_run_for_ever, args=(loop,), name="event-loop", daemon=True
+                    target=_run, args=(loop, is_unused), name="event-loop", daemon=True
                 ).start()
+                self._finalizer = weakref.finalize(self, _end, loop, is_unused)
+                self._finalizer.atexit = False  # type: ignore[misc]
                 self._loop = loop
             return self._loop
 
     def _forget_loop(self) -> None:
         # Kept, because whatever closes it would change what the parent's loop waits for.
         self._of_parent, self._loop = self._loop, None
+        if self._finalizer is not None:
+            self._finalizer.detach()
         self._lock = threading.Lock()
 
 
@@ -99,11 +109,30 @@ def _cleaned_up(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         cleanup().between_requests()
 
 
-def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+def _end(loop: asyncio.AbstractEventLoop, is_unused: threading.Event) -> None:
+    is_unused.set()
+    with suppress(RuntimeError):  # a model has closed it
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def _run(loop: asyncio.AbstractEventLoop, is_unused: threading.Event) -> None:
+    """Run a loop until nobody uses it any more."""
     asyncio.set_event_loop(loop)
-    while not loop.is_closed():
+    while not (loop.is_closed() or is_unused.is_set()):
         try:
             loop.run_forever()
         except BaseException:
             # A task that a model has left behind may raise what ends a loop.
             logger.exception("A task of a model raised what would end its event loop")
+    if not loop.is_closed():
+        _close(loop)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """End the tasks that a model has left behind, then the loop."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=_SECONDS_TO_CANCEL))
+    loop.close()

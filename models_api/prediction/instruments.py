@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -10,6 +11,7 @@ from models_api.prediction.request_context import current_request
 Stage = Literal["parse", "predict", "serialise"]
 
 _NOTHING = nullcontext()
+_NO_TRACE: Mapping[str, str] = {}
 
 
 class Instruments:
@@ -54,5 +56,27 @@ class Instruments:
         if context is not None:
             context.queue_seconds += seconds
 
+    def trace(self) -> Mapping[str, str]:
+        """Return headers by which another program goes on with the trace of the current request."""
+        return _NO_TRACE
+
     def publish(self) -> None:
         """Hear that the loading of the model has begun, or ended well or not."""
+
+    def withdraw(self) -> None:
+        """Hear that the model is hosted no more; requests that it has in hand go on."""
+
+    def shadowed(self, result: str) -> None:
+        """Hear what came of a copy of a request, which the model got as a shadow.
+
+        Args:
+            result: agrees, differs, failed or dropped.
+        """
+
+    def traffic(self, configured: float, now: float) -> None:
+        """Hear which part of the requests for its name the model gets.
+
+        Args:
+            configured: In percent, by the configuration.
+            now: In percent; 0 where it was taken back.
+        """

@@ -20,6 +20,7 @@ from models_api.prediction.instruments import Instruments
 from models_api.prediction.request_context import RequestContext, current_request
 
 DEFAULT_MAX_CONCURRENCY = 4
+REMOTE_MAX_CONCURRENCY = 64
 """More threads that compute in Python make everything else wait, and none of them ends sooner."""
 QUEUE_PER_CONCURRENCY = 2
 """Requests that may wait, by default, for each prediction that may run."""
@@ -46,13 +47,16 @@ class Bounds(NamedTuple):
     @classmethod
     def of(cls, configuration: ModelConfiguration) -> Bounds:
         """Return those that a model's configuration asks for, with the defaults filled in."""
-        given, batching = configuration.concurrency, configuration.batching
+        given = configuration.concurrency
+        # Where the model is remote, it is batched there.
+        batching = None if configuration.is_remote else configuration.batching
         running = given.max_concurrency if given is not None else None
         waiting = given.max_queue_size if given is not None else None
         if batching is not None:
             running = running or batching.max_batch_size
             waiting = batching.max_queue_size if waiting is None else waiting
-        running = running or DEFAULT_MAX_CONCURRENCY
+        default = REMOTE_MAX_CONCURRENCY if configuration.is_remote else DEFAULT_MAX_CONCURRENCY
+        running = running or default
         waiting = QUEUE_PER_CONCURRENCY * running if waiting is None else waiting
         return cls(running, waiting, configuration.timeout_seconds, batching is not None)
 
@@ -123,6 +127,13 @@ class WorkerLimiter:
             self._models.append(limiter)
             self._share_out()
         return limiter
+
+    def remove_model(self, limiter: ConcurrencyLimiter) -> None:
+        """Guarantee a model no places any more, of which no prediction is in hand or will be."""
+        with self.lock:
+            if limiter in self._models:
+                self._models.remove(limiter)
+                self._share_out()
 
     def use_threads(self, threads: int) -> None:
         """Bound the predictions in hand by the threads of this worker, less those reserved.

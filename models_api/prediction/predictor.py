@@ -5,6 +5,7 @@ Nothing here knows HTTP: every protocol is a thin layer on `Predictor`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -25,9 +26,17 @@ from models_api.exceptions import (
 from models_api.logs import SafeLogger
 from models_api.prediction import codec
 from models_api.prediction.admission import Admission
-from models_api.prediction.batcher import BatchFailed, Sharing, sharing
+from models_api.prediction.backend import Inferred, RowPredictor
+from models_api.prediction.batcher import (
+    BatchFailed,
+    BatchingDecorator,
+    Sharing,
+    refuse_late,
+    sharing,
+)
 from models_api.prediction.columns import listed_columns
 from models_api.prediction.description import ModelSchemas
+from models_api.prediction.grouped_request import GroupedRequest
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import ConcurrencyLimiter
 from models_api.prediction.listener import NO_LISTENER, PredictionListener
@@ -145,6 +154,27 @@ class Predictor:
             self.tell(lambda: ([from_json(body)], [from_json(written)]))
         return written
 
+    @property
+    def rows_per_group(self) -> int:
+        """How many requests `predict_group` may be given; 1 where it cannot be called.
+
+        Each decorator has to return before its thread can go on with the next row, and with
+        `max_wait_seconds` a batch may wait for those that would come later.
+        """
+        model = self._model
+        is_outermost = isinstance(model, BatchingDecorator)
+        return self._rows_per_call or 1 if is_outermost and not model.batcher.waits_for_more else 1
+
+    def predict_group(self, requests: Sequence[GroupedRequest]) -> None:
+        """Predict for requests of one row each, on one thread, as many would with `predict`.
+
+        What comes of each is in `written` or `error`.
+
+        Raises:
+            Overloaded: see the limiter.
+        """
+        self.admit(self._predict_group, requests)
+
     def predict_batch(self, body: bytes) -> bytes:
         """Return predictions for all rows: `{"inputs": [...]}` in, `{"predictions": [...]}` out.
 
@@ -210,6 +240,15 @@ class Predictor:
             found = found or self._predict_together(rows, chunk)
             yield found or Predictions(self._predict_each(rows, chunk), rows, start, self)
 
+    def infer(
+        self,
+        body: bytes,
+        header_length: int | None,
+        here: Callable[[RowPredictor], Inferred],
+    ) -> Inferred:
+        """Return the answer to a request of the Open Inference Protocol; see `Backend`."""
+        return here(self)
+
     def failure(
         self,
         error: BaseException,
@@ -254,6 +293,43 @@ class Predictor:
         except BaseException as error:
             raise self.failure(error, method=_method(prediction), returned=prediction) from error
 
+    def _predict_group(self, requests: Sequence[GroupedRequest]) -> None:
+        for each in requests:
+            each.take(self._parse_grouped)
+        sound = [each for each in requests if each.error is None]
+        began = time.monotonic()
+        outcomes = self._model.batcher.predict_each([(each.row, each.context) for each in sound])
+        ended = time.monotonic()
+        for each, outcome in zip(sound, outcomes, strict=True):
+            each.take(self._finish_grouped, outcome, began, ended)
+
+    def _parse_grouped(self, request: GroupedRequest) -> None:
+        with self.instruments.stage("parse"):
+            request.row = codec.parse(request.body, self.schemas.input, self._limit)
+        note_rows(1)
+
+    def _finish_grouped(
+        self, request: GroupedRequest, outcome: Callable[[], object], began: float, ended: float
+    ) -> None:
+        prediction = NOTHING
+        try:
+            try:
+                prediction = outcome()
+            except BatchFailed:
+                refuse_late(request.context)  # the others of the group have had their turn first
+                prediction = self._predict_alone(SingleRow(request.body, self.schemas.input), 0)
+                ended = time.monotonic()
+            finally:
+                self.instruments.took("predict", began, ended - began)
+            with self.instruments.stage("serialise"):
+                request.written = codec.serialise(prediction, self.schemas.output)
+        except NotPredicted:
+            raise
+        except BaseException as error:
+            raise self.failure(error, method=_method(prediction), returned=prediction) from error
+        if self.audience.receivers:
+            self.tell(lambda: ([from_json(request.body)], [from_json(request.written)]))
+
     def _predict_batch(self, body: bytes) -> bytes:
         with self.instruments.stage("parse"):
             # Where there is an object for each row already, it is better taken as it is.
@@ -276,7 +352,14 @@ class Predictor:
         try:
             return self._calls.make(self._model.predict, row)
         except BatchFailed:
-            sharing.set(Sharing.ALONE)
+            return self._predict_alone(rows, index)
+        finally:
+            sharing.reset(token)
+
+    def _predict_alone(self, rows: Rows, index: int) -> object:
+        """Predict for one row that is made anew, in a call that it shares with no other."""
+        token = sharing.set(Sharing.ALONE)
+        try:
             (again,) = rows.take(slice(index, index + 1))
             return self._calls.make(self._model.predict, again)
         finally:

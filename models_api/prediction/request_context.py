@@ -148,6 +148,19 @@ def nested_context(principal: object = None) -> Iterator[RequestContext]:
         current_request.reset(token)
 
 
+@contextmanager
+def copied_context(original: RequestContext | None) -> Iterator[RequestContext]:
+    """Begin a context for work that nobody waits for, with the id and caller of a request."""
+    context = RequestContext(request_id(None) if original is None else original.id)
+    if original is not None:
+        context.caller = original.caller
+    token = current_request.set(context)
+    try:
+        yield context
+    finally:
+        current_request.reset(token)
+
+
 def note_headers(headers: Mapping[str, str]) -> None:
     """Record those headers of the current request that models may read."""
     context = current_request.get()
@@ -169,6 +182,12 @@ def note_model(name: str | None, version: str | None) -> None:
         context.model, context.version = name, version
 
 
+def noted_version() -> str | None:
+    """Return which version of a model the current request asks; None if it asks none."""
+    context = current_request.get()
+    return None if context is None else context.version
+
+
 def note_received() -> None:
     """Record that the body of the current request has come."""
     context = current_request.get()
@@ -181,6 +200,12 @@ def note_rows(rows: int) -> None:
     context = current_request.get()
     if context is not None:
         context.rows, context.batch_size = rows, 1
+
+
+def noted_rows() -> int:
+    """Return for how many rows the current request asks, as far as it is known."""
+    context = current_request.get()
+    return 1 if context is None or context.rows is None else context.rows
 
 
 def note_batch(size: int) -> None:

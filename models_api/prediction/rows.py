@@ -9,7 +9,13 @@ from functools import cache
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, Field, create_model
-from pydantic_core import from_json, to_json, to_jsonable_python
+from pydantic_core import (
+    SchemaValidator,
+    core_schema,
+    from_json,
+    to_json,
+    to_jsonable_python,
+)
 
 from models_api.exceptions import InputProblem, InvalidInput, ModelsAPIError
 from models_api.prediction import codec, plain_rows
@@ -79,9 +85,33 @@ class Rows(ABC):
         self._left[chunk] = [None] * len(taken)
         return taken
 
+    def values(self) -> list[object]:
+        """Return the rows as what their JSON is parsed to."""
+        values: list[object] = to_jsonable_python(self.make(), by_alias=True, inf_nan_mode="null")
+        return values
+
     def columns(self) -> Mapping[str, Sliceable] | None:
         """Return an array for each field, rows first; None where only rows can be had."""
         return None
+
+
+def told_inputs(body: bytes) -> int | None:
+    """Return how many rows a batch request has; None where it is no such request."""
+    try:
+        return len(_INPUTS.validate_json(body)["inputs"])
+    except ValueError:
+        return None
+
+
+# Of the rows nothing is made.
+_ROW = core_schema.union_schema(
+    [core_schema.typed_dict_schema({}), core_schema.any_schema()], mode="left_to_right"
+)
+_INPUTS = SchemaValidator(
+    core_schema.typed_dict_schema(
+        {"inputs": core_schema.typed_dict_field(core_schema.list_schema(_ROW))}
+    )
+)
 
 
 class SingleRow(Rows):

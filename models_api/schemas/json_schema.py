@@ -15,7 +15,7 @@ from unicodedata import normalize
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import CoreRef, DefsRef, GenerateJsonSchema, models_json_schema
 from pydantic_core import (
     CoreConfig,
     PydanticSerializationError,
@@ -27,13 +27,13 @@ from pydantic_core import (
 
 from models_api.exceptions import DescriptionError
 from models_api.schemas.core_nodes import is_undescribed, nodes
+from models_api.schemas.documented import DEFINITION_PREFIX, described_by, document_of
 from models_api.schemas.json_validator import json_validator
 
 JSONSchema = dict[str, Any]
 Mode = Literal["validation", "serialization"]
 
 REFERENCE_PREFIX = "#/components/schemas/"
-DEFINITION_PREFIX = "#/$defs/"
 SERVICE = ""
 """Owner of the schemas that are the service's own."""
 
@@ -50,6 +50,8 @@ _KEYS = {
 }
 """Patterns of the keys of mappings, for keys that are no strings in Python."""
 _ASCII = r"^[\x00-\x7F]*$"
+_SHOWN = r"[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+"""Not white space by Unicode, which pydantic strips; the \\s of ECMA-262 is another set."""
 _DURATION = (
     r"^-?P(?=.)(?:[0-9]+Y)?(?:[0-9]+D)?"
     r"(?:T(?=.)(?:[0-9]+H)?(?:[0-9]+M)?(?:[0-9]+(?:\.[0-9]+)?S)?)?$"
@@ -74,6 +76,9 @@ def json_schema(schema: type[BaseModel], mode: Mode) -> JSONSchema:
     Raises:
         DescriptionError: some of its types have no JSON Schema.
     """
+    given = document_of(schema)
+    if given is not None:
+        return given
     with _problems_of(schema):
         document = schema.model_json_schema(mode=mode, schema_generator=_Generator)
         cleaned = _Cleaning().apply(_as_json(document))
@@ -151,11 +156,31 @@ class _Generator(GenerateJsonSchema):
         return _ordered(super().encode_default(dft), dft)
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JSONSchema:
+        document = document_of(schema["cls"])
+        if document is not None:
+            return self._documented(schema["ref"], document)
         outer, self._leaves_out = self._leaves_out, is_undescribed(schema)
         try:
             return super().model_schema(schema)
         finally:
             self._leaves_out = outer
+
+    def _documented(self, reference: str, document: JSONSchema) -> JSONSchema:
+        """Return what a document says, whose definitions become some of this one."""
+        described, definitions = described_by(document), document.get("$defs", {})
+        digest = sha256(to_json(definitions)).hexdigest()
+        links: dict[str, str] = {}
+        places: list[tuple[DefsRef, JSONSchema]] = []
+        for name, definition in definitions.items():
+            is_itself = definition == described
+            own = reference if is_itself else f"{__name__}.{name}:{digest}"
+            place, link = self.get_cache_defs_ref_schema(CoreRef(own))
+            links[DEFINITION_PREFIX + name] = link["$ref"]
+            places += [] if is_itself else [(place, definition)]
+        linking = _Linking(links)
+        for place, definition in places:
+            self.definitions[place] = linking.apply(definition)
+        return linking.apply(described)
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         is_required = super().field_is_required(field, total)
@@ -214,7 +239,7 @@ class _Generator(GenerateJsonSchema):
         if strips and self.mode == "validation" and described.get("minLength"):
             # The length is that of what is left.
             length = described["minLength"]
-            pattern = r"\S" if length == 1 else rf"\S[\s\S]{{{length - 2},}}\S"
+            pattern = _SHOWN if length == 1 else rf"{_SHOWN}[\s\S]{{{length - 2},}}{_SHOWN}"
             described.setdefault("allOf", []).append({"pattern": pattern})
         return described
 
@@ -497,6 +522,16 @@ class _References(_Rewriting):
     def reference(self, reference: str) -> str:
         """Return a reference in place of this one."""
         raise NotImplementedError
+
+
+class _Linking(_References):
+    """Replaces references by others."""
+
+    def __init__(self, links: Mapping[str, str]) -> None:
+        self._links = links
+
+    def reference(self, reference: str) -> str:
+        return self._links.get(reference, reference)
 
 
 class _Renaming(_References):

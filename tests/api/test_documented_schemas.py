@@ -37,8 +37,9 @@ FEW = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-# At random where a person can look into what turns up, and the same each time in CI.
-MANY = settings(FEW, max_examples=400, derandomize="CI" in os.environ)
+# At random where a person can look into what turns up, and fewer, the same each time, in CI.
+IN_CI = "CI" in os.environ
+MANY = settings(FEW, max_examples=150 if IN_CI else 400, derandomize=IN_CI)
 
 
 @cache

@@ -134,7 +134,12 @@ def test_every_status_that_a_route_can_give_is_documented(route: str, statuses: 
     [
         (
             PREDICTION,
-            {"415": ["Accept-Encoding"], "500": ["X-Request-ID"], "503": ["Retry-After"]},
+            {
+                "200": ["X-Model-Version"],
+                "415": ["Accept-Encoding"],
+                "500": ["X-Request-ID"],
+                "503": ["Retry-After"],
+            },
         ),
         (METADATA, {"500": ["X-Request-ID"], "503": ["Retry-After"]}),
         ("/api/health", {}),

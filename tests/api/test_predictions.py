@@ -69,7 +69,7 @@ def test_a_prediction_is_answered(registry: ModelRegistry) -> None:
     answer, _ = ask(PredictionEndpoint(registry, "obedient"), b'{"x": 1}')
     assert answer == Answer(
         200,
-        {"Content-Type": "application/json"},
+        {"Content-Type": "application/json", "X-Model-Version": "1.2.3"},
         b'{"x":1.0,"Text":"","anything":null,"twice":2.0}',
     )
 

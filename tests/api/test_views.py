@@ -232,7 +232,7 @@ class Registry:
         self.__dict__.update(state)
         self.started = 0
 
-    def start_loading(self) -> None:
+    def take_requests(self) -> None:
         self.started += 1
 
     def unhealthy_models(self) -> list[str]:

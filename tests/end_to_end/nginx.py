@@ -15,10 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
 import pytest
 
-from tests.end_to_end.server import REPOSITORY, free_port
+from tests.end_to_end.server import REPOSITORY, client_of, free_port
 
 CONFIGURATION = REPOSITORY / "deploy/nginx/nginx.conf"
 PAGE = REPOSITORY / "docs/behind-a-proxy.md"
@@ -98,7 +97,7 @@ class Nginx:
             self._stop()
             raise
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.client = client_of(self.url, timeout=60)
         return self
 
     def __exit__(

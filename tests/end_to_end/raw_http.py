@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,24 +51,32 @@ def exchange(
     The server may refuse to read, as long as its answer arrives. `methods` are those of the
     requests, in case there is more than one.
     """
-    pieces = [request] if isinstance(request, bytes) else request
-    start = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        with suppress(BrokenPipeError, ConnectionResetError):
-            for piece in pieces:
-                start = start or piece[:20]
-                connection.sendall(piece)
-            if half_close:
-                connection.shutdown(socket.SHUT_WR)
-        received = io.BytesIO()
-        while data := connection.recv(65536):
-            received.write(data)
-    received.seek(0)
-    methods = methods or [start.partition(b" ")[0].decode("latin-1")]
+    pieces = iter([request] if isinstance(request, bytes) else request)
+    start = next(pieces, b"")
+    received = io.BytesIO(receive(port, itertools.chain([start], pieces), half_close=half_close))
+    methods = methods or [start[:20].partition(b" ")[0].decode("latin-1")]
     responses = list(_responses(received, methods))
     rest = received.read()
     assert not rest, f"after the last response came {rest[:200]!r}"
     return responses
+
+
+def receive(port: int, pieces: Iterable[bytes], *, half_close: bool = False) -> bytes:
+    """Send everything, and return all that comes, whatever it is.
+
+    A server that learns by a half-closed connection that its client has ended may break off what it
+    says: granian does.
+    """
+    received = io.BytesIO()
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for piece in pieces:
+                connection.sendall(piece)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+        while data := connection.recv(65536):
+            received.write(data)
+    return received.getvalue()
 
 
 def ask(port: int, request: bytes | Iterable[bytes], *, half_close: bool = False) -> RawResponse:

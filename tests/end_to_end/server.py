@@ -18,12 +18,21 @@ import yaml
 
 from benchmarks.kit.processes import ServerProcess, free_port
 
-__all__ = ["REPOSITORY", "Server", "free_port"]
+__all__ = ["REPOSITORY", "TLS", "Server", "client_of", "free_port"]
 
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[2]
+TLS = httpx.create_ssl_context()
+"""For each client: another would read the system's certificates anew, which takes 35 ms."""
+_LIMITS = httpx.Limits(keepalive_expiry=1)
+"""Gunicorn closes a kept connection after two seconds: a request may cross with its end."""
 _LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
+
+
+def client_of(url: str, timeout: float = 30) -> httpx.Client:
+    """Return a client that keeps connections no longer than the servers do."""
+    return httpx.Client(base_url=url, timeout=timeout, limits=_LIMITS, verify=TLS)
 
 
 class Server:
@@ -85,7 +94,7 @@ class Server:
                 self.process.wait(self._timeout)
                 return self
             self.url = self.wait_until(self._listening, "listening")
-            self.client = httpx.Client(base_url=self.url, timeout=30)
+            self.client = client_of(self.url)
             if self._wait_for == "ready":
                 self.wait_until(self._ready, "ready")
         except BaseException:
@@ -157,6 +166,20 @@ def serve(configuration: Path | Mapping[str, object], *arguments: str, **options
             "port": free_port(),
             **options,
         },
+    )
+
+
+def granian(configuration: Path | Mapping[str, object], *arguments: str, **options: Any) -> Server:
+    """Start granian by its own command, with two workers."""
+    return Server(
+        configuration,
+        *("--workers", "2", "--blocking-threads", "16", "--interface", "wsgi"),
+        *arguments,
+        application="modelhost.wsgi:application",
+        command=(sys.executable, "-m", "granian"),
+        bind="--host 127.0.0.1 --port {port}",
+        port=free_port(),
+        **options,
     )
 
 

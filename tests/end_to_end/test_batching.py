@@ -56,6 +56,22 @@ def decorated() -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Server]:
+    (batching, *_) = CONFIGURATION["models"]
+    models = [{**batching, "execution": {"kind": "process"}}]
+    with Server({"models": models}, *THREADS, "--workers", "2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def remote(server: Server) -> Iterator[Server]:
+    execution = {"kind": "remote", "url": server.url}
+    models = [{"qualified_name": "batching", "execution": execution}]
+    with Server({"models": models}, *THREADS) as running:
+        yield running
+
+
 def post_batch(server: Server, name: str, *values: object) -> httpx.Response:
     return server.client.post(
         BATCH.format(name), json={"inputs": [{"value": value} for value in values]}
@@ -172,7 +188,15 @@ def test_a_decorator_sees_each_row_of_a_batch(decorated: Server) -> None:
     assert [prediction["value"] for prediction in predictions] == [3, 5, 7]
 
 
-@pytest.mark.parametrize(("name", "added"), [("server", 0), ("decorated", 1)])
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [
+        ("server", 0),
+        ("decorated", 1),
+        pytest.param("processes", 0, marks=pytest.mark.long),
+        pytest.param("remote", 0, marks=pytest.mark.long),
+    ],
+)
 def test_concurrent_requests_share_calls_and_get_their_own_results(
     request: pytest.FixtureRequest, name: str, added: int
 ) -> None:

@@ -1,9 +1,11 @@
 """A server with a broken configuration refuses to start, and says why."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,19 @@ from tests.end_to_end.server import REPOSITORY, Server, gunicorn, serve
 FAST = ("many_problems", "logging_with_an_unknown_level", "wrong_indentation")
 
 
-def _cases() -> list[Any]:
-    return [
-        pytest.param(path, id=path.stem, marks=() if path.stem in FAST else pytest.mark.long)
-        for path in FILES
-    ]
+WAYS: dict[str, tuple[str, ...]] = {"plain": (), "preload": ("--preload",)}
 
 
-@pytest.mark.parametrize("arguments", [(), ("--preload",)], ids=["plain", "preload"])
-@pytest.mark.parametrize("path", _cases())
+def _cases() -> Iterator[Any]:
+    """Yield a few files with each way to start, and the others with one of the ways, in turn."""
+    for path, usual in zip(FILES, itertools.cycle(WAYS), strict=False):
+        for way, arguments in WAYS.items():
+            if path.stem in FAST or way == usual:
+                marks = () if path.stem in FAST else (pytest.mark.long,)
+                yield pytest.param(path, arguments, id=f"{path.stem}-{way}", marks=marks)
+
+
+@pytest.mark.parametrize(("path", "arguments"), list(_cases()))
 def test_gunicorn_does_not_start(path: Path, arguments: tuple[str, ...]) -> None:
     with Server(path, *arguments, wait_for="exit") as server:
         assert server.process.returncode != 0

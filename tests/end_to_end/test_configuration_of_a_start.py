@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from benchmarks.kit.processes import process_tree
-from tests.end_to_end.server import Server, free_port, gunicorn, serve
+from tests.end_to_end.server import TLS, Server, granian, gunicorn, serve
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -35,17 +36,8 @@ HALF_EDITED = [
 ]
 
 
-def granian(configuration: Path, **options: object) -> Server:
-    return Server(
-        configuration,
-        *("--workers", "2", "--blocking-threads", "8", "--interface", "wsgi"),
-        "--respawn-failed-workers",
-        application="modelhost.wsgi:application",
-        command=(sys.executable, "-m", "granian"),
-        bind="--host 127.0.0.1 --port {port}",
-        port=free_port(),
-        **options,  # type: ignore[arg-type]
-    )
+def respawning(configuration: Path, **options: Any) -> Server:
+    return granian(configuration, "--respawn-failed-workers", **options)
 
 
 STARTS = [
@@ -54,7 +46,7 @@ STARTS = [
     pytest.param(serve, "1", id="serve", marks=pytest.mark.long),
     pytest.param(serve, "0", id="serve without preloading", marks=pytest.mark.long),
     pytest.param(Server, "0", id="bare gunicorn", marks=pytest.mark.long),
-    pytest.param(granian, "0", id="granian", marks=pytest.mark.long),
+    pytest.param(respawning, "0", id="granian", marks=pytest.mark.long),
 ]
 
 
@@ -69,7 +61,10 @@ def ask(server: Server) -> tuple[str, int] | None:
     """What one worker answers, and its process; None if there is none at the moment."""
     try:
         response = httpx.post(
-            f"{server.url}/api/models/noted/prediction", json={"number": 1}, timeout=30
+            f"{server.url}/api/models/noted/prediction",
+            json={"number": 1},
+            timeout=30,
+            verify=TLS,
         )
     except httpx.TransportError:
         return None
@@ -103,7 +98,7 @@ def kill_one(server: Server, workers: dict[int, str]) -> int:
 
 def wait_for_granian(start: Callable[..., Server]) -> None:
     """Wait until it does not take the next death of a worker for a loop of crashes."""
-    if start in (serve, granian):
+    if start in (serve, respawning):
         time.sleep(6)
 
 

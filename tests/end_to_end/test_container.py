@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
 from tests.end_to_end.container import Builder, Image, can_run_containers
-from tests.end_to_end.server import REPOSITORY, free_port
+from tests.end_to_end.server import REPOSITORY, client_of, free_port
 
 DEPLOY = REPOSITORY / "deploy"
 USER = "65532"
@@ -51,7 +50,7 @@ class Container:
         self._builder = builder
         self._image = image
         self._environment = bound_to(port)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self.client = client_of(f"http://127.0.0.1:{port}")
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Do what `docker exec` does."""

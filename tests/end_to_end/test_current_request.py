@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -64,16 +65,18 @@ def test_a_model_with_a_timeout_knows_its_deadline(server: Server, model: str) -
 
 def test_each_row_of_a_shared_call_has_the_request_of_its_own(server: Server) -> None:
     numbers = list(range(60))
+    most_rows = 1
+    deadline = time.monotonic() + 60
     with ThreadPoolExecutor(20) as pool:
-        answers = list(
-            pool.map(lambda number: ask(server, "asking_batch", f"t{number}", number), numbers)
-        )
-    found = [answer.json() for answer in answers]
-    assert [(each["value"], each["id"], each["tenant"]) for each in found] == [
-        (number, f"id-t{number}", f"t{number}") for number in numbers
-    ]
-    assert all(each["deadline"] for each in found)
-    assert max(each["rows"] for each in found) > 1
+        while most_rows == 1:  # chance decides which requests meet in a call
+            assert time.monotonic() < deadline
+            answers = pool.map(lambda each: ask(server, "asking_batch", f"t{each}", each), numbers)
+            found = [answer.json() for answer in answers]
+            assert [(each["value"], each["id"], each["tenant"]) for each in found] == [
+                (number, f"id-t{number}", f"t{number}") for number in numbers
+            ]
+            assert all(each["deadline"] for each in found)
+            most_rows = max(each["rows"] for each in found)
 
 
 @pytest.mark.parametrize("model", ["asking_batch", "careless"])

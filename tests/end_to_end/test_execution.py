@@ -17,7 +17,7 @@ import pytest
 from benchmarks.kit.processes import process_tree
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.scraped import samples, value
-from tests.end_to_end.server import STARTERS, Server, gunicorn
+from tests.end_to_end.server import STARTERS, Server, client_of, gunicorn
 from tests.fakes.changing import ERRORS
 
 pytestmark = pytest.mark.long
@@ -116,7 +116,7 @@ def test_a_model_that_is_interrupted_while_it_loads_leaves_the_others_alone() ->
 def test_a_child_of_a_model_ends_and_the_request_is_answered_once(
     server: Server, name: str, do: str
 ) -> None:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with client_of(server.url) as client:
         path = f"/api/models/{name}/prediction"
         for number in range(5):
             answer = client.post(path, json={"do": do, "number": number})

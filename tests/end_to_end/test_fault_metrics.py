@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.scraped import Samples, samples, value
-from tests.end_to_end.server import STARTERS, Server
+from tests.end_to_end.server import STARTERS, TLS, Server
 
 IN_HAND = 2
 CONFIGURATION: dict[str, Any] = {
@@ -57,7 +57,7 @@ def server(request: pytest.FixtureRequest, gates: Path) -> Iterator[Server]:
         # A connection for each request: a kept one may be that of the worker that has just died.
         started.client.close()
         once = httpx.Limits(max_keepalive_connections=0)
-        started.client = httpx.Client(base_url=started.url, timeout=100, limits=once)
+        started.client = httpx.Client(base_url=started.url, timeout=100, limits=once, verify=TLS)
         yield started
 
 

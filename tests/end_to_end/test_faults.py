@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.kit.load import CONNECTING, Ask, Load, Outcome
 from tests.end_to_end.scraped import samples, value
-from tests.end_to_end.server import REPOSITORY, STARTERS, Server
+from tests.end_to_end.server import REPOSITORY, STARTERS, TLS, Server, client_of
 
 # Several servers start in some of these tests, and each waits for much.
 pytestmark = pytest.mark.timeout(400)
@@ -187,7 +187,7 @@ def test_sighup_reads_the_configuration_only_where_each_worker_loads_by_itself(
         server.process.send_signal(signal.SIGHUP)
         wait_until(lambda: not any(_is_alive(worker) for worker in former), "the former end")
         server.client.close()
-        server.client = httpx.Client(base_url=server.url, timeout=30)
+        server.client = client_of(server.url)
         wait_until(lambda: server.client.get("/api/health/ready").status_code == 200, "ready")
         assert title(server) == read
 
@@ -253,7 +253,7 @@ def test_a_model_that_ends_its_process_does_not_end_the_service(
         with Load(server.port, CLOSING_ASKS, connections=4) as load:
             wait_until(lambda: len(workers(load)) == 2, "both workers answer")
         assert not load.failures()
-        assert httpx.get(f"{server.url}/api/health/ready").status_code == 200
+        assert httpx.get(f"{server.url}/api/health/ready", verify=TLS).status_code == 200
 
 
 @pytest.mark.long
@@ -288,6 +288,7 @@ def test_a_model_that_finds_no_memory_fails_that_request_alone(
         command=(sys.executable, "-c", code, sys.executable, *command),
     )
     with server:
+        wait_until(lambda: server.log.count(starting) == 2, "both workers start")
         failed = server.client.post(PREDICTION, json={"do": "exhaust_memory"})
         assert failed.status_code == 500, failed.text
         assert failed.json()["type"] == "ServiceError"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.end_to_end.raw_http import exchange, head
+from tests.end_to_end.raw_http import head, receive
 from tests.end_to_end.server import STARTERS, Server
 
 PREDICTION = "/api/models/talkative/prediction"
@@ -259,7 +259,7 @@ def test_what_clients_send_is_never_in_the_log(server: Server) -> None:
         head("GET", "/", version=f"HTTP/{MARKER}"),
         f"{MARKER}\r\n\r\n".encode(),
     ):
-        exchange(server.port, line, half_close=True)
+        receive(server.port, [line], half_close=True)
     ask(server, "last-of-all")
     of_request(server, "last-of-all", 2)
     assert MARKER not in server.log

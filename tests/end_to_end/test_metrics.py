@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.kit.processes import process_tree
 from tests.end_to_end.scraped import samples, value
-from tests.end_to_end.server import Server, free_port
+from tests.end_to_end.server import TLS, Server, granian
 from tests.end_to_end.server import gunicorn as start_gunicorn
 from tests.end_to_end.server import serve as start_serve
 
@@ -44,15 +44,8 @@ def bare_gunicorn() -> Server:
     return Server(CONFIGURATION, "--workers", "2", "--threads", "4", "--worker-class", "gthread")
 
 
-def granian() -> Server:
-    return Server(
-        CONFIGURATION,
-        *("--workers", "2", "--blocking-threads", "16", "--interface", "wsgi"),
-        application="modelhost.wsgi:application",
-        command=(sys.executable, "-m", "granian"),
-        bind="--host 127.0.0.1 --port {port}",
-        port=free_port(),
-    )
+def start_granian() -> Server:
+    return granian(CONFIGURATION)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -91,7 +84,7 @@ SERVERS = [
     pytest.param(bare_gunicorn, id="bare gunicorn", marks=pytest.mark.long),
     pytest.param(lambda: gunicorn(MODELHOST_PRELOAD="0"), id="gunicorn", marks=pytest.mark.long),
     pytest.param(lambda: serve(MODELHOST_PRELOAD="0"), id="serve", marks=pytest.mark.long),
-    pytest.param(granian, id="granian", marks=pytest.mark.long),
+    pytest.param(start_granian, id="granian", marks=pytest.mark.long),
 ]
 
 
@@ -150,7 +143,7 @@ def infer(server: Server) -> int:
     """Infer for two rows on a connection of its own, and say which process did."""
     tensor = {"name": "value", "shape": [2], "datatype": "INT64", "data": [1, 2]}
     url = f"{server.url}/v2/models/batching/infer"
-    response = httpx.post(url, json={"inputs": [tensor]}, timeout=30)
+    response = httpx.post(url, json={"inputs": [tensor]}, timeout=30, verify=TLS)
     outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
     process: int = outputs["process"][0]
     return process
@@ -158,7 +151,7 @@ def infer(server: Server) -> int:
 
 def inferences(server: Server) -> tuple[int, int]:
     """Requests and rows that one of the workers, whichever, says were inferred."""
-    response = httpx.get(f"{server.url}/v2/models/batching/stats", timeout=30)
+    response = httpx.get(f"{server.url}/v2/models/batching/stats", timeout=30, verify=TLS)
     (statistics,) = response.json()["model_stats"]
     return statistics["execution_count"], statistics["inference_count"]
 
@@ -248,7 +241,11 @@ def shared_directories(server: Server) -> set[Path]:
 @pytest.mark.long
 @pytest.mark.parametrize(
     "start",
-    [*BOTH, pytest.param(bare_gunicorn, id="bare gunicorn"), pytest.param(granian, id="granian")],
+    [
+        *BOTH,
+        pytest.param(bare_gunicorn, id="bare gunicorn"),
+        pytest.param(start_granian, id="granian"),
+    ],
 )
 def test_a_server_that_ends_leaves_nothing_behind_and_takes_nothing_from_others(
     start: Callable[[], Server],

@@ -9,13 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.end_to_end.server import STARTERS, Server, Starter, serve
+from tests.end_to_end.server import STARTERS, Server, Starter, client_of, serve
 from tests.fakes.dying import TODAY
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
@@ -74,7 +75,7 @@ class Neighbour:
 
     def __init__(self, server: Server) -> None:
         self.statuses: Counter[int] = Counter()
-        self._url = f"{server.url}/api/models/doubling/prediction"
+        self._url = server.url
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._ask)
 
@@ -87,9 +88,9 @@ class Neighbour:
         self._thread.join()
 
     def _ask(self) -> None:
-        with httpx.Client(timeout=30) as client:
-            while not self._is_over.is_set():
-                answer = client.post(self._url, json={"value": 1})
+        with client_of(self._url) as client:
+            while not (self._is_over.is_set() and self.statuses):
+                answer = client.post("/api/models/doubling/prediction", json={"value": 1})
                 self.statuses[answer.status_code] += 1
 
 
@@ -113,7 +114,7 @@ def test_what_ends_one_models_process_is_nobody_elses_trouble(server: Server, wa
     assert {answer.status_code for answer in answers} <= {502, 504}
     assert {answer.json()["type"] for answer in answers} <= {"BackendFailed", "DeadlineExceeded"}
     assert list(neighbour.statuses) == [200], neighbour.statuses
-    assert seconds < 3
+    assert seconds < 10  # not how fast, but that it comes back by itself
 
 
 def test_no_worker_has_died_meanwhile(server: Server) -> None:
@@ -123,8 +124,15 @@ def test_no_worker_has_died_meanwhile(server: Server) -> None:
 
 
 def test_the_log_says_why_a_process_was_replaced(server: Server) -> None:
-    for reason in ("SIGABRT", "status 3", "300 are allowed", "a prediction takes more than 2 s"):
-        assert reason in server.log
+    for way, reason in {
+        "abort": "SIGABRT",
+        "exit": "status 3",
+        "eat": "300 are allowed",
+        "hang": "a prediction takes more than 2 s",
+    }.items():
+        server.wait_until(lambda: is_well(server), "well")
+        order(server, way)
+        server.wait_until(lambda reason=reason: reason in server.log or None, reason)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("start", STARTERS.values(), ids=STARTERS)
@@ -197,6 +205,7 @@ def test_it_has_the_environment_and_the_arguments_that_the_file_gives_it() -> No
         assert said(running, "since") == repr(TODAY)
 
 
+@pytest.mark.measured
 def test_what_it_logs_and_knows_has_the_id_of_the_request() -> None:
     telling = {"class_path": "tests.fakes.dying.TellingModel", "execution": {"kind": "process"}}
     with serve({"models": [telling]}) as running:
@@ -208,25 +217,73 @@ def test_what_it_logs_and_knows_has_the_id_of_the_request() -> None:
         assert answer.json()["said"] == "mine"
 
 
+@contextmanager
+def kills(server: Server) -> Iterator[None]:
+    """Kill a process of the server's model twice a second, while the block lasts."""
+    is_over = threading.Event()
+
+    def kill() -> None:
+        while not is_over.wait(0.5):
+            # The younger of the two: never its supervisor, and never both at a time, though a busy
+            # machine may need longer to replace one.
+            if len(found := processes_of(server)) == 3:
+                os.kill(max(found), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        killer.join()
+
+
+@pytest.mark.measured
 def test_with_retry_a_request_is_sent_to_another_process_once() -> None:
     retried = {
         "class_path": "tests.fakes.dying.DyingModel",
         "execution": {"kind": "process", "processes": 2, "retry": True},
     }
-    with serve({"models": [retried]}) as running, ThreadPoolExecutor(8) as clients:
-        killed = threading.Event()
-
-        def kill() -> None:
-            while not killed.wait(0.5):
-                # The younger of the two: never its supervisor, and never both at a time.
-                os.kill(max(processes_of(running)), signal.SIGKILL)
-
-        killer = threading.Thread(target=kill)
-        killer.start()
+    with serve({"models": [retried]}) as running, ThreadPoolExecutor(8) as clients, kills(running):
         answers = list(clients.map(lambda _: order(running, "nothing"), range(2000)))
-        killed.set()
-        killer.join()
-        assert Counter(answer.status_code for answer in answers) == {200: 2000}
+    assert Counter(answer.status_code for answer in answers) == {200: 2000}
+
+
+TOGETHER = {
+    "class_path": "tests.fakes.dying.DyingTogetherModel",
+    "batching": {"max_batch_size": 16},
+}
+
+
+def test_rows_of_many_requests_die_with_their_process_and_the_next_ones_do_not() -> None:
+    together = {**TOGETHER, "execution": {"kind": "process"}}
+    orders = ["nothing"] * 400
+    orders[100], orders[200] = "abort", "exit"
+    with (
+        serve({"models": [together]}, environment={"MODELHOST_WORKERS": "2"}) as running,
+        ThreadPoolExecutor(32) as clients,
+    ):
+        answers = [*clients.map(lambda what: order(running, what, "dying_together"), orders)]
+        assert running.log.count("it is started again") == 2
+    statuses = Counter(answer.status_code for answer in answers)
+    assert answers[100].status_code == answers[200].status_code == 502
+    assert set(statuses) == {200, 502}
+    # No more than were in hand: those of two clients' worth of calls.
+    assert statuses[502] <= 2 * 32
+    assert answers[-1].status_code == 200
+
+
+def test_with_retry_rows_of_many_requests_are_sent_to_another_process_once() -> None:
+    execution = {"kind": "process", "processes": 2, "retry": True}
+    with (
+        serve({"models": [{**TOGETHER, "execution": execution}]}) as running,
+        ThreadPoolExecutor(32) as clients,
+        kills(running),
+    ):
+        asked = clients.map(lambda _: order(running, "nothing", "dying_together"), range(1500))
+        answers = list(asked)
+    assert Counter(answer.status_code for answer in answers) == {200: 1500}
+    assert len({answer.json()["process"] for answer in answers}) > 2
 
 
 def test_one_that_cannot_be_loaded_says_so_and_leaves_the_others_serving() -> None:

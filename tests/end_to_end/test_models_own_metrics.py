@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import pytest
 
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.scraped import Samples, samples, value
-from tests.end_to_end.server import REPOSITORY, Server, free_port, gunicorn, serve
+from tests.end_to_end.server import REPOSITORY, TLS, Server, client_of, granian, gunicorn, serve
 
 pytestmark = pytest.mark.long
 
@@ -45,18 +44,6 @@ def bare_gunicorn(environment: dict[str, str]) -> Server:
     return Server(CONFIGURATION, *arguments, environment=environment)
 
 
-def granian(environment: dict[str, str]) -> Server:
-    return Server(
-        CONFIGURATION,
-        *("--workers", "2", "--blocking-threads", "8", "--interface", "wsgi"),
-        application="modelhost.wsgi:application",
-        command=(sys.executable, "-m", "granian"),
-        bind="--host 127.0.0.1 --port {port}",
-        port=free_port(),
-        environment=environment,
-    )
-
-
 def development(environment: dict[str, str]) -> Server:
     return DevelopmentServer(CONFIGURATION, environment=environment)
 
@@ -73,7 +60,7 @@ SERVERS: dict[str, Callable[[dict[str, str]], Server]] = {
         CONFIGURATION, environment={**TWO, "MODELHOST_PRELOAD": "0", **given}
     ),
     "bare gunicorn": bare_gunicorn,
-    "granian": granian,
+    "granian": lambda environment: granian(CONFIGURATION, environment=environment),
 }
 QUICK = [("runserver", early) for early in EARLY] + [
     ("gunicorn", "at the start of Python"),
@@ -96,7 +83,9 @@ def starting(folder: Path, early: str, start: Callable[[dict[str, str]], Server]
 def predict(server: Server) -> list[int]:
     """Ask on a connection of its own, and say which process has predicted, if one has."""
     try:
-        response = httpx.post(f"{server.url}{PREDICTION}", json={"value": 3}, timeout=30)
+        response = httpx.post(
+            f"{server.url}{PREDICTION}", json={"value": 3}, timeout=30, verify=TLS
+        )
     except httpx.TransportError:  # the worker has just been killed
         return []
     if response.status_code == 503:  # it has just been started
@@ -106,7 +95,7 @@ def predict(server: Server) -> list[int]:
 
 def scrape(server: Server) -> Samples:
     server.client.close()
-    server.client = httpx.Client(base_url=server.url, timeout=30)
+    server.client = client_of(server.url)
     return samples(server)
 
 

@@ -25,6 +25,9 @@ CONFIGURATION: dict[str, Any] = {
         },
         {"class_path": "tests.fakes.measured.LateModel", "timeout_seconds": 0.001},
         {"class_path": "tests.fakes.models.FailingModel", "required": False},
+        {"class_path": "tests.fakes.models.DoublingModel", "version": "1"},
+        {"class_path": "tests.fakes.models.DoublingModel", "version": "2", "traffic": 10},
+        {"class_path": "tests.fakes.models.DoublingModel", "version": "3", "shadow": True},
     ],
     "metrics": {"enabled": True},
 }

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.scraped import samples, value
-from tests.end_to_end.server import STARTERS, Server
+from tests.end_to_end.server import STARTERS, TLS, Server
 
 FAKES = "tests.fakes.overload"
 PATIENT = "/api/models/patient/prediction"
@@ -145,7 +145,7 @@ def test_a_worker_whose_prediction_never_ends_is_replaced_and_the_others_serve_o
         MODELHOST_WORKERS="2",
         MODELHOST_HUNG_PREDICTION_SECONDS="1",
     ) as server:
-        late = httpx.post(f"{server.url}{HURRIED}", json={"never": True}, timeout=60)
+        late = httpx.post(f"{server.url}{HURRIED}", json={"never": True}, timeout=60, verify=TLS)
         statuses: list[int] = []
 
         def ask() -> int:

@@ -23,7 +23,8 @@ MACHINE_SECONDS = 0.25
 """What the machine may add to each bound: it was seen to keep processes waiting for so long, and
 the load generator needs the same processors as the service."""
 ATTEMPTS = 3
-"""Something else that the machine does can spoil a minute. What fails by itself fails each time."""
+"""Something else that the machine does can spoil a measurement. What fails by itself fails each
+time."""
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +74,15 @@ def complaints_of(usual: Overload, step: Overload) -> list[str]:
 @pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("path", "seconds"), [(BUSY, 60), (WAITING, 20)])
+@pytest.mark.parametrize(("path", "seconds"), [(BUSY, 20), (WAITING, 15)])
 def test_at_twice_the_capacity_whom_the_service_takes_it_serves_well(
     server: Server, path: str, seconds: float
 ) -> None:
     asked = target(server, path)
 
     def holds() -> list[str]:
-        per_second = capacity(asked, 5)
-        usual = offer(asked, 0.8, 0.8 * per_second, 15)
+        per_second = capacity(asked, 4)
+        usual = offer(asked, 0.8, 0.8 * per_second, 10)
         step = offer(asked, 2, 2 * per_second, seconds)
         print(f"{path}\n{usual}\n{step}")  # noqa: T201
         return complaints_of(usual, step)
@@ -97,10 +98,11 @@ def test_at_ten_times_the_capacity_the_service_still_says_how_it_is(server: Serv
     processes = process_tree(server.process.pid)
 
     def holds() -> list[str]:
-        step = offer(asked, 10, 10 * capacity(asked, 5), 10)
+        step = offer(asked, 10, 10 * capacity(asked, 4), 10)
         print(step)  # noqa: T201
-        # The generator is late by then, and what it gives up is counted as another answer.
-        is_well = step.health_p99_ms < 2000 and step.accepted_per_second > 0
+        # The generator is late by then, by seconds on some machines, and what it gives up is
+        # counted as another answer.
+        is_well = step.health_p99_ms < 10_000 and step.accepted_per_second > 0
         return [] if is_well else [str(step)]
 
     repeat_until(holds)

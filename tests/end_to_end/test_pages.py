@@ -107,6 +107,7 @@ def context() -> Iterator[BrowserContext]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1280, "height": 1000})
         context.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)  # of what is expected to come, which is 5 s otherwise
         context.add_init_script(REPORT_VIOLATIONS)
         yield context
         browser.close()
@@ -165,7 +166,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(
     scope="module",
-    params=["at the root", "under a prefix", "behind a SCRIPT_NAME", "behind a proxy"],
+    params=[
+        "at the root",
+        pytest.param("under a prefix", marks=pytest.mark.long),
+        pytest.param("behind a SCRIPT_NAME", marks=pytest.mark.long),
+        pytest.param("behind a proxy", marks=pytest.mark.long),
+    ],
 )
 def base_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -305,6 +311,7 @@ def test_trying_out_the_iris_model_shows_what_scikit_learn_predicts(
         )
 
 
+@pytest.mark.long
 def test_trying_out_nonsense_shows_what_is_wrong_with_it(
     server: Server, open_page: OpenPage
 ) -> None:
@@ -320,6 +327,7 @@ def test_trying_out_nonsense_shows_what_is_wrong_with_it(
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["diabetes", "digits"])
 def test_the_offered_example_of_each_model_is_predicted(
     name: str, server: Server, open_page: OpenPage
@@ -344,6 +352,7 @@ def test_the_picture_that_the_cookbook_offers_is_read(tmp_path: Path, open_page:
             assert json.loads(shown.inner_text())["digit"] == 3
 
 
+@pytest.mark.long
 def test_the_metadata_of_a_model_can_be_tried_out_by_its_name(
     server: Server, open_page: OpenPage
 ) -> None:
@@ -359,6 +368,7 @@ def test_the_metadata_of_a_model_can_be_tried_out_by_its_name(
         assert shown == server.client.get("/api/models/digits/metadata").json()
 
 
+@pytest.mark.long
 def test_the_schemas_are_shown_and_unfold(server: Server, open_page: OpenPage) -> None:
     names = server.client.get("/openapi.json").json()["components"]["schemas"]
     with open_page(f"{server.url}/docs") as page:
@@ -372,6 +382,7 @@ def test_the_schemas_are_shown_and_unfold(server: Server, open_page: OpenPage) -
         expect(schemas).to_contain_text("Length of the petal in cm.")
 
 
+@pytest.mark.long
 def test_a_deep_link_opens_its_operation(server: Server, open_page: OpenPage) -> None:
     url = f"{server.url}/docs#/digits/predict_digits"
     with open_page(url, [UNDERSCORE]) as page:
@@ -381,12 +392,14 @@ def test_a_deep_link_opens_its_operation(server: Server, open_page: OpenPage) ->
         expect(block).to_be_in_viewport()
 
 
+@pytest.mark.long
 def test_opening_an_operation_makes_a_link_to_it(server: Server, open_page: OpenPage) -> None:
     with open_page(f"{server.url}/docs") as page:
         operation(page, "get_health").locator(".opblock-summary-control").click()
         expect(page).to_have_url(f"{server.url}/docs#/status/get_health")
 
 
+@pytest.mark.long
 def test_the_root_leads_to_the_docs_page_and_that_to_the_others(
     server: Server, open_page: OpenPage
 ) -> None:
@@ -399,12 +412,14 @@ def test_the_root_leads_to_the_docs_page_and_that_to_the_others(
         expect(page.locator(".api-content h1").first).to_contain_text("Example models")
 
 
+@pytest.mark.long
 def test_headings_are_the_display_names_of_the_models(server: Server, open_page: OpenPage) -> None:
     with open_page(f"{server.url}/docs") as page:
         headings = page.locator(".opblock-tag > a").all()
         assert [each.inner_text() for each in headings] == [*MODELS.values(), "Models", "Status"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
@@ -425,6 +440,7 @@ def test_models_are_found_by_what_they_are_called_and_do(
         assert tags == found
 
 
+@pytest.mark.long
 def test_errors_are_a_line_each_until_one_is_to_be_seen(
     server: Server, open_page: OpenPage
 ) -> None:
@@ -693,6 +709,7 @@ def test_redoc_shows_one_model_alone_where_it_is_asked_to(
         expect(page.get_by_role("heading", name="Predict with Iris")).to_be_visible()
 
 
+@pytest.mark.long
 def test_redoc_leads_back_to_the_page_where_requests_are_tried_out(
     server: Server, open_page: OpenPage
 ) -> None:
@@ -704,6 +721,7 @@ def test_redoc_leads_back_to_the_page_where_requests_are_tried_out(
         expect(page.locator(".opblock").first).to_be_visible()
 
 
+@pytest.mark.long
 def test_the_docs_page_fits_a_telephone(server: Server, open_page: OpenPage) -> None:
     with open_page(f"{server.url}/docs") as page:
         page.set_viewport_size({"width": 390, "height": 800})
@@ -726,6 +744,7 @@ def test_requests_carry_the_csrf_token_if_the_project_gave_one(
         assert request.value.headers.get("x-ticket") == ("a=b" if has_token else None)
 
 
+@pytest.mark.long
 def test_the_root_leads_to_the_docs_page_wherever_it_is(base_url: str, open_page: OpenPage) -> None:
     with open_page(f"{base_url}/") as page:
         expect(page).to_have_url(f"{base_url}/docs")
@@ -754,12 +773,14 @@ def test_redoc_shows_the_models_and_finds_what_one_searches(
         assert len(page.workers) == 1
 
 
+@pytest.mark.long
 def test_redoc_shows_no_logo_of_its_maker(server: Server, open_page: OpenPage) -> None:
     with open_page(f"{server.url}/redoc") as page:
         expect(page.get_by_text("API docs by Redocly")).to_be_visible()
         expect(page.locator('img[alt="redocly logo"]')).to_have_count(0)
 
 
+@pytest.mark.long
 def test_a_deep_link_into_redoc_scrolls_to_its_operation(
     server: Server, open_page: OpenPage
 ) -> None:
@@ -805,7 +826,7 @@ def test_no_text_of_the_configuration_runs_as_a_script(
 
 FETCH = """async (url) => {
   const headers = { "Content-Type": "application/json", "X-Request-ID": "mine-1" };
-  const response = await fetch(url, { method: "POST", headers, body: '{"sepal_length": 1}' });
+  const response = await fetch(url, { method: "POST", headers, body: '{"number": "one"}' });
   const body = await response.json();
   return [response.status, response.headers.get("X-Request-ID"), body.type];
 }"""
@@ -815,9 +836,10 @@ def test_the_page_of_another_origin_may_ask_where_it_is_allowed(
     server: Server, context: BrowserContext
 ) -> None:
     page = context.new_page()
-    with Server(EXAMPLES, environment={"MODELHOST_CORS_ORIGINS": server.url}) as allowing:
+    models = {"models": [{"class_path": "tests.fakes.deadly.DeadlyModel"}]}
+    with Server(models, environment={"MODELHOST_CORS_ORIGINS": server.url}) as allowing:
         page.goto(f"{server.url}/api/models")  # no page of ours, whose policy would forbid it
-        url = f"{allowing.url}/api/models/iris/prediction"
+        url = f"{allowing.url}/api/models/deadly/prediction"
         assert page.evaluate(FETCH, url) == [400, "mine-1", "ValidationError"]
         page.goto(f"{allowing.url}/api/models")
         with pytest.raises(Error, match="Failed to fetch"):

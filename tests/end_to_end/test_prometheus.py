@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from models_api.hosting.hosted_model import ModelState
 from tests.end_to_end.prometheus import RULES, Prometheus, program
 from tests.end_to_end.server import REPOSITORY, Server, gunicorn
 from tests.end_to_end.test_monitoring import alert_expressions, dashboard_expressions
@@ -113,7 +114,7 @@ def test_an_alert_can_be_asked_of_the_metrics_of_a_service(
 def test_prometheus_takes_the_rules(served: tuple[Server, Prometheus]) -> None:
     _, prometheus = served
     groups = prometheus.client.get("/api/v1/rules").json()["data"]["groups"]
-    assert [rule["health"] for group in groups for rule in group["rules"]] == ["ok"] * 11
+    assert [rule["health"] for group in groups for rule in group["rules"]] == ["ok"] * 14
 
 
 def test_a_model_that_failed_and_is_not_required_has_an_alert_of_its_own(
@@ -140,7 +141,7 @@ def test_prometheus_knows_the_state_of_each_model(served: tuple[Server, Promethe
         ("failing", "false", "failed"),
     }
     (count,) = prometheus.query("count(model_state)")
-    assert count["value"][1] == "12"
+    assert int(count["value"][1]) == 3 * len(ModelState)
 
 
 def test_prometheus_knows_what_the_server_runs(served: tuple[Server, Prometheus]) -> None:

@@ -1,6 +1,6 @@
 """Requests that schemathesis makes of the live document, in all the ways that it knows.
 
-All tests together send at least 20 000 of them. A failure shows the request, as a curl command.
+All tests together send at least 11 000 of them. A failure shows the request, as a curl command.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 """The same each time, unless somebody goes looking for more."""
-EXAMPLES = {
+EXAMPLES: dict[str, Any] = {
     "models": [
         {"class_path": "examples.iris.IrisModel", "batching": {}},
         {"class_path": "examples.diabetes.DiabetesModel"},
@@ -30,6 +30,12 @@ EXAMPLES = {
     ],
     "metrics": {"enabled": True},
     "open_inference": {"enabled": True},
+}
+
+
+IN_PROCESSES = {
+    **EXAMPLES,
+    "models": [{**model, "execution": {"kind": "process"}} for model in EXAMPLES["models"]],
 }
 
 
@@ -69,10 +75,11 @@ def schemathesis(server: Server, folder: Path, *arguments: str) -> dict[str, Any
 @pytest.mark.parametrize(
     ("served", "examples", "least"),
     [
-        pytest.param(awkward(slice(0, 16)), 130, 6000, id="awkward models, first third"),
-        pytest.param(awkward(slice(16, 32)), 130, 6000, id="awkward models, second third"),
-        pytest.param(awkward(slice(32, None)), 130, 6000, id="awkward models, last third"),
-        pytest.param(EXAMPLES, 80, 2000, id="examples, with all that there is"),
+        pytest.param(awkward(slice(0, 16)), 65, 3000, id="awkward models, first third"),
+        pytest.param(awkward(slice(16, 32)), 65, 3000, id="awkward models, second third"),
+        pytest.param(awkward(slice(32, None)), 65, 3000, id="awkward models, last third"),
+        pytest.param(EXAMPLES, 40, 1000, id="examples, with all that there is"),
+        pytest.param(IN_PROCESSES, 25, 600, id="examples in processes"),
     ],
 )
 def test_whatever_is_sent_the_answer_is_as_documented(
@@ -84,6 +91,17 @@ def test_whatever_is_sent_the_answer_is_as_documented(
     assert result["complete"]
     assert result["operations"]["tested"] == result["operations"]["total"] > 5
     assert result["test_cases"]["generated"] >= least
+
+
+def test_it_is_as_documented_where_another_service_computes(tmp_path: Path) -> None:
+    names = ("iris", "diabetes", "digits")
+    with Server(EXAMPLES, "--threads", "2") as there:
+        remote = {"kind": "remote", "url": there.url}
+        models = [{"qualified_name": name, "execution": remote} for name in names]
+        with Server({**EXAMPLES, "models": models}, "--threads", "2") as server:
+            result = schemathesis(server, tmp_path, "--max-examples", "25")
+    assert (result["failures"], result["errors"]) == ([], []), result["output"]
+    assert result["test_cases"]["generated"] >= 600
 
 
 def test_a_model_that_does_not_keep_what_it_documents_is_found(tmp_path: Path) -> None:

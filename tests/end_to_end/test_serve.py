@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.end_to_end.server import REPOSITORY, Server, free_port, serve
+from tests.end_to_end.server import REPOSITORY, TLS, Server, free_port, serve
 
 PREDICTION = "/api/models/deadly/prediction"
 CONFIGURATION: dict[str, Any] = {"models": [{"class_path": "tests.fakes.deadly.DeadlyModel"}]}
@@ -118,7 +118,9 @@ def test_a_worker_that_was_killed_is_replaced(server: Server) -> None:
     processes = set()
 
     def both_have_answered() -> bool:
-        processes.add(httpx.post(f"{server.url}{PREDICTION}", json={}).json()["process"])
+        processes.add(
+            httpx.post(f"{server.url}{PREDICTION}", json={}, verify=TLS).json()["process"]
+        )
         return processes == set(children(server))
 
     wait_until(both_have_answered, "an answer of each")
@@ -136,7 +138,9 @@ def test_the_workers_share_the_memory_of_the_weights() -> None:
         pids = [server.process.pid, *children(server)]
         assert len(pids) == 3
         for _ in range(20):
-            response = httpx.post(f"{server.url}/api/models/heavy/prediction", json={"value": 1})
+            response = httpx.post(
+                f"{server.url}/api/models/heavy/prediction", json={"value": 1}, verify=TLS
+            )
             assert response.status_code == 200
         for pid in pids:
             assert private_mebibytes(pid) < HEAVY_MEBIBYTES / 4
@@ -198,7 +202,7 @@ def test_it_takes_the_variables_that_gunicorn_takes() -> None:
         "MODELHOST_LOG_FORMAT": "json",
     }
     with serve(CONFIGURATION, environment=environment, bind="", port=port) as server:
-        assert len(children(server)) == 3
+        wait_until(lambda: len(children(server)) == 3, "three workers")
         assert f"3 workers of 5 threads serve at http://127.0.0.1:{port}." in server.log
         assert all(line.startswith("{") for line in server.log.splitlines())
 
@@ -217,4 +221,4 @@ def test_a_free_port_is_chosen_and_the_other_family_of_addresses_works() -> None
 
 
 def is_ready(url: str) -> bool:
-    return httpx.get(f"{url}/api/health/ready").status_code == 200
+    return httpx.get(f"{url}/api/health/ready", verify=TLS).status_code == 200

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.server import Server, free_port, gunicorn, serve
+from tests.end_to_end.server import Server, granian, gunicorn, serve
 
 PREDICTION = "/api/models/batching/prediction"
 CONFIGURATION: dict[str, Any] = {
@@ -29,28 +28,21 @@ def served(configuration: Mapping[str, object] = CONFIGURATION, **environment: s
     return serve(configuration, environment={"MODELHOST_WORKERS": "2", **environment})
 
 
-def granian(
-    configuration: Mapping[str, object] = CONFIGURATION, *, wait_for: str = "ready"
-) -> Server:
-    return Server(
-        configuration,
-        *("--workers", "2", "--blocking-threads", "16", "--interface", "wsgi"),
-        wait_for=wait_for,
-        application="modelhost.wsgi:application",
-        command=(sys.executable, "-m", "granian"),
-        bind="--host 127.0.0.1 --port {port}",
-        port=free_port(),
-    )
-
-
-SERVERS = [
-    pytest.param(tuned, id="gunicorn"),
-    pytest.param(lambda: tuned(MODELHOST_CPU_AFFINITY="1"), id="gunicorn pinned"),
-    pytest.param(served, id="serve"),
-    pytest.param(lambda: served(MODELHOST_CPU_AFFINITY="1"), id="serve pinned"),
-    pytest.param(granian, id="granian"),
-]
+STARTERS: dict[str, Callable[[], Server]] = {
+    "gunicorn": tuned,
+    "gunicorn pinned": lambda: tuned(MODELHOST_CPU_AFFINITY="1"),
+    "serve": served,
+    "serve pinned": lambda: served(MODELHOST_CPU_AFFINITY="1"),
+    "granian": lambda: granian(CONFIGURATION),
+}
+SERVERS = [pytest.param(start, id=name) for name, start in STARTERS.items()]
 BOTH = [pytest.param(tuned, id="gunicorn"), pytest.param(served, id="serve")]
+
+
+@pytest.fixture(scope="module", params=STARTERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with STARTERS[request.param]() as server:
+        yield server
 
 
 def predict(server: Server, value: int, **headers: str) -> dict[str, Any]:
@@ -74,12 +66,11 @@ def test_a_server_that_is_stopped_leaves_no_line_of_its_log_unsaid(
     assert [id_ for id_ in ids if log.count(f"[{id_}]") != 1] == []
 
 
-@pytest.mark.parametrize("start", SERVERS)
-def test_two_workers_share_the_requests_and_answer_them_right(start: Callable[[], Server]) -> None:
+def test_two_workers_share_the_requests_and_answer_them_right(server: Server) -> None:
     processes: set[int] = set()
     # One of them may be ready long before the other.
     deadline = time.monotonic() + 60
-    with start() as server, ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(16) as pool:
         while len(processes) < 2 and time.monotonic() < deadline:
             # A connection that is kept would stay with the worker that has it.
             answers = pool.map(lambda value: predict(server, value, Connection="close"), range(200))
@@ -99,12 +90,11 @@ def test_a_model_that_used_openmp_before_the_fork_predicts_after_it(
     assert response.json() == {"centre": 10.0}
 
 
-@pytest.mark.parametrize("start", BOTH)
-def test_models_are_loaded_once_before_the_fork(start: Callable[..., Server]) -> None:
-    with start() as server:
-        bodies = [predict(server, value) for value in range(40)]
-        assert {body["loaded_in"] for body in bodies} == {server.process.pid}
-        assert server.log.count("Loaded batching 1.0.0") == 1
+@pytest.mark.parametrize("server", ["gunicorn", "serve"], indirect=True)
+def test_models_are_loaded_once_before_the_fork(server: Server) -> None:
+    bodies = [predict(server, value) for value in range(40)]
+    assert {body["loaded_in"] for body in bodies} == {server.process.pid}
+    assert server.log.count("Loaded batching 1.0.0") == 1
 
 
 @pytest.mark.parametrize("start", BOTH)
@@ -114,24 +104,19 @@ def test_models_that_are_not_safe_to_fork_are_loaded_after_it(start: Callable[..
         assert all(body["loaded_in"] == body["process"] for body in bodies)
 
 
-@pytest.mark.parametrize("start", BOTH)
-def test_a_pinned_worker_keeps_all_its_threads_to_one_processor(
-    start: Callable[..., Server],
-) -> None:
-    with start(MODELHOST_CPU_AFFINITY="1") as server:
-        workers = {predict(server, value)["process"] for value in range(40)}
-        for worker in workers:
-            for thread in Path(f"/proc/{worker}/task").iterdir():
-                assert len(os.sched_getaffinity(int(thread.name))) == 1
+@pytest.mark.parametrize("server", ["gunicorn pinned", "serve pinned"], indirect=True)
+def test_a_pinned_worker_keeps_all_its_threads_to_one_processor(server: Server) -> None:
+    workers = {predict(server, value)["process"] for value in range(40)}
+    for worker in workers:
+        for thread in Path(f"/proc/{worker}/task").iterdir():
+            assert len(os.sched_getaffinity(int(thread.name))) == 1
 
 
-@pytest.mark.parametrize("start", SERVERS)
-def test_chunked_bodies_are_read(start: Callable[[], Server]) -> None:
-    with start() as server:
-        response = server.client.post(
-            PREDICTION, content=iter([b'{"val', b'ue": 4}']), headers={"Content-Type": ""}
-        )
-        assert (response.status_code, response.json()["value"]) == (200, 8)
+def test_chunked_bodies_are_read(server: Server) -> None:
+    response = server.client.post(
+        PREDICTION, content=iter([b'{"val', b'ue": 4}']), headers={"Content-Type": ""}
+    )
+    assert (response.status_code, response.json()["value"]) == (200, 8)
 
 
 @pytest.mark.parametrize("start", SERVERS)

@@ -107,7 +107,7 @@ def test_three_hundred_slow_bodies_leave_everybody_elses_p99_as_it_is() -> None:
 
 def p99(proxy: Nginx) -> float:
     """Seconds within which 99 of 100 predictions are answered, all of them right."""
-    with Load(proxy.port, [ASK], 8, rate=100, requests=600) as load:
+    with Load(proxy.port, [ASK], 8, rate=100, requests=400) as load:
         load.join()
     assert not load.failures()
     return load.percentile(99)

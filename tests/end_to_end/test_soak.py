@@ -21,7 +21,7 @@ CONFIGURATION: dict[str, Any] = {
     ],
     "metrics": {"enabled": True},
 }
-ROWS = 16
+ROWS = 48
 PREDICTION = "/api/models/quick/prediction"
 ONE = Ask("POST", PREDICTION, b'{"number": 21}', b'{"doubled":42.0}')
 MANY = Ask(
@@ -34,9 +34,9 @@ ASKS = [ONE] * 9 + [MANY]
 WAITING = Ask("POST", "/api/models/waiting/prediction", b"{}")
 PREDICTIONS_OF_TEN = 9 + ROWS
 SLOW_CLIENTS = 200
-REQUESTS = 20_000
-ROUNDS = 10
-LOOKS = 5
+REQUESTS = 11_000
+ROUNDS = 8
+LOOKS = 3
 MORE_LOOKS = 10
 THREADS = 64
 # Of two workers, with a few for the rest, which start as they are needed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.end_to_end.server import REPOSITORY, STARTERS, Server
+from tests.end_to_end.server import REPOSITORY, STARTERS, TLS, Server, serve
 
 TALKATIVE = "/api/models/talkative/prediction"
 BATCHING = "/api/models/batching/prediction"
@@ -140,7 +141,9 @@ def make_requests(server: Server) -> dict[str, httpx.Response]:
 
 def ask_batching(server: Server, value: int) -> int:
     # A connection of its own, so that either worker may take it.
-    return httpx.post(f"{server.url}{BATCHING}", json={"value": value}, timeout=60).status_code
+    return httpx.post(
+        f"{server.url}{BATCHING}", json={"value": value}, timeout=60, verify=TLS
+    ).status_code
 
 
 def test_a_request_goes_on_with_the_trace_of_its_caller(observed: Observed) -> None:
@@ -247,3 +250,42 @@ def test_the_route_of_an_unknown_model_is_that_of_the_document(observed: Observe
     root, _ = observed.of_request("unknown")
     assert root["name"] == "POST /api/models/{qualified_name}/prediction"
     assert root["attributes"]["http.route"] == "/api/models/{qualified_name}/prediction"
+
+
+@pytest.mark.long
+def test_spans_of_a_model_in_a_process_belong_to_the_trace_of_the_request(tmp_path: Path) -> None:
+    install_exporter(tmp_path)
+    tracing = {
+        "class_path": "tests.fakes.tracing.TracingModel",
+        "execution": {"kind": "process"},
+    }
+    variables = {
+        "OTEL_TRACES_EXPORTER": "file",
+        "OTEL_BSP_SCHEDULE_DELAY": "600000",
+        "SPANS_FILE": str(tmp_path / "spans"),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)]),
+    }
+    with serve({"models": [tracing]}, environment=variables) as server:
+        url, body = f"{server.url}/api/models/tracing/prediction", {"what": "nothing"}
+        parent = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
+        httpx.post(url, json=body, headers=parent).raise_for_status()
+        process = httpx.post(url, json=body).json()["process"]  # in a trace of its own
+        server.process.terminate()
+        server.process.wait(60)
+    deadline = time.monotonic() + 30  # the process ends after the server has
+    while len(own := spans_called(tmp_path, "own nothing")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {span["pid"] for span in own} == {process}
+    requests = {
+        (trace_id(span), span["context"]["span_id"])
+        for span in spans_called(tmp_path, "POST /api/models/tracing/prediction")
+    }
+    assert {(trace_id(span), span["parent_id"]) for span in own} == requests
+    assert trace_id(own[0]) == f"0x{TRACE_ID}"
+
+
+def spans_called(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The spans of this name that have been exported yet."""
+    path = folder / "spans"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return [span for span in map(json.loads, lines) if span["name"] == name]

@@ -459,8 +459,6 @@ def test_shared_memory_is_refused(client: InferenceServerClient):
 @pytest.mark.parametrize(
     ("ask", "path"),
     [
-        (lambda client: client.load_model("echo"), "repository/models/echo/load"),
-        (lambda client: client.unload_model("echo"), "repository/models/echo/unload"),
         (lambda client: client.get_trace_settings(), "trace/setting"),
         (lambda client: client.get_log_settings(), "logging"),
         (lambda client: client.update_log_settings({"log_info": True}), "logging"),

@@ -20,7 +20,7 @@ from openapi_spec_validator import validate
 
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.example_predictions import assert_examples_are_served
-from tests.end_to_end.server import REPOSITORY, Server
+from tests.end_to_end.server import REPOSITORY, Server, client_of
 
 # pip may have to fetch every dependency.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -185,7 +185,7 @@ def test_a_fresh_clone_serves_the_example_models(tmp_path: Path) -> None:
             start_new_session=True,
         )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             while not is_ready(client):
                 assert process.poll() is None, log_path.read_text(encoding="utf-8")
                 time.sleep(0.5)

@@ -115,6 +115,18 @@ class SlowModel(DyingModel):
         return Report(process=os.getpid())
 
 
+class DyingTogetherModel(DyingModel):
+    """Does what each row of a call says."""
+
+    display_name = "Dying together"
+    qualified_name = "dying_together"
+
+    def predict_batch(self, data: list[Any]) -> list[Any]:
+        """Obey all."""
+        time.sleep(0.005)
+        return [self.predict(each) for each in data]
+
+
 class GatheringModel(DyingModel):
     """Tells how many rows it got in one call."""
 

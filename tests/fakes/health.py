@@ -24,14 +24,30 @@ class SickModel(DoublingModel):
     def is_healthy(self) -> Any:
         with (_folder() / "asked").open("a", encoding="utf-8") as asked:
             asked.write(f"{os.getpid()}\n")
-        state = (_folder() / "state").read_text(encoding="utf-8")
+        state = self._state()
         if state == "raise":
             raise RuntimeError("the database is away")
         if state == "exit":
             raise SystemExit(3)
-        while state == "hang" and (_folder() / "state").read_text(encoding="utf-8") == "hang":
+        while state == "hang" and self._state() == "hang":
             time.sleep(0.01)
         return state != "sick"
+
+    def _state(self) -> str:
+        state = (_folder() / "state").read_text(encoding="utf-8")
+        return self.qualified_name if state == "as each is called" else state
+
+
+class RaisingModel(SickModel):
+    qualified_name = "raise"
+
+
+class ExitingModel(SickModel):
+    qualified_name = "exit"
+
+
+class HangingModel(SickModel):
+    qualified_name = "hang"
 
 
 class HealthyModel(DoublingModel):

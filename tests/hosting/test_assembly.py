@@ -68,6 +68,56 @@ def test_open_inference_without_numpy_says_what_to_install(
     )
 
 
+@pytest.mark.parametrize(
+    "needs",
+    [
+        ("urllib3", "modelhost", "kind", "remote"),
+        ("numpy", "open_inference", "protocol", "open-inference"),
+    ],
+)
+def test_a_remote_model_says_what_to_install(
+    read: Any, monkeypatch: pytest.MonkeyPatch, needs: tuple[str, str, str, str]
+) -> None:
+    package, protocol, key, extra = needs
+    configuration = f"""
+models:
+  - qualified_name: iris
+    execution:
+      kind: remote
+      protocol: {protocol}
+      url: http://127.0.0.1:1
+"""
+    (model,) = build_registry(read(configuration))
+    assert model.known_name == "iris"
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigurationError) as caught:
+        build_registry(read(configuration))
+    (problem,) = caught.value.problems
+    assert (problem.id, problem.key_path, problem.hint) == (
+        "models_api.E008",
+        f"models[0].execution.{key}",
+        f'Install it: pip install "modelhost[{extra}]"',
+    )
+    assert f"needs {package}, which is not installed" in problem.message
+
+
+@pytest.mark.parametrize("token", ["a b", "a\n", "\xe4"])
+def test_a_token_that_no_header_can_hold_is_a_problem(
+    read: Any, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("MODELS_TOKEN", token)
+    with pytest.raises(ConfigurationError) as caught:
+        build_registry(
+            read(
+                "models:\n- qualified_name: iris\n  execution: "
+                "{kind: remote, url: 'http://a', token_env: MODELS_TOKEN}\n"
+            )
+        )
+    (problem,) = caught.value.problems
+    assert "has a character that no token can have" in problem.message
+    assert token not in str(problem)
+
+
 def test_problems_come_in_the_order_of_the_lines(read: Any) -> None:
     file = read(
         "models:\n"

@@ -15,7 +15,7 @@ import pytest
 from ml_base.utilities import ModelManager
 
 from models_api.configuration.sections import DecoratorConfiguration, ModelConfiguration
-from models_api.exceptions import DescriptionError, ModelNotFound, ModelNotReady
+from models_api.exceptions import ModelNotFound, ModelNotReady
 from models_api.hosting.hosted_model import HostedModel, LoadState
 from models_api.hosting.model_stack import ModelStack
 from models_api.hosting.registry import ModelRegistry
@@ -228,19 +228,39 @@ def test_a_model_that_fails_before_it_says_anything_goes_by_its_class() -> None:
         _ = model.schemas
 
 
-def test_a_name_other_than_the_configured_one_is_refused() -> None:
-    with pytest.raises(DescriptionError) as caught:
-        host("DoublingModel", qualified_name="trebling")
-    assert str(caught.value) == 'the model calls itself "doubling", not "trebling"'
-    assert caught.value.hint == "Write qualified_name: doubling, or leave the key out."
-    assert caught.value.key == "qualified_name"
+GIVEN = {
+    "qualified_name": "trebling",
+    "version": "2026-11",
+    "display_name": "Trebling",
+    "description": "Of another artefact.",
+}
 
 
-def test_a_name_that_turns_out_other_than_configured_fails_the_loading() -> None:
-    model = host("LateModel", qualified_name="early")
+@pytest.mark.parametrize("name", ["DoublingModel", "LateModel"])
+def test_names_of_the_file_win_over_those_of_the_model(name: str) -> None:
+    model = host(name, **GIVEN)
+    assert model.known_name == "trebling"
     model.load()
-    assert model.failure == 'DescriptionError: the model calls itself "late", not "early"'
-    assert model.qualified_name == "early"
+    assert model.failure is None
+    assert model.details._asdict() == GIVEN
+    assert model.ready_model().qualified_name != "trebling"
+
+
+def test_names_of_the_file_win_over_those_of_decorators() -> None:
+    assert host("DoublingModel", "Suffix", **GIVEN).known_name == "trebling"
+
+
+def test_what_the_file_does_not_say_is_the_models_own() -> None:
+    model = host("DoublingModel", version="2")
+    assert (model.qualified_name, model.version) == ("doubling", "2")
+
+
+def test_one_class_serves_under_several_names() -> None:
+    models = [host("DoublingModel", qualified_name=name) for name in ("first", "second")]
+    for model in models:
+        model.load()
+    assert [model.state for model in models] == [LoadState.READY] * 2
+    assert [model.backend.predict(b'{"value": 2}') for model in models] == [b'{"value":4.0}'] * 2
 
 
 def test_a_hundred_threads_run_init_once(marker: Path) -> None:
@@ -521,7 +541,7 @@ def test_a_model_that_says_that_it_is_unhealthy_counts_if_it_is_required(
     registry = ModelRegistry([host("DoublingModel"), sick])
     registry.load()
     assert registry.is_ready is not required
-    assert registry.unhealthy_models() == ["sick"]
+    assert [model.label for model in registry.unhealthy_models()] == ["sick"]
     assert registry.serving_states(registry) == ["ready", "unhealthy"]
 
 

@@ -201,7 +201,7 @@ def test_a_broken_configuration_is_refused_even_without_checks(configure: Any) -
         "The configuration has 1 problem:\n\n"
         f'{app_config.configuration_file.document.path}:1: port: unknown key "port"\n'
         "    Known keys here: service_title, description, version, models, logging, metrics, "
-        "open_inference, request_headers."
+        "open_inference, reload, request_headers."
     )
 
 

@@ -55,7 +55,7 @@ MISTAKES: dict[str, tuple[str | bytes | None, tuple[str, ...]]] = {
     ),
     "an unknown kind of execution": (
         f"models:\n  - {MODEL}\n    execution: {{kind: fork}}\n",
-        ("models[0].execution.kind", "'thread' or 'process'", 'not the string "fork"'),
+        ("models[0].execution.kind", "'thread', 'process' or 'remote'", 'not the string "fork"'),
     ),
     "a kind where its section should be": (
         f"models:\n  - {MODEL}\n    execution: process\n",
@@ -64,6 +64,60 @@ MISTAKES: dict[str, tuple[str | bytes | None, tuple[str, ...]]] = {
     "processes of a model on threads": (
         f"models:\n  - {MODEL}\n    execution: {{processes: 2}}\n",
         ("models[0].execution: processes goes with kind: process only", "Write kind: process"),
+    ),
+    "a remote model without a URL": (
+        f"models:\n  - {MODEL}\n    execution: {{kind: remote}}\n",
+        ("models[0].execution: kind: remote needs a url", "such as url: http://models.internal"),
+    ),
+    "a remote model without a name": (
+        "models:\n  - execution: {kind: remote, url: 'http://a'}\n",
+        ("models[0]: kind: remote needs a qualified_name", "qualified_name: iris"),
+    ),
+    "a URL of another kind": (
+        "models:\n  - execution: {kind: remote, url: 'ftp://a'}\n",
+        ("models[0].execution.url: this is no URL of a service", "http://models.internal:8000"),
+    ),
+    "a port that is none": (
+        "models:\n  - execution: {kind: remote, url: 'http://a:80000'}\n",
+        ("models[0].execution.url: this is no URL of a service",),
+    ),
+    "a URL with a query": (
+        "models:\n  - execution: {kind: remote, url: 'http://a/b?c=1'}\n",
+        ("models[0].execution.url: a URL here ends with its path", "Leave out"),
+    ),
+    "keys of processes for a remote model": (
+        "models:\n  - execution: {kind: remote, url: 'http://a', nice: 1, processes: 2}\n",
+        ("models[0].execution: nice, processes goes with kind: process only",),
+    ),
+    "a key of two kinds for a model on threads": (
+        f"models:\n  - {MODEL}\n    execution: {{retry: true}}\n",
+        ("models[0].execution: retry goes with kind: process or remote only",),
+    ),
+    "a remote model's key for a process": (
+        f"models:\n  - {MODEL}\n    execution: {{kind: process, url: 'http://a'}}\n",
+        ("models[0].execution: url goes with kind: remote only", "Write kind: remote"),
+    ),
+    "a certificate without TLS": (
+        "models:\n  - execution: {kind: remote, url: 'http://a', ca_file: a.pem}\n",
+        ("ca_file goes with a url that begins with https only", "Write https://"),
+    ),
+    "a key without its certificate": (
+        "models:\n  - execution: {kind: remote, url: 'https://a', client_key: a.pem}\n",
+        ("client_key needs client_certificate",),
+    ),
+    "one schema of two": (
+        "models:\n  - execution: {kind: remote, url: 'http://a',\n"
+        "      input_schema: models_api.api.bodies.Error}\n",
+        ("input_schema and output_schema go together", "Name both classes, or none"),
+    ),
+    "a version where there is one only": (
+        "models:\n  - execution: {kind: remote, url: 'http://a', version: '1'}\n",
+        ("version goes with protocol: open_inference only",),
+    ),
+    "batches of a remote model": (
+        "models:\n  - qualified_name: a\n    batching: {}\n"
+        "    execution: {kind: remote, url: 'http://a'}\n",
+        ("models[0]: batching goes with a class", "the service that has the class"),
     ),
     "a number for an environment variable": (
         f"models:\n  - {MODEL}\n    execution: {{kind: process, environment: {{N: 1}}}}\n",
@@ -131,10 +185,6 @@ MISTAKES: dict[str, tuple[str | bytes | None, tuple[str, ...]]] = {
         f"models:\n  - {MODEL}\n  - {MODEL}\n",
         ("service.yaml:3: models[1].class_path", 'the qualified name "doubling" already',
          "Remove one of the two"),
-    ),
-    "another name than the model's": (
-        f"models:\n  - {MODEL}\n    qualified_name: triple\n",
-        ("service.yaml:3: models[0].qualified_name", 'calls itself "doubling"', "or leave the key"),
     ),
     "a class path with slashes": (
         "models:\n  - class_path: my_models/RentModel\n",

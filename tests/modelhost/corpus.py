@@ -13,6 +13,20 @@ from tests.fakes.named import ODD
 from tests.fakes.refusing import ANSWERS
 from tests.open_inference.hostile_requests import HOSTILE_REQUESTS, strings
 
+VERSIONS = ("1", "2 \u00e9/<a>,%{b}?#;", "\U0001f680")
+SHARED: dict[str, list[dict[str, Any]]] = {
+    "by_chance": [{"traffic": 50}, {}],
+    "by_header": [{"traffic": 50, "traffic_key": "header:X-User"}, {}],
+    "by_field": [{"traffic": 50, "traffic_key": "field:text"}, {}],
+    "on_trial": [{}, {"traffic": 50, "abort": {"min_requests": 100_000}}],
+    "shadowed": [{}, {"shadow": True}],
+    "shadowed_in_vain": [
+        {"traffic": 50},
+        {},
+        {"shadow": True, "class_path": "tests.fakes.misbehaving.BrokenModel"},
+    ],
+}
+"""Models whose versions share their requests, or get copies of them; what each version says."""
 CONFIGURATION = {
     "models": [
         {"class_path": "tests.fakes.misbehaving.ObedientModel"},
@@ -44,6 +58,24 @@ CONFIGURATION = {
         {"class_path": "tests.fakes.asking.AskingModel"},
         {"class_path": "tests.fakes.asking.AskingBatchModel", "batching": {}},
         {"class_path": "tests.fakes.asking.ColumnsModel"},
+        *(
+            {
+                "class_path": "tests.fakes.misbehaving.ObedientModel",
+                "qualified_name": "released",
+                "version": version,
+            }
+            for version in VERSIONS
+        ),
+        *(
+            {
+                "class_path": "tests.fakes.misbehaving.ObedientModel",
+                "qualified_name": name,
+                "version": str(number),
+                **keys,
+            }
+            for name, versions in SHARED.items()
+            for number, keys in enumerate(versions, 1)
+        ),
     ],
     "request_headers": ["X-Tenant", "Accept-Language", "Content-Type"],
     "open_inference": {"enabled": True},
@@ -417,6 +449,49 @@ def of_refusals() -> Iterator[Asked]:
     yield asked("refused inference", "/v2/models/refusing/infer", body)
 
 
+def of_versions() -> Iterator[Asked]:
+    """Ask one version of several, and one that there is not."""
+    for version in (*VERSIONS, "none", ""):
+        text = version.encode().decode("latin-1")
+        path = f"/api/models/released/versions/{text}/prediction"
+        yield asked(f"version {version}", path, GOOD[SINGLE])
+        yield asked(f"version {version}, wrong", path, b'{"x": "a"}')
+        yield asked(f"version {version}, failing", path, b'{"do": "raise"}')
+        yield asked(f"version {version}, rows", f"{path}/batch", GOOD[BATCH])
+        yield asked(f"version {version}, other method", path, method="GET")
+    yield asked("the one version", "/api/models/obedient/versions/1.2.3/prediction", GOOD[SINGLE])
+
+
+def of_shares() -> Iterator[Asked]:
+    """Ask models whose versions share their requests, by whose they are, or get copies of them."""
+    for model in SHARED:
+        path, name = f"/api/models/{model}/prediction", f"sharing {model}"
+        for user in ("grace", "ken", "\xe9", ""):
+            more = {"HTTP_X_USER": user}
+            many = rows(*({"x": 1, "text": text} for text in ("a", "b", user)))
+            yield asked(f"{name}, {user!r}", path, json.dumps({"text": user}).encode(), more=more)
+            yield asked(f"{name}, rows of {user!r}", f"{path}/batch", many, more=more)
+            texts = {"name": "text", "datatype": "BYTES", "shape": [3], "data": ["a", "b", user]}
+            inference = json.dumps({"inputs": [texts]}).encode()
+            yield asked(f"{name}, tensors of {user!r}", f"/v2/models/{model}/infer", inference)
+        for end, body in {
+            "good": b"{}",
+            "wrong": b'{"x": "a"}',
+            "cut off": b'{"x": 1',
+            "empty": b"",
+            "failing": b'{"do": "raise"}',
+            "rejected": b'{"do": "reject"}',
+        }.items():
+            many = b'{"inputs": [{"text": "a"}, {"text": "b"}, %b]}' % body
+            yield asked(f"{name}, {end}", path, body)
+            yield asked(f"{name}, {end} among rows", f"{path}/batch", many)
+            yield asked(
+                f"{name}, {end} for a version", f"/api/models/{model}/versions/2/prediction", body
+            )
+        yield asked(f"{name}, too many rows", f"{path}/batch", rows(*[{}] * 7))
+        yield asked(f"{name}, other method", path, method="GET")
+
+
 def of_many_values() -> Iterator[Asked]:
     """Ask for what is dear to validate, within the limit of its model and above it."""
     shape = {"a0": 1, "a1": 1, "a2": 1}
@@ -462,5 +537,7 @@ def corpus() -> list[Asked]:
         *of_models(),
         *of_refusals(),
         *of_requests(),
+        *of_versions(),
+        *of_shares(),
         *of_many_values(),
     ]

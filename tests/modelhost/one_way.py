@@ -1,10 +1,12 @@
 """Asks the service all requests of the corpus, and writes all that can be seen of the answers.
 
-A program: `python -m tests.modelhost.one_way fast`, or `django` for the way through its handler.
+A program: `python -m tests.modelhost.one_way fast`, or `django` for the way through its handler, or
+`asgi` for what a server of that kind is answered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -15,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from http.client import responses
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from tests.modelhost.corpus import Asked, asked, corpus
 
 _DURATIONS = re.compile(r"(seconds_(bucket|sum)|_created|^# |load_seconds)")
 # Its model tells which process it is in, by four digits or five.
-_LENGTHS = re.compile(r'http_response_size_bytes_sum\{handler="/api/models/batching/')
+_LENGTHS = re.compile(r'http_response_size_bytes_sum\{handler="/api/models/(batching|short)/')
 _NUMBERS = re.compile(r"\d+\.\d+ ms|queue_ms=\d+\.\d+")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request"}
 _LENGTH = "Content-Length"
@@ -80,7 +83,7 @@ def _one_way(application: Any, way: str) -> Any:
     answering = lane if way == "fast" else way_of_django
     if application is not lane:
         application._application, answering = answering, application
-    return OneWay(answering, way_of_django)
+    return OneWay(ByASGI(lane) if way == "asgi" else answering, way_of_django)
 
 
 class Counting:
@@ -106,6 +109,59 @@ class OneWay:
     def __call__(self, environ: Any, start_response: Any) -> Any:
         """Answer."""
         return self._answering(environ, start_response)
+
+
+class ByASGI:
+    """What answers, asked as servers of ASGI ask."""
+
+    def __init__(self, answering: Any) -> None:
+        from modelhost.asgi import ASGIApplication
+        from models_api.conf import maximum_body_bytes
+
+        self._application = ASGIApplication(answering, maximum_body_bytes())
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        """Answer."""
+        sent: list[dict[str, Any]] = []
+        asyncio.run(self._ask(environ, sent))
+        start, body = sent
+        status = f"{start['status']} {responses[start['status']]}"
+        headers = [(name.decode(), value.decode("latin-1")) for name, value in start["headers"]]
+        start_response(status, headers)
+        return [body["body"]]
+
+    async def _ask(self, environ: Any, sent: list[dict[str, Any]]) -> None:
+        body = environ["wsgi.input"].getvalue()
+        # In two pieces, as a body may come.
+        pieces = [body[:7], body[7:]]
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self._application(_scope(environ), receive, send)
+
+
+def _scope(environ: Any) -> dict[str, Any]:
+    """Return a request as ASGI has it."""
+    named = {
+        name.removeprefix("HTTP_").lower().replace("_", "-"): str(value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or name in ("CONTENT_TYPE", "CONTENT_LENGTH")
+    }
+    return {
+        "type": "http",
+        "http_version": environ["SERVER_PROTOCOL"].removeprefix("HTTP/"),
+        "method": environ["REQUEST_METHOD"],
+        "scheme": environ["wsgi.url_scheme"],
+        "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
+        "query_string": environ["QUERY_STRING"].encode("latin-1"),
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in named.items()],
+        "client": (environ["REMOTE_ADDR"], 1),
+        "server": (environ["SERVER_NAME"], int(environ["SERVER_PORT"])),
+    }
 
 
 def _wait_for_models() -> None:
@@ -161,12 +217,15 @@ def _answer(application: Any, each: Asked, records: Records, spans: Any) -> dict
     begun: list[Any] = []
     parts: Iterable[bytes] = application(environ, lambda *given: begun.append(given))
     # Whole numbers only: the digits may well be in the middle of an id.
+    _wait_for_shadows()
     body = re.sub(rb"\b%d\b" % os.getpid(), b"(this process)", b"".join(parts))
     if hasattr(parts, "close"):
         parts.close()
     ((status, headers, *_),) = begun
     # That some models tell which process they are in makes the body longer or shorter.
-    headers = [each for each in headers if b"(this process)" not in body or each[0] != _LENGTH]
+    headers = [
+        each for each in headers if b"(this process)" not in body or each[0].title() != _LENGTH
+    ]
     found = {
         "asked django": application._django.asked - django,
         "status": status,
@@ -181,6 +240,15 @@ def _answer(application: Any, each: Asked, records: Records, spans: Any) -> dict
         found["spans"] = _described(spans.get_finished_spans())
         spans.clear()
     return {**found, "digest": hashlib.sha256(body).hexdigest()}
+
+
+def _wait_for_shadows() -> None:
+    """Wait until nobody has a copy of a request, so that what comes of it belongs to that."""
+    from models_api.apps import current_service
+
+    for model in current_service().registry:
+        while model.shadow is not None and model.shadow._called.is_set():
+            time.sleep(0.0005)
 
 
 def _described(spans: Iterable[Any]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -32,7 +33,9 @@ from tests.modelhost.corpus import (
     HOSTS,
     INFER,
     ROUTES,
+    SHARED,
     SINGLE,
+    VERSIONS,
     corpus,
 )
 
@@ -95,6 +98,8 @@ def run(folder: Path, way: str, sections: dict[str, object], variables: dict[str
     return seen
 
 
+COPIES = (("shadowed", "agrees"), ("shadowed_in_vain", "failed"))
+"""What comes of copies, by the models of the corpus that have a shadow."""
 QUICK = ("metrics",)
 
 
@@ -188,7 +193,8 @@ def test_the_corpus_has_answers_of_every_kind(both: tuple[Seen, Seen]) -> None:
         if each.get("status", "").startswith("500")
     }
     refusing = {"refusing", "refusing_batch", "quiet"}  # by what has no status
-    assert failed == {"does", "failing", "batching", "short", "columns"} | refusing
+    models = {"batching", "short", "columns", "version", "sharing"}
+    assert failed == {"does", "failing"} | models | refusing
     names = [each.name for each in corpus()]
     assert len(names) == len(set(names)) > 900
 
@@ -199,6 +205,46 @@ def test_models_of_any_name_are_answered_without_django(both: tuple[Seen, Seen],
     for end in ("", ", rows", ", inferred"):
         seen = fast[f"named {name}{end}"]
         assert (seen["status"], seen["asked django"]) == ("200 OK", 0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_versions_are_answered_without_django_and_say_which_they_are(
+    both: tuple[Seen, Seen], version: str
+) -> None:
+    fast, _ = (seen["answers"] for seen in both)
+    for end, status in (("", 200), (", rows", 200), (", wrong", 400), (", failing", 500)):
+        seen = fast[f"version {version}{end}"]
+        assert (seen["status"][:3], seen["asked django"]) == (str(status), 0)
+        assert unquote(dict(seen["headers"])["X-Model-Version"]) == version
+    for name in ("version none", f"version {version}, other method"):
+        assert "X-Model-Version" not in dict(fast[name]["headers"])
+
+
+@pytest.mark.parametrize("model", SHARED)
+def test_requests_that_versions_share_are_answered_without_django(
+    both: tuple[Seen, Seen], model: str
+) -> None:
+    fast, _ = (seen["answers"] for seen in both)
+    name = f"sharing {model}"
+    for end, status in (("", "200"), (" among rows", "200")):
+        seen = fast[f"{name}, good{end}"]
+        assert (seen["status"][:3], seen["asked django"]) == (status, 0)
+        told = unquote(dict(seen["headers"])["X-Model-Version"])
+        assert set(told.split(", ")) <= {"1", "2"}
+    assert fast[f"{name}, failing"]["status"].startswith("500")
+
+
+def test_copies_for_a_shadow_are_counted_both_ways(both: tuple[Seen, Seen]) -> None:
+    for seen in both:
+        counted = {
+            line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+            for line in seen["metrics"]
+            if line.startswith("model_shadow_copies_total")
+        }
+        found = [f'model="{model}",result="{result}"' for model, result in COPIES]
+        assert not counted or all(
+            sum(number for name, number in counted.items() if each in name) > 5 for each in found
+        )
 
 
 @pytest.mark.parametrize("path", GOOD)

@@ -109,8 +109,9 @@ def test_the_models_of_a_service_are_told_of(metrics: Metrics) -> None:
         {"class_path": "tests.fakes.models.DoublingModel"},
         {"class_path": "tests.fakes.models.FailingModel"},
     ]
-    for model in InProcessService({"models": models}).registry:
-        metrics.models.meter(model)
+    service = InProcessService({"models": models})
+    meters = [metrics.models.meter(model) for model in service.registry]
+    assert len(meters) == 2
     assert lines(metrics, "model_ready") == [
         'model_ready{model="doubling",version="1.0.0"} 1.0',
         'model_ready{model="failing",version="1.0.0"} 0.0',

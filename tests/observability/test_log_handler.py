@@ -84,6 +84,25 @@ def test_lines_that_nothing_follows_are_written_soon(stream: Stream) -> None:
     assert stream.pieces == ["first\n", "second\n"]
 
 
+def test_lines_are_written_soon_after_a_thread_that_took_long_to_start_the_timer(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HeldUp(threading.Timer):
+        def start(self) -> None:
+            super().start()
+            time.sleep(2 * self.interval)  # as on a busy machine: the timer runs out meanwhile
+
+    with monkeypatch.context() as patches:
+        patches.setattr(threading, "Timer", HeldUp)
+        handler = BatchingStreamHandler(stream, HELD)
+        handler.handle(held("first"))
+    handler.handle(held("second"))
+    deadline = time.monotonic() + 10
+    while "".join(stream.pieces) != "first\nsecond\n":
+        assert time.monotonic() < deadline, stream.pieces
+        time.sleep(0.01)
+
+
 def test_many_lines_are_written_in_pieces_that_pipes_take_whole(
     handler: BatchingStreamHandler, stream: Stream
 ) -> None:

@@ -69,6 +69,28 @@ def test_a_model_is_there_before_its_first_prediction(measured: Measured) -> Non
     assert float(line.split()[1]) > 0
 
 
+def test_what_can_come_of_copies_for_a_shadow_is_there_before_the_first(tmp_path: Path) -> None:
+    entry: dict[str, object] = {"class_path": "tests.fakes.models.DoublingModel"}
+    versions: list[dict[str, object]] = [
+        {**entry, "version": "1"},
+        {**entry, "version": "2", "shadow": True},
+    ]
+    measured = Measured(tmp_path, *versions)
+    shadow = measured.meters[1]
+    try:
+        shadow.shadowed("dropped")
+
+        assert measured.lines("model_shadow_copies_total") == [
+            f'model_shadow_copies_total{{model="doubling",result="{result}",version="2"}} {count}'
+            for result, count in (
+                *(("agrees", 0.0), ("differs", 0.0)),
+                *(("dropped", 1.0), ("failed", 0.0)),
+            )
+        ]
+    finally:
+        measured.shared.close()
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
@@ -221,7 +243,7 @@ def test_the_state_of_each_model_is_one_of_those_that_there_are(tmp_path: Path) 
         ("failing", "false"): {"failed"},
         (f"{fakes}.LateFailingModel", "true"): {"failed"},
     }
-    assert len(measured.lines("model_state{")) == 3 * 4
+    assert len(measured.lines("model_state{")) == 3 * len(STATES)
     measured.shared.close()
 
 
@@ -231,6 +253,7 @@ STATES_OF_WORKERS = [
     (["loading", "failed"], "failed"),
     (["ready", "unhealthy"], "unhealthy"),
     (["unhealthy", "loading"], "loading"),
+    (["ready", "unloaded"], "unloaded"),
 ]
 
 

@@ -42,7 +42,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def siblings() -> str:
     """What workers of this process have in common."""
-    return f"{os.getpid()}-{module._start_time(os.getpid())}"
+    return f"{os.getpid()}-{module.start_time(os.getpid())}"
 
 
 def in_child(function: Callable[[], object]) -> int:

@@ -48,6 +48,21 @@ def answering(status: int = 200, route: str | None = "api/models") -> Any:
     return answer
 
 
+def test_another_service_that_is_asked_can_go_on_with_the_trace(
+    exporter: InMemorySpanExporter,
+) -> None:
+    instruments = TracedInstruments(Instruments())
+    with instruments.stage("predict"):
+        headers = instruments.trace()
+    (span,) = exporter.get_finished_spans()
+    assert span.context is not None
+    assert headers["traceparent"].split("-")[1:3] == [
+        f"{span.context.trace_id:032x}",
+        f"{span.context.span_id:016x}",
+    ]
+    assert Instruments().trace() == {}
+
+
 @pytest.mark.usefixtures("context")
 @pytest.mark.parametrize(
     ("status", "is_error"), [(200, False), (404, False), (500, True), (503, True)]

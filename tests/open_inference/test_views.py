@@ -22,7 +22,7 @@ from models_api.api.views import StatusView
 from models_api.configuration.sections import OpenInferenceConfiguration, ServiceConfiguration
 from models_api.hosting.registry import ModelRegistry
 from models_api.observability.shared_memory import SharedMemoryMetrics
-from models_api.open_inference import views
+from models_api.open_inference import repository, views
 from models_api.open_inference.statistics import InferenceStatistics
 from models_api.urls import open_inference_patterns
 from tests.in_process import InProcessService
@@ -292,9 +292,9 @@ def test_a_model_that_fails_is_an_error_without_its_reason(client: Client) -> No
         ("POST", "/v2/models/echo", 405, 'Method "POST" not allowed; use GET or HEAD.'),
         (
             "POST",
-            "/v2/repository/models/echo/load",
+            "/v2/repository/models/echo/other",
             404,
-            "There is nothing at /v2/repository/models/echo/load.",
+            "There is nothing at /v2/repository/models/echo/other.",
         ),
         ("GET", "/v2/nothing", 404, "There is nothing at /v2/nothing."),
     ],
@@ -443,7 +443,7 @@ def test_a_refusal_by_the_project_has_the_protocols_form(
 ) -> None:
     from django.test import RequestFactory
 
-    base = getattr(views, name)
+    base = getattr(repository if name.startswith("Repository") else views, name)
     restricted: Any = type(name, (base,), {"permission_classes": [IsAuthenticated]})
     request = RequestFactory().get("/v2")
     response = restricted.as_view(registry=service.registry)(request, qualified_name="echo")
@@ -542,3 +542,16 @@ def test_without_the_key_there_are_no_routes(service: InProcessService) -> None:
     assert open_inference_patterns(service.registry, ServiceConfiguration()) == []
     configuration = ServiceConfiguration(open_inference=disabled)
     assert open_inference_patterns(service.registry, configuration) == []
+
+
+@pytest.mark.parametrize("change", ["load", "unload"])
+@pytest.mark.parametrize("model", ["echo", "unknown", "a b"])
+def test_requests_cannot_change_which_models_there_are(
+    client: Client, model: str, change: str
+) -> None:
+    response = client.post(
+        f"/v2/repository/models/{model}/{change}", {}, content_type="application/json"
+    )
+    message = "Models cannot be loaded and unloaded by requests, unless the configuration file of "
+    refused(response, 403, f"{message}the service has open_inference.allow_load_unload: true.")
+    assert client.get("/v2/models/echo/ready").status_code == 200

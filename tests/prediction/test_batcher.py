@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -732,3 +733,89 @@ def test_the_class_of_the_decorator_says_whether_the_model_takes_columns(
     assert hasattr(type(decorated), "predict_columns") is can
     if can:
         assert decorated.predict_columns({"value": [1, 2]}) == {"value": [2, 4]}
+
+
+def settled(outcome: Callable[[], object]) -> object:
+    """Return what an outcome returns or raises."""
+    try:
+        return outcome()
+    except BaseException as error:  # noqa: BLE001 (whatever comes is the outcome)
+        return type(error)
+
+
+def each(batcher: Batcher, rows: Sequence[Any], contexts: Sequence[Any] = ()) -> list[object]:
+    """Return what comes of rows of several requests on one thread."""
+    given = [*zip(rows, contexts or [None] * len(rows), strict=True)]
+    return [settled(outcome) for outcome in batcher.predict_each(given)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "batches", "singles"),
+    [
+        ([], [], []),
+        ([1], [], [1]),
+        ([1, 2, 3], [[1, 2, 3]], []),
+        ([1, 2, 3, 4, 5, 6, 7], [[1, 2, 3], [4, 5, 6]], [7]),
+    ],
+)
+def test_rows_of_several_requests_on_one_thread_share_calls(
+    rows: list[int], batches: list[list[int]], singles: list[int]
+) -> None:
+    model = Doubling()
+    batcher = batcher_of(model, max_batch_size=3)
+    assert each(batcher, rows) == [2 * row for row in rows]
+    assert (model.batches, model.singles) == (batches, singles)
+    assert (batcher.queue_depth, batcher._busy) == (0, False)
+
+
+def test_rows_of_one_thread_and_of_others_share_calls_in_the_order_in_which_they_came() -> None:
+    model = Doubling()
+    batcher = batcher_of(model, max_batch_size=3)
+    first, callers = call_while_busy(batcher, model, [1])
+    group = Caller(partial(each, batcher), [2, 3, 4, 5])
+    group.start()
+    wait_until(partial(_is_waiting, batcher, 5))
+    callers.append(queue_up(batcher, batcher.predict, 6))
+    model.gate.set()
+    assert outcomes([first, *callers, group]) == [2000, 2, 12, [4, 6, 8, 10]]
+    assert model.batches == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_rows_of_one_thread_whose_call_fails_start_anew_and_no_other_does() -> None:
+    model = Doubling()
+    batcher = batcher_of(model, max_batch_size=3)
+    assert each(batcher, [1, -2, 3, 4, 5]) == [BatchFailed, BatchFailed, BatchFailed, 8, 10]
+    assert model.batches == [[1, -2, 3], [4, 5]]
+
+
+def test_of_rows_of_one_thread_those_for_which_nobody_waits_are_not_predicted() -> None:
+    model = Doubling()
+    contexts = [due(10), due(-1), due(10)]
+    found = each(batcher_of(model), [1, 2, 3], contexts)
+    assert found == [2, DeadlineExceeded, 6]
+    assert model.batches == [[1, 3]]
+    assert [context.batch_size for context in contexts] == [2, None, 2]
+
+
+def test_each_row_of_one_thread_is_predicted_for_its_own_request() -> None:
+    model = Listening()
+    contexts = [RequestContext(name) for name in ("a", "b", "c")]
+    each(batcher_of(model, max_batch_size=2), [1, 2, 3], contexts)
+    assert model.requests == [("a", "b"), ("c",)]
+    assert all(context.queue_seconds > 0 for context in contexts)
+    assert current_request.get() is None
+
+
+def test_under_stress_rows_of_one_thread_get_each_its_own_result() -> None:
+    batcher = batcher_of(Doubling(), max_batch_size=5)
+    groups = [[random.randrange(1, 1000) for _ in range(at % 9)] for at in range(300)]  # noqa: S311
+
+    def predict(at: int) -> list[object]:
+        return each(batcher, groups[at]) if at % 3 else [batcher.predict(7)]
+
+    with ThreadPoolExecutor(16) as clients:
+        found = [*clients.map(predict, range(300))]
+    assert found == [
+        [2 * row for row in group] if at % 3 else [14] for at, group in enumerate(groups)
+    ]
+    assert (batcher.queue_depth, batcher._busy) == (0, False)

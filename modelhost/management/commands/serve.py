@@ -22,11 +22,11 @@ from granian.server.mp import MPServer
 
 from modelhost.environment import flag, number, split_address, text
 from modelhost.server.configuration import CANNOT_START, is_right, reread_configuration
-from modelhost.server.cpus import available_cpus
 from modelhost.server.ends import run_exit_handlers
 from modelhost.server.metrics import begin_server, end_server, forget_ended_workers, open_server
 from modelhost.server.posix import lack_of_posix
 from modelhost.server.workers import DEFAULT_THREADS, prepare_worker
+from models_api.cpus import available_cpus
 from models_api.logs import SafeLogger, guard
 
 if TYPE_CHECKING:

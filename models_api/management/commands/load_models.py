@@ -55,7 +55,7 @@ class Command(ChecksInTheLog):
         ]
         if unused:
             self.stdout.write("\n".join(["", "Not used:", *unused]))
-        failed = [model for model in models if model.state is LoadState.FAILED]
+        failed = [model for model in models if model.state is not LoadState.READY]
         if failed:
             told = "\n".join(
                 [f"{len(failed)} of {len(models)} models cannot be loaded:", *map(_reason, failed)]
@@ -65,22 +65,22 @@ class Command(ChecksInTheLog):
             self.stderr.write(self.style.WARNING(told))
 
     def _load(self, model: HostedModel, position: str) -> tuple[str, ...]:
-        class_path = model.configuration.class_path
-        name = class_path if model.label == class_path else f"{model.label} ({class_path})"
+        source = model.configuration.source
+        name = source if model.label == source else f"{model.label} ({source})"
         self._print(f"{position} Loading {name} ...")
         before = _resident_mebibytes()
         model.load_apart()
         after = _resident_mebibytes()
         growth = "-" if before is None or after is None else f"{max(after - before, 0):.1f}"
-        seconds = f"{model.load_seconds:.2f}"
-        outcome = "Failed to load" if model.state is LoadState.FAILED else "Loaded"
+        seconds = f"{model.load_seconds or 0:.2f}"
+        outcome = "Loaded" if model.state is LoadState.READY else "Failed to load"
         self._print(f"{position} {outcome} {model.label} ({seconds} s)")
         details, unused = model.details, self._unused(model)
         methods = [name for name in model.used_methods if name not in unused]
         return (
             details.qualified_name,
             details.version or "-",
-            class_path,
+            source,
             model.state.value,
             ", ".join(methods) or "-",
             seconds,
@@ -94,7 +94,7 @@ class Command(ChecksInTheLog):
         if is_alone and "predict_columns" in can:
             why = "open_inference is not enabled, and predict_batch predicts the rows of JSON"
             return {"predict_columns": why, **model.unused_methods}
-        return model.unused_methods
+        return dict(model.unused_methods)
 
     def _print(self, text: str) -> None:
         self.stdout.write(text)

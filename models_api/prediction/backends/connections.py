@@ -1,7 +1,8 @@
-"""The connections of one worker to the processes of a model: one for each thread that asks."""
+"""The connections of one worker to the processes of a model: one for each message on its way."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import suppress
@@ -10,6 +11,8 @@ from multiprocessing.connection import Client, Connection
 from models_api.fork import call_after_fork
 from models_api.prediction.backends.process_group import ProcessGroup
 
+NUMBER_BYTES = 8
+"""At the head of each message; those of the answer are the same."""
 _PAUSE_SECONDS = 0.02
 _UNREACHABLE = (FileNotFoundError, ConnectionRefusedError, ConnectionResetError)
 
@@ -20,6 +23,18 @@ class ProcessEnded(Exception):
     def __init__(self, peer: object) -> None:
         self.peer = peer
         super().__init__()
+
+
+class _MisdirectedError(OSError):
+    """What came is no answer to what was asked.
+
+    Native code that closes a descriptor twice may have closed that of a connection, whose number
+    another one has by now.
+    """
+
+
+class _NotTakenError(ProcessEnded):
+    """The process has not read the whole of a message, and nobody will."""
 
 
 class NoProcess(Exception):
@@ -49,11 +64,20 @@ class _Peer:
         """Return the answer to a message.
 
         Raises:
+            _NotTakenError: the process had ended before it was asked.
             ProcessEnded: there is none.
         """
+        # At random, as other workers ask the same process.
+        number = os.urandom(NUMBER_BYTES)
         try:
-            connection.send_bytes(message)
+            connection.send_bytes(number + message)
+        except OSError as error:
+            connection.close()
+            raise _NotTakenError(self) from error
+        try:
             answer = connection.recv_bytes()
+            if answer[:NUMBER_BYTES] != number:
+                raise _MisdirectedError
         except (EOFError, OSError) as error:
             connection.close()
             # The others lead to the same process.
@@ -62,7 +86,7 @@ class _Peer:
                 each.close()
             raise ProcessEnded(self) from error
         self._idle.append(connection)
-        return answer
+        return answer[NUMBER_BYTES:]
 
 
 class Connections:
@@ -88,12 +112,16 @@ class Connections:
             NoProcess: none does.
             ProcessEnded: it ended before it had answered.
         """
-        peer, connection = self._connect(time.monotonic() + patience_seconds, avoided)
-        try:
-            return peer.ask(connection, message)
-        finally:
-            with self._lock:
-                peer.in_hand -= 1
+        until = time.monotonic() + patience_seconds
+        while True:
+            peer, connection = self._connect(until, avoided)
+            try:
+                return peer.ask(connection, message)
+            except _NotTakenError:
+                continue  # by another connection, or to another process
+            finally:
+                with self._lock:
+                    peer.in_hand -= 1
 
     def ask_each(self, message: bytes) -> list[bytes]:
         """Return the answers of all processes; waits for those that are being started.

@@ -2,53 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic import BaseModel
+from pydantic_core import to_json
 
-from models_api.exceptions import BackendFailed, ModelNotReady, PredictionFailed
+from models_api.exceptions import BackendFailed, ModelNotReady
 from models_api.prediction.admission import Admission
+from models_api.prediction.backend import Inferred, RowPredictor
 from models_api.prediction.backends.connections import Connections, NoProcess, ProcessEnded
+from models_api.prediction.backends.grouping import GroupingSender
+from models_api.prediction.backends.json_rows import WrittenPredictions, named_rows, predict_given
 from models_api.prediction.backends.messages import Message, error_from
 from models_api.prediction.backends.process_group import ProcessGroup
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.predictor import PredictionMeans
 from models_api.prediction.request_context import RequestContext, current_request
-from models_api.prediction.rows import GivenRows, batch_schemas
+from models_api.prediction.rows import Predictions, Rows, batch_schemas
 from models_api.prediction.value_limit import ValueLimit
 from models_api.schemas.costs import costs_of
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 PATIENCE_SECONDS = 10.0
 """How long a request waits for a process that is started again."""
+HEALTH_PATIENCE_SECONDS = 1.0
+"""How long the model may be without any process, as when one has crashed, and be healthy still."""
 RETRY_AFTER_SECONDS = 1
+LINES_PER_PROCESS = 2
+"""Groups of requests that a worker has in a process: one is parsed while the other computes."""
+GROUPED_OPERATION = "predict"
+"""That of requests for one row."""
 
 
 class ModelProcesses:
     """The processes of one model, as a worker asks them. Safe to use from many threads."""
 
     def __init__(self, group: ProcessGroup, label: str) -> None:
+        self.read_tensors = True
+        """Whether they all have numpy, which that takes; known once they are loaded."""
         self._connections = Connections(group)
         self._label = label
+        self._lines = LINES_PER_PROCESS * group.size
+        self._grouping: GroupingSender | None = None
 
-    def wait_until_loaded(self) -> list[Mapping[str, Any]]:
+    def wait_until_loaded(self, *, describes: bool = False) -> Sequence[Mapping[str, Any]]:
         """Return what each process says of itself, once its model is loaded, well or not.
+
+        Args:
+            describes: Whether it is to say what its model says of itself, too.
 
         Raises:
             OSError: the system lets none be started.
         """
-        message = Message({"operation": "status"}).pack()
+        message = Message({"operation": "status", "describes": describes}).pack()
         while True:
             try:
-                return [Message.unpack(each).head for each in self._connections.ask_each(message)]
+                told = [Message.unpack(each).head for each in self._connections.ask_each(message)]
             except ProcessEnded:
                 continue  # it has died while it loaded, and is started again
+            self.read_tensors = all(each["reads_tensors"] for each in told)
+            rows = min(each["rows_per_message"] for each in told)
+            if rows > 1:
+                self._grouping = GroupingSender(self._send, self._lines, rows)
+            return told
 
     def fault(self) -> str | None:
-        """Return why the model says that it is not healthy; None if it is."""
+        """Return why the model is not healthy: it says so, or no process has it; None if it is."""
+        message = Message({"operation": "health"}).pack()
         try:
-            answer = self._connections.ask(Message({"operation": "health"}).pack(), 0)
+            answer = self._connections.ask(message, HEALTH_PATIENCE_SECONDS)
         except (NoProcess, ProcessEnded):
             return "its process has ended"
         fault: str | None = Message.unpack(answer).head["fault"]
@@ -65,14 +91,14 @@ class ModelProcesses:
             BackendFailed: it did.
             ModelNotReady: no process takes requests.
         """
-        packed = message.pack()
         try:
             try:
-                return Message.unpack(self._connections.ask(packed, PATIENCE_SECONDS))
+                return self._ask_first(message)
             except ProcessEnded as ended:
                 if not retry:
                     raise
-                return Message.unpack(self._connections.ask(packed, PATIENCE_SECONDS, ended))
+                # Alone, so that what has killed one process takes as few others with it as can be.
+                return self._send(message, time.monotonic(), ended)
         except ProcessEnded:
             text = f"The process of the model {self._label} ended under this request."
             raise BackendFailed(self._label, text) from None
@@ -80,6 +106,15 @@ class ModelProcesses:
             text = f"The process of the model {self._label} is being started again."
             seconds = RETRY_AFTER_SECONDS
             raise ModelNotReady(self._label, text, retry_after_seconds=seconds) from None
+
+    def _ask_first(self, message: Message) -> Message:
+        if self._grouping is not None and message.head["operation"] == GROUPED_OPERATION:
+            return self._grouping.ask(message)
+        return self._send(message, time.monotonic())
+
+    def _send(self, message: Message, began: float, avoided: ProcessEnded | None = None) -> Message:
+        patience = max(0.0, began + PATIENCE_SECONDS - time.monotonic())
+        return Message.unpack(self._connections.ask(message.pack(), patience, avoided))
 
 
 class ProcessPredictor:
@@ -104,14 +139,19 @@ class ProcessPredictor:
             retry: Whether to ask once more, where a process dies under a request.
         """
         self.schemas = schemas
+        self.maximum_rows = means.maximum_rows
         self.maximum_values = means.maximum_values
-        batch_schema = batch_schemas(*schemas, means.maximum_rows).input
-        self.batch_limit = ValueLimit(costs_of(batch_schema), means.maximum_values)
+        self.batch_schema = batch_schemas(*schemas, means.maximum_rows).input
+        """Of several rows of the input schema."""
+        self.batch_limit = ValueLimit(costs_of(self.batch_schema), means.maximum_values)
         """Of what rows may hold together."""
+        self.takes_columns = False
+        self.instruments = means.instruments
+        self.audience = means.listener.audience
+        """Without whom `tell` need not be called."""
         self._processes = processes
         self._name = name
         self._admission = Admission(means.limiter, means.instruments, means.watchdog)
-        self._instruments = means.instruments
         self._listener = means.listener
         self._retry = retry
 
@@ -130,16 +170,36 @@ class ProcessPredictor:
 
     def predict_given(self, given: Sequence[object], where: str = "") -> list[BaseModel]:
         """Return predictions for rows of this process's own code; see Predictor.predict_given."""
-        values = GivenRows(given, self.schemas.input, where).values()
-        if where:
-            written = from_json(self.predict_batch(to_json({"inputs": values})))["predictions"]
-        else:
-            written = [from_json(self.predict(to_json(values[0])))]
-        try:
-            return [self.schemas.output.model_validate(each) for each in written]
-        except ValidationError as error:
-            text = f"The prediction of {self._name} cannot be read back by its output schema."
-            raise PredictionFailed(self._name, text) from error
+        return predict_given(self, self._name, given, where)
+
+    def infer(
+        self,
+        body: bytes,
+        header_length: int | None,
+        here: Callable[[RowPredictor], Inferred],
+    ) -> Inferred:
+        """Return the answer to a request of the Open Inference Protocol; see `Backend`."""
+        if not self._processes.read_tensors:
+            return here(self)
+        told = self.ask("infer", body, header_length=header_length)
+        return Inferred(told.body, told.head["header_length"], told.head["answered"])
+
+    def admit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the work of one request returns; see `RowPredictor`."""
+        return self._admission.admit(work, *args, **kwargs)
+
+    def predict_rows(self, rows: Rows) -> Iterator[Predictions]:
+        """Yield the predictions for rows; see `RowPredictor`."""
+        message = Message(
+            {"operation": "predict_batch", "tells": False}, to_json({"inputs": rows.values()})
+        )
+        with named_rows(rows.where):
+            written = self._ask(message).body
+        yield WrittenPredictions(written, self.schemas.output)
+
+    def tell(self, made: Callable[[], tuple[Sequence[object], Sequence[object]]]) -> None:
+        """Tell the listener of the predictions of the current request."""
+        self._listener.tell(made)
 
     def ask(self, operation: str, body: bytes, **fields: object) -> Message:
         """Return what comes of an operation in one of the processes.
@@ -152,7 +212,7 @@ class ProcessPredictor:
         Raises:
             ModelsAPIError: see `predict`.
         """
-        tells = bool(self._listener.audience.receivers)
+        tells = bool(self.audience.receivers)
         message = Message({"operation": operation, "tells": tells, **fields}, body)
         answer = self._admission.admit(self._ask, message)
         for told in answer.head["told"]:
@@ -163,6 +223,8 @@ class ProcessPredictor:
         context = current_request.get()
         if context is not None:
             message.head.update(_fields_of(context))
+            if trace := self.instruments.trace():
+                message.head["trace"] = trace
         answer = self._processes.ask(message, retry=self._retry)
         self._hear(answer.head, context)
         if "error" in answer.head:
@@ -172,11 +234,11 @@ class ProcessPredictor:
     def _hear(self, head: Mapping[str, Any], context: RequestContext | None) -> None:
         """Tell the instruments what the process has measured."""
         for rows in head["batches"]:
-            self._instruments.batch(rows)
+            self.instruments.batch(rows)
         for name, began, seconds in head["stages"]:
-            self._instruments.took(name, began, seconds)
+            self.instruments.took(name, began, seconds)
         if head["queue_seconds"]:
-            self._instruments.waited(head["queued"], head["queue_seconds"])
+            self.instruments.waited(head["queued"], head["queue_seconds"])
         if context is not None:
             context.rows, context.batch_size = head["rows"], head["batch_size"]
 

@@ -12,9 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
-
-from tests.end_to_end.server import REPOSITORY
+from tests.end_to_end.server import REPOSITORY, client_of
 
 APPLICATION = "rest_model_service.main:app"
 
@@ -45,7 +43,7 @@ class RestModelService:
             stderr=subprocess.STDOUT,
         )
         url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self.client = httpx.Client(base_url=url, timeout=30)
+        self.client = client_of(url)
         return self
 
     def __exit__(

@@ -72,3 +72,38 @@ def test_the_traceback_of_a_failure_is_that_of_the_model() -> None:
 def test_a_body_comes_as_it_is(body: bytes) -> None:
     message = Message({"operation": "predict", "headers": {"x-ä": "\ud800"}, "n": 1.5}, body)
     assert Message.unpack(message.pack()) == message
+
+
+def nested(levels: int) -> list[object]:
+    """Return a list of a list, and so on."""
+    found: list[object] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("\ud800", {"\udfff": "ä"}, "\x00\u2028\U0001f600", nested(100), nested(300)),
+        *(0.1 + 0.2, 5e-324, 1.7976931348623157e308, 41339.372383676, 2**63, -(10**40)),
+        *(None, True, "", {}, [[], {}]),
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
+def test_a_value_of_a_head_comes_as_it_is(value: object) -> None:
+    assert Message.unpack(Message({"told": [value]}, b"x").pack()) == ({"told": [value]}, b"x")
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf")])
+def test_a_number_of_a_head_that_is_not_finite_comes_as_it_is(number: float) -> None:
+    assert Message.unpack(Message({"n": number}).pack()).head == {"n": number}
+
+
+@pytest.mark.parametrize("bodies", [[b"a"], [b"", b"{}", b""], [b"x" * size for size in range(64)]])
+def test_messages_that_go_together_arrive_each_as_it_was(bodies: list[bytes]) -> None:
+    messages = [Message({"id": str(at), "x": "\ud800"}, body) for at, body in enumerate(bodies)]
+    received = Message.unpack(Message.joined(messages).pack())
+    assert received.is_joined
+    assert received.parts() == messages
+    assert not messages[0].is_joined

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.server import cpus
+from models_api import cpus
 
 
 @pytest.fixture

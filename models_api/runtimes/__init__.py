@@ -1,0 +1,1 @@
+"""Models made from artefacts, the files that machine-learning libraries save."""

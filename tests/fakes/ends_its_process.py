@@ -1,0 +1,5 @@
+"""A module that cannot be imported and lived through, like a library for another processor."""
+
+import os
+
+os.abort()
