@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,6 +131,12 @@ class ReloadThread:
                 self._thread = threading.Thread(target=work, name=THREAD, daemon=True)
                 self._thread.start()
 
+    def prepare(self) -> None:
+        """Have the models be loaded as other workers host them, whatever there is by now."""
+        if self._folder is not None:
+            with suppress(OSError):  # the thread says so
+                self._reloader.agree(self._folder.revisions())
+
     def catch_up(self, seconds: float) -> None:
         """Wait until this process hosts what the others do, which may have been changed before."""
         self.start()
@@ -163,6 +170,7 @@ class ReloadThread:
             editions = [model.edition for model in self._registry]
             self._seen = _Seen(self._content, _joined(editions))
             self._take_what_others_have()
+            self._agree()
         if self._options.watch and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + self._options.interval_seconds
             self._look()
@@ -181,6 +189,14 @@ class ReloadThread:
         taken = self._folder.taken() if self._folder is not None else None
         if taken is not None:
             self._take(taken)
+
+    def _agree(self) -> None:
+        """Have others take the artefacts that this process has, if it is the first to have any."""
+        self._reloader.agree({})
+        if self._folder is not None:
+            with self._folder.turn():
+                if not self._folder.revisions():
+                    self._folder.agree(self._reloader.revisions())
 
     def _look(self) -> None:
         """Ask for what the file says, if that or a file of a model is not as it was."""
@@ -215,23 +231,35 @@ class ReloadThread:
     def _take(self, request: Request) -> None:
         assert self._folder is not None  # noqa: S101 (it is where the request was)
         with self._folder.turn():
-            last = self._folder.request()
-            if last is not None and last.id > request.id and self._folder.taken() != request:
+            last, taken = self._folder.request(), self._folder.taken()
+            if last is not None and last.id > request.id and taken != request:
                 return  # it is not asked for any more
             refusal = self._folder.refusal(request)
             if refusal is not None:
                 self._note(request, refusal.reason)
                 return
+            is_taken = taken is not None and taken.id == request.id
             deaths = self._folder.begin(request)
             refusal = _refusal_of_deaths(request, deaths)
             if refusal is not None:
                 self._note(request, refusal.reason)
             else:
-                refusal = self._apply(request)
-            taken = self._folder.taken()
-            is_taken = taken is not None and taken.id == request.id
+                refusal = self._apply_as_others(request, self._folder, is_taken=is_taken)
             self._folder.end(request, None if is_taken else refusal)
             self._drain()
+
+    def _apply_as_others(
+        self, request: Request, folder: ReloadFolder, *, is_taken: bool
+    ) -> Refusal | None:
+        """Host what is asked for, with the artefacts of a worker that has done it."""
+        self._reloader.agree(folder.revisions() if is_taken else {})
+        try:
+            refusal = self._apply(request)
+        finally:
+            self._reloader.agree({})
+        if refusal is None:
+            folder.agree(self._reloader.revisions())
+        return refusal
 
     def _apply(self, request: Request) -> Refusal | None:
         """Host what is asked for; return why not, where nothing was changed."""

@@ -127,6 +127,7 @@ class ModelService:
             metrics = self.metrics
             thread.after_each.append(metrics.reloads.note)
             thread.after_each.append(lambda *_: metrics.use_configuration(thread.fingerprint))
+        self.registry.loader.before_loading.append(thread.prepare)
         self.registry.before_requests.append(thread.start)
         return thread
 

@@ -69,6 +69,7 @@ class ArtefactCache:
         Args:
             address: Where it is.
             sha256: What it has to have; then nobody is asked for what is here already.
+                Nor is anybody for a revision that is agreed.
             or_latest: Take, with a warning, what was there before, if it cannot be had, unless
                 this process has heard that there is something newer.
 
@@ -78,7 +79,10 @@ class ArtefactCache:
         """
         if sha256 is not None and (path := self._with_digest(sha256)) is not None:
             return Fetched(path, "")
+        agreed = self.revisions.agreed.get(address, "")
         with closing(source_of(address)) as source, self._locked(source):
+            if sha256 is None and (path := self._known(source).by_revision(agreed)) is not None:
+                return Fetched(path, agreed)
             try:
                 return self._fetched(source, sha256)
             except (ArtefactError, Temporary) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -60,6 +61,8 @@ class KnownRevisions:
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, str]] = {}
         self._doubts: dict[str, str] = {}
+        self.agreed: Mapping[str, str] = {}
+        """By address, what is to be taken whatever its source has by now."""
 
     def doubt(self, address: str) -> str | None:
         """Return why it is not known whether there is something newer; None where it is."""
@@ -80,6 +83,8 @@ class KnownRevisions:
             address: Of an artefact.
             maximum_age_seconds: When its source is to be asked again; None for never.
         """
+        if address in self.agreed:
+            return self.agreed[address]
         heard, known = self._known.get(address, (None, ""))
         if maximum_age_seconds is None:
             return known

@@ -29,6 +29,8 @@ class ModelLoader:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._follows_forks = False
+        self.before_loading: list[Callable[[], object]] = []
+        """Called before models are loaded in the background, and so quick."""
         self.after_each: list[Callable[[], object]] = []
         """Called when a model has been loaded, well or not; on the same thread."""
         self.after_loading: list[Callable[[], object]] = []
@@ -70,6 +72,8 @@ class ModelLoader:
         with self._lock:
             if self._thread is not None:
                 return
+            for call in self.before_loading:
+                call()
             for model in self._models():
                 model.load_in_background()
             self._thread = threading.Thread(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from models_api.configuration.file import ConfigurationFile
@@ -10,7 +10,7 @@ from models_api.configuration.sections import ModelConfiguration, ServiceConfigu
 from models_api.exceptions import ConfigurationError
 from models_api.hosting.assembly import build_models
 from models_api.hosting.departures import Departures
-from models_api.hosting.editions import edition_lately
+from models_api.hosting.editions import address_of, edition_lately
 from models_api.hosting.gate import GateFailed, check_predictions
 from models_api.hosting.generation import Generation
 from models_api.hosting.hosted_model import HostedModel, LoadState, Resources
@@ -112,6 +112,20 @@ class Reloader:
             raise
         self._replace(generation, plan)
         return True
+
+    def revisions(self) -> dict[str, str]:
+        """Return the revision of each artefact that is hosted and may change, by its address."""
+        return {
+            address: model.artefact.revision
+            for model in self._registry.generation.models
+            if model.artefact is not None
+            and (address := address_of(model.configuration)) is not None
+            and model.artefact.revision
+        }
+
+    def agree(self, revisions: Mapping[str, str]) -> None:
+        """Take these revisions of artefacts, by address, whatever their sources have by now."""
+        self._resources.artefacts.revisions.agreed = revisions
 
     def sections_for_a_restart(self, file: ConfigurationFile) -> list[str]:
         """Return the sections of a file that differ, and are read at a start alone."""

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _NAME = "reload"
 _REQUEST, _TAKEN, _REFUSED, _ATTEMPT = "request", "taken", "refused", "attempt"
+_REVISIONS = "revisions"
 _WORKER = "worker-"
 _PAUSE_SECONDS = 0.1
 """Between two looks whether all workers have done what was asked."""
@@ -166,6 +167,15 @@ class ReloadFolder:
         else:
             self._write(_REFUSED, refusal._asdict())
         (self.path / _ATTEMPT).unlink(missing_ok=True)
+
+    def revisions(self) -> dict[str, str]:
+        """Return what the workers host of artefacts that may change, by address."""
+        found: dict[str, str] | None = self._read(_REVISIONS, dict)
+        return found or {}
+
+    def agree(self, revisions: Mapping[str, str]) -> None:
+        """Have workers that are yet to host it take these revisions, whatever there is by then."""
+        self._write(_REVISIONS, revisions)
 
     def turn(self) -> AbstractContextManager[None]:
         """Let one worker after the other in, so that not all have two models in their memory."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from io import StringIO
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from django.core.management import call_command
 
@@ -119,8 +122,18 @@ class Polling:
         found: float = answer.json()["value"]
         return found
 
+    def values(self, name: str) -> set[float]:
+        """Return the numbers that a model has in whichever workers answer."""
+        url = f"http://127.0.0.1:{self.server.port}/api/models/{name}/prediction"
+        return {httpx.post(url, json={}).json()["value"] for _ in range(20)}
+
     def workers(self) -> list[dict[str, Any]]:
         return self.reloads.folder.workers()
+
+    def are_without(self, pid: int) -> bool | None:
+        """Return whether there are all workers, of which none is that process."""
+        found = [worker["pid"] for worker in self.workers() if worker["outcome"] != "none"]
+        return (len(found) == WORKERS and pid not in found) or None
 
     def wait_for_all(self, outcome: str, since: float) -> list[dict[str, Any]]:
         """Return how the workers are once a change that came later has ended so in all of them."""
@@ -198,6 +211,23 @@ def test_what_moves_at_its_source_serves_in_all_workers_without_a_lost_request(
     server.wait_until(
         lambda: server.log.count("Unloaded") - unloaded >= changes or None, "unloaded"
     )
+
+
+def test_a_worker_in_the_place_of_another_has_what_the_others_have_and_not_what_they_refused(
+    polling: Polling,
+) -> None:
+    server = polling.server
+    polling.change("page", 41)
+    refuse(polling, lambda: polling.sources.web.add("/number", b"nonsense"), "could not convert")
+    for worker in polling.workers():
+        os.kill(worker["pid"], signal.SIGKILL)
+        server.wait_until(partial(polling.are_without, worker["pid"]), "replaced")
+        polling.wait_for_troubles("page", None)
+        assert polling.values("page") == {41}
+    since = time.time()
+    polling.sources.web.add("/number", b"42.000")
+    polling.wait_for_all("taken", since)
+    assert polling.values("page") == {42}
 
 
 @pytest.mark.parametrize("polling", [gunicorn], indirect=True, ids=["gunicorn"])
