@@ -7,6 +7,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 # One more than CI has processors, as much of the tests' time goes by in waiting for servers.
 TEST_WORKERS ?= 3
+# Which tests are long. CI has run those that are measured before, under coverage.
+LONG ?= long
 # More arguments for pytest, for example: make test PYTEST_ARGS="-k metadata"
 PYTEST_ARGS ?=
 # More arguments for the benchmark, for example: make bench BENCH_ARGS="--comparisons isolation"
@@ -58,9 +60,9 @@ test: $(DEVELOPMENT) ## Run the tests, but for the long ones (some minutes)
 test-long: $(DEVELOPMENT) ## Run the long tests
 	@echo "Running the long tests in $(TEST_WORKERS) processes (many minutes) ..."
 	@parallel=0; alone=0; \
-	$(PYTEST) $(PYTEST_PARALLEL) -m "long and not alone" $(PYTEST_ARGS) || parallel=$$?; \
+	$(PYTEST) $(PYTEST_PARALLEL) -m "$(LONG) and not alone" $(PYTEST_ARGS) || parallel=$$?; \
 	echo "Running those that need the machine for themselves, one by one (many minutes) ..."; \
-	$(PYTEST) -m "long and alone" $(PYTEST_ARGS:%.xml=%-alone.xml) || alone=$$?; \
+	$(PYTEST) -m "$(LONG) and alone" $(PYTEST_ARGS:%.xml=%-alone.xml) || alone=$$?; \
 	case "$$parallel $$alone" in \
 	"0 0" | "0 5" | "5 0") ;; \
 	*) echo "The long tests failed: see above (status $$parallel in parallel, $$alone alone)."; \

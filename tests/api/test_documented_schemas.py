@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import cache, partial
@@ -19,6 +18,7 @@ from jsonschema.validators import extend
 from tests.documented_inputs import documented_inputs
 from tests.fakes.awkward import Echo, configuration
 from tests.in_process import InProcessService
+from tests.sweeps import IN_CI, number
 
 EXAMPLES = {
     "iris": {
@@ -38,8 +38,7 @@ FEW = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 # At random where a person can look into what turns up, and fewer, the same each time, in CI.
-IN_CI = "CI" in os.environ
-MANY = settings(FEW, max_examples=150 if IN_CI else 400, derandomize=IN_CI)
+MANY = settings(FEW, max_examples=number(400, 10), derandomize=IN_CI)
 
 
 @cache

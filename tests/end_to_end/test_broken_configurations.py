@@ -14,6 +14,7 @@ import pytest
 from tests.broken_configurations import FILES, expected
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.server import REPOSITORY, Server, gunicorn, serve
+from tests.sweeps import share
 
 FAST = ("many_problems", "logging_with_an_unknown_level", "wrong_indentation")
 
@@ -23,7 +24,8 @@ WAYS: dict[str, tuple[str, ...]] = {"plain": (), "preload": ("--preload",)}
 
 def _cases() -> Iterator[Any]:
     """Yield a few files with each way to start, and the others with one of the ways, in turn."""
-    for path, usual in zip(FILES, itertools.cycle(WAYS), strict=False):
+    files = [path for path in FILES if path.stem in FAST or path in share(FILES)]
+    for path, usual in zip(files, itertools.cycle(WAYS), strict=False):
         for way, arguments in WAYS.items():
             if path.stem in FAST or way == usual:
                 marks = () if path.stem in FAST else (pytest.mark.long,)

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.isolation import SCENARIOS, Scenario, Times, measure, misses
 from benchmarks.running import RunningServer, configured
 from benchmarks.servers import GUNICORN, SERVE, Server
+from tests.sweeps import share
 
 MACHINE_MS = 250
 """What the machine may add to each bound: it was seen to keep processes waiting for so long, and
@@ -31,7 +32,7 @@ prediction takes twice as long."""
 @pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("scenario", "server"), CASES, ids=lambda each: each.name)
+@pytest.mark.parametrize(("scenario", "server"), share(CASES, 2), ids=lambda each: each.name)
 def test_200_clients_of_a_slow_model_are_nobody_elses_trouble(
     scenario: Scenario, server: Server, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.end_to_end.development_server import DevelopmentServer
 from tests.end_to_end.scraped import Samples, samples, value
 from tests.end_to_end.server import REPOSITORY, TLS, Server, client_of, granian, gunicorn, serve
+from tests.sweeps import share
 
 pytestmark = pytest.mark.long
 
@@ -66,11 +67,8 @@ QUICK = [("runserver", early) for early in EARLY] + [
     ("gunicorn", "at the start of Python"),
     ("serve", "by settings"),
 ]
-CASES = [
-    pytest.param(name, early, marks=[] if (name, early) in QUICK else pytest.mark.long)
-    for name in SERVERS
-    for early in EARLY
-]
+SLOW = [(name, early) for name in SERVERS for early in EARLY if (name, early) not in QUICK]
+CASES = [*QUICK, *(pytest.param(*each, marks=pytest.mark.long) for each in share(SLOW))]
 
 
 def starting(folder: Path, early: str, start: Callable[[dict[str, str]], Server]) -> Server:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.poison import WAYS, measure, serving
+from tests.sweeps import number
 
 pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(900)]
 
@@ -16,7 +17,9 @@ ALONE_SECONDS = 0.2
 
 
 # Its processes are the same under each server.
-@pytest.mark.parametrize(("name", "times"), [("serve", 200), ("gunicorn", 40)])
+@pytest.mark.parametrize(
+    ("name", "times"), [("serve", number(200, 4)), ("gunicorn", number(40, 4))]
+)
 def test_the_neighbour_loses_nothing_however_often_it_dies(
     name: str, times: int, tmp_path: Path
 ) -> None:

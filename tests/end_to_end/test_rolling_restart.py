@@ -18,8 +18,8 @@ CLASS_PATH = "tests.fakes.deadly.DeadlyModel"
 # own command does, gives clients its 503 meanwhile; docs/behind-a-proxy.md has what to do then.
 CONFIGURATION = {"models": [{"class_path": CLASS_PATH, "configuration": {"seconds_to_load": 1.0}}]}
 PREDICTION = "/api/models/deadly/prediction"
-ROUNDS = 5
-BETWEEN = 500
+ROUNDS = 3
+BETWEEN = 200
 """Requests from one restart to the next."""
 
 Start = Callable[[int], Server]
@@ -94,7 +94,7 @@ def test_a_rolling_restart_loses_no_request(start: Start) -> None:
     with (
         instances.running(),
         Nginx(*instances.ports) as proxy,
-        Load(proxy.port, asks, connections=16, rate=1000) as load,
+        Load(proxy.port, asks, connections=16, rate=400) as load,
     ):
         load.wait_for(BETWEEN)
         for port in instances.ports * ROUNDS:

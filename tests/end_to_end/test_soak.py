@@ -1,4 +1,7 @@
-"""Half a million predictions while two hundred clients dawdle at nginx: nothing is left of it."""
+"""Half a million predictions while two hundred clients dawdle at nginx: nothing is left of it.
+
+In CI it is a fourth of that.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from benchmarks.kit.load import Ask, Load, Outcome
 from tests.end_to_end.nginx import Nginx
 from tests.end_to_end.server import STARTERS, Server
 from tests.end_to_end.slow_clients import SlowClients
+from tests.sweeps import number
 
 CONFIGURATION: dict[str, Any] = {
     "models": [
@@ -34,7 +38,7 @@ ASKS = [ONE] * 9 + [MANY]
 WAITING = Ask("POST", "/api/models/waiting/prediction", b"{}")
 PREDICTIONS_OF_TEN = 9 + ROWS
 SLOW_CLIENTS = 200
-REQUESTS = 11_000
+REQUESTS = number(11_000, 4)
 ROUNDS = 8
 LOOKS = 3
 MORE_LOOKS = 10
@@ -60,7 +64,7 @@ def test_half_a_million_predictions_leave_nothing_behind(kind: str) -> None:
         soak.serve(1)
         before = soak.serve(LOOKS)
         after = soak.serve(ROUNDS)[-LOOKS:]
-        assert ROUNDS * REQUESTS / 10 * PREDICTIONS_OF_TEN >= 500_000
+        assert number(500_000, 4) <= ROUNDS * REQUESTS / 10 * PREDICTIONS_OF_TEN
         # What is lost for good, no look finds again.
         for _ in range(MORE_LOOKS):
             if memory(after) < 1.05 * memory(before):
