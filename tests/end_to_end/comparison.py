@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os.path
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -71,8 +72,15 @@ def differences(first: Server, second: Server, asked: Iterable[Request]) -> list
     for request in asked:
         answers = [_answer(server, request) for server in (first, second)]
         if answers[0] != answers[1]:
-            found.append(f"{request.name}: {answers[0]} is not {answers[1]}"[:1000])
+            first, second = _where_they_differ(*map(str, answers))
+            found.append(f"{request.name}: {first} is not {second}")
     return found
+
+
+def _where_they_differ(first: str, second: str) -> tuple[str, str]:
+    """Return what two texts have from a little before the first difference on."""
+    start = max(0, len(os.path.commonprefix([first, second])) - 200)
+    return first[start:][:500], second[start:][:500]
 
 
 def _answer(server: Server, request: Request) -> list[RawResponse]:
