@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os.path
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -72,14 +71,15 @@ def differences(first: Server, second: Server, asked: Iterable[Request]) -> list
     for request in asked:
         answers = [_answer(server, request) for server in (first, second)]
         if answers[0] != answers[1]:
-            first, second = _where_they_differ(*map(str, answers))
-            found.append(f"{request.name}: {first} is not {second}")
+            one, other = _where_they_differ(*map(str, answers))
+            found.append(f"{request.name}: {one} is not {other}")
     return found
 
 
 def _where_they_differ(first: str, second: str) -> tuple[str, str]:
     """Return what two texts have from a little before the first difference on."""
-    start = max(0, len(os.path.commonprefix([first, second])) - 200)
+    pairs = enumerate(zip(first, second, strict=False))
+    start = max(0, next((index for index, (one, other) in pairs if one != other), 0) - 200)
     return first[start:][:500], second[start:][:500]
 
 
