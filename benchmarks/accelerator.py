@@ -18,12 +18,13 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import wrk
-from benchmarks.encoder import LARGEST_BATCH, SECONDS_OF_STAND_IN, has_cuda
+from benchmarks.encoder import SECONDS_OF_STAND_IN, has_cuda
 from benchmarks.encoder_model import body
 from benchmarks.environments import ENVIRONMENTS
 from benchmarks.kit.processes import ServerFailed
 from benchmarks.running import RunningServer, configured
 from benchmarks.servers import LITSERVE, REPOSITORY, SERVE, Server
+from benchmarks.texts import LARGEST_BATCH
 
 _LOGS = REPOSITORY / "build" / "benchmarks" / "accelerator"
 _TURNS = 3

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-TOKENS = 128
-LARGEST_BATCH = 128
-WORDS = 30_522
+from benchmarks.texts import LARGEST_BATCH, TOKENS, WORDS
+
 SECONDS_OF_STAND_IN = 0.007
 
 Array = Any

@@ -6,9 +6,10 @@ import numpy as np
 from ml_base import MLModel
 from pydantic import BaseModel, Field
 
-from benchmarks.encoder import TOKENS, WORDS, encoder
+from benchmarks.encoder import encoder
 from benchmarks.models import Species
 from benchmarks.rows import Row
+from benchmarks.texts import TOKENS, WORDS
 
 
 class Text(BaseModel):

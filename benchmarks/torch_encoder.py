@@ -9,7 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.encoder import TOKENS, WORDS, Array
+from benchmarks.texts import TOKENS, WORDS
+
+Array = Any
+"""Of numpy."""
 
 _WARM_UPS = 3
 """Calls before a graph is captured, as PyTorch's documentation of CUDA graphs has it."""

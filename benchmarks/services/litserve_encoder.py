@@ -11,7 +11,8 @@ from typing import Any
 import litserve
 import numpy as np
 
-from benchmarks.encoder import LARGEST_BATCH, encoder
+from benchmarks.encoder import encoder
+from benchmarks.texts import LARGEST_BATCH
 
 
 class EncoderAPI(litserve.LitAPI):
