@@ -25,6 +25,7 @@ from tests.open_inference.hostile_requests import (
     strings,
 )
 from tests.open_inference.mutated_requests import mutated_request
+from tests.sweeps import number
 
 CONFIGURATION = {
     "models": [{"class_path": "tests.fakes.tensors.EchoModel"}],
@@ -48,7 +49,7 @@ LARGE = 4_000_000
 SIZES = {"INT8": 1, "BOOL": 1, "BF16": 2, "BYTES": 4}
 # Of elements, some below and some above what one request may hold.
 MANY, TOO_MANY = 1_000_000, 1_600_000
-FUZZED_REQUESTS = 20_000
+FUZZED_REQUESTS = number(20_000, 4)
 FUZZING_CLIENTS = 4
 FUZZING_MEBIBYTES = 64
 
@@ -313,7 +314,9 @@ def refusal_of_zeros(
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_20000_mutated_requests_see_no_fault_of_the_server_and_take_no_memory(server: Server):
+def test_thousands_of_mutated_requests_see_no_fault_of_the_server_and_take_no_memory(
+    server: Server,
+):
     infer(server, echo()).raise_for_status()
     (worker,) = workers(server)
     before = peak_mebibytes(worker)
@@ -327,7 +330,7 @@ def test_20000_mutated_requests_see_no_fault_of_the_server_and_take_no_memory(se
     assert infer(server, echo()).status_code == 200
     # It would be of little use if most were refused for the same few reasons.
     assert outcomes[""] > FUZZED_REQUESTS / 20
-    assert len(outcomes) > 150
+    assert len(outcomes) > number(150, 2)
 
 
 def fuzz(server: Server, seeds: range) -> Counter[str]:

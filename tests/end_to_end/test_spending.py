@@ -133,7 +133,7 @@ def forget_peaks(server: Server) -> None:
         Path(f"/proc/{process}/clear_refs").write_text("5", encoding="ascii")
 
 
-def cases() -> Iterator[Any]:
+def _cases() -> Iterator[Any]:
     """Yield each kind of bodies with one of the servers, in turn; the dearest with each."""
     makers: dict[str, Callable[[], Iterator[Body]]]
     makers = {field: partial(lists, field) for field in FIELDS}
@@ -142,6 +142,9 @@ def cases() -> Iterator[Any]:
         for index, (name, make) in enumerate(makers.items()):
             if name in DEAREST or index % len(STARTERS) == kind:
                 yield pytest.param(starter, make, id=f"{starter}-{name}")
+
+
+CASES = share(list(_cases()), 2)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +177,7 @@ def measured(server: Server, body: Body) -> tuple[int, Spent]:
 
 @pytest.mark.timeout(600)
 # Without a scope there is a server for each of them, as not all arguments are fixtures.
-@pytest.mark.parametrize(("server", "make"), list(cases()), indirect=["server"], scope="module")
+@pytest.mark.parametrize(("server", "make"), CASES, indirect=["server"], scope="module")
 def test_no_request_takes_more_than_half_a_gigabyte_and_a_second(
     server: Server, make: Callable[[], Iterator[Body]]
 ) -> None:
