@@ -229,8 +229,14 @@ def iris_prediction() -> dict[str, object]:
     return {"species": species, "probability": pytest.approx(classifier.predict_proba(row).max())}
 
 
-def height(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollHeight"))
+def wait_for_height(page: Page, below: int) -> None:
+    """Wait until all that is on the page is that high; it grows and shrinks while it is made."""
+    page.wait_for_function("below => document.documentElement.scrollHeight < below", arg=below)
+
+
+def wait_for_width(page: Page, width: int) -> None:
+    """Wait until nothing on the page is wider than the window."""
+    page.wait_for_function("width => document.documentElement.scrollWidth === width", arg=width)
 
 
 def ground(part: Page | Locator) -> str:
@@ -495,7 +501,7 @@ def test_many_models_are_a_list_in_which_one_is_found(many: Server, open_page: O
     with open_page(f"{many.url}/docs", width=390) as page:
         expect(page.locator(".opblock-tag")).to_have_count(MANY + 2)
         expect(page.locator(".opblock")).to_have_count(0)
-        assert height(page) < 7000
+        wait_for_height(page, below=7000)
         page.get_by_role("textbox", name="Find a model").fill("fraud 42")
         heading = page.locator(".opblock-tag")
         expect(heading).to_have_count(1)
@@ -508,14 +514,17 @@ def test_redoc_lists_many_models_and_has_a_page_for_each(many: Server, open_page
     with open_page(f"{many.url}/redoc", width=390) as page:
         expect(page.get_by_role("heading", name="Fraud in region 42")).to_be_attached()
         expect(page.get_by_text("Predict with")).to_have_count(0)
-        assert height(page) < 10_000
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        wait_for_height(page, below=10_000)
+        wait_for_width(page, 390)
+        # What is under way when a page is left counts as failed.
+        page.wait_for_load_state("networkidle")
         page.get_by_role("link", name="Operations of Fraud in region 42").click()
         expect(page).to_have_url(f"{many.url}/redoc?group=model_42")
         expect(page.get_by_role("heading", name="Predict with Fraud in region 42")).to_be_visible()
         expect(page).to_have_title("Fraud in region 42 - Sixty models")
         expect(page.locator("h2", has_text="region 41")).to_have_count(0)
-        assert height(page) < 8000
+        wait_for_height(page, below=8000)
+        page.wait_for_load_state("networkidle")
         page.get_by_role("link", name="All models").click()
         expect(page).to_have_url(f"{many.url}/redoc")
         expect(page.get_by_role("heading", name="Fraud in region 42")).to_be_attached()
@@ -530,7 +539,7 @@ def test_the_lists_of_many_models_can_be_read_at_every_width(
     with open_page(f"{many.url}/{name}", scheme=scheme, width=width) as page:
         expect(page.get_by_role("heading", name="Fraud in region 42")).to_be_attached()
         assert hard_to_read(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        wait_for_width(page, width)
 
 
 @pytest.mark.long
@@ -560,7 +569,7 @@ def test_a_link_into_redoc_leads_to_one_of_many_models(
 ) -> None:
     with open_page(f"{many.url}/redoc{address}") as page:
         expect(page.get_by_role("heading", name=shown)).to_be_attached()
-        assert height(page) < 10_000
+        wait_for_height(page, below=10_000)
 
 
 @pytest.mark.long
@@ -578,7 +587,7 @@ def test_the_docs_page_can_be_read_in_either_scheme_at_every_width(
         expect(page.locator("section.models article").first).to_be_visible()
         assert hard_to_read(page) == []
         assert ground(page) == GROUNDS[scheme]
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        wait_for_width(page, width)
         field, rest = page.locator(".operation-filter-input, #operations-tag-iris").all()
         assert field.evaluate("each => each.offsetWidth") == rest.evaluate(
             "each => each.offsetWidth"
@@ -596,7 +605,7 @@ def test_redoc_can_be_read_in_either_scheme_at_every_width(
         expect(page.get_by_text("Predict with Iris").first).to_be_attached()
         assert hard_to_read(page) == []
         assert ground(page) == GROUNDS[scheme]
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        wait_for_width(page, width)
         # They lie over ReDoc's panels, of which one is dark in either scheme.
         links = page.get_by_role("navigation", name="Other forms of this page")
         assert ground(links) == GROUNDS[scheme]
@@ -615,13 +624,13 @@ def test_long_words_make_no_page_wider_than_its_window(open_page: OpenPage) -> N
                 page.get_by_role("button", name="Try it out").click()
                 page.get_by_role("button", name="Execute").click()
                 expect(page.locator(".live-responses-table .response")).to_be_visible()
-                assert page.evaluate("document.documentElement.scrollWidth") == width
+                wait_for_width(page, width)
             with open_page(f"{server.url}/redoc", width=width) as page:
                 field = page.get_by_text("a_field_whose_name_is_long").first
                 expect(field).to_be_visible()
                 end = field.evaluate("each => each.getBoundingClientRect().right")
                 assert end <= width
-                assert page.evaluate("document.documentElement.scrollWidth") == width
+                wait_for_width(page, width)
 
 
 # By the keyboard
