@@ -319,3 +319,37 @@ def test_a_server_that_starts_anew_has_all_models(tmp_path: Path) -> None:
             assert client.answers() == {"first"}
             client.unload()
             assert client.answers() == GONE
+
+
+def elsewhere(kind: str, content: Path, there: Server) -> dict[str, Any]:
+    """Return a configuration of the same model, which computes in a process or in a service."""
+    arguments = {"path": str(content)}
+    entry = {"class_path": "tests.fakes.reloadable.FileModel", "configuration": arguments}
+    execution = {"kind": "process"}
+    if kind == "remote":
+        entry, execution = {"qualified_name": "file"}, {"kind": "remote", "url": there.url}
+    return {**configuration(content), "models": [{**entry, "execution": execution}]}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["process", "remote"])
+def test_a_model_that_computes_elsewhere_is_unloaded_and_loaded_too(
+    kind: str, loaded: Client
+) -> None:
+    content = loaded.content.with_name(kind)
+    content.write_text("first")
+    with granian(elsewhere(kind, content, loaded.server)) as server:
+        client = Client(server, content)
+        processes = server._server.all_processes
+        before = len(processes())
+        for _ in range(2):
+            assert {client.infer() for _ in range(ASKS)} == {"first"}
+            client.unload()
+            gone = "503 The model file is unloaded until somebody has it loaded again."
+            assert {client._answer("") for _ in range(ASKS)} == {gone}
+            if kind == "process":
+                server.wait_until(lambda: len(processes()) < before or None, "rid of the model")
+            client.load()
+        assert {client.infer() for _ in range(ASKS)} == {"first"}
+        server.wait_until(lambda: len(processes()) == before or None, "as before")
+    assert loaded.answers() == {"first"}
