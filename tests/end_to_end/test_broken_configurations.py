@@ -51,6 +51,7 @@ def test_serve_does_not_start(path: Path, preload: str) -> None:
         assert "Traceback" not in server.log
 
 
+@pytest.mark.long
 def test_two_workers_do_not_start_over_and_over() -> None:
     path = next(path for path in FILES if path.stem == "unknown_key")
     with Server(path, "--workers", "2", wait_for="exit") as server:
@@ -127,6 +128,7 @@ def manage(command: str, path: Path, **variables: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.long
 def test_a_command_that_logs_tells_them_so_too_and_check_in_words() -> None:
     done = manage("load_models", MANY, **JSON)
     assert done.returncode == 1

@@ -442,6 +442,7 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 
 
 @pytest.mark.parametrize("logs_probes", [False, True])
+@pytest.mark.long
 def test_the_access_log_of_a_host_is_spared_of_probes(
     database: Database, tmp_path: Path, logs_probes: bool
 ) -> None:
@@ -506,6 +507,7 @@ def test_the_host_passes_its_checks() -> None:
     assert "System check identified no issues" in checked.stdout
 
 
+@pytest.mark.long
 def test_the_hosts_document_of_its_whole_site_holds_ours(tmp_path: Path) -> None:
     path = tmp_path / "schema.yaml"
     made = django(

@@ -133,6 +133,7 @@ def examples_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_client_of_the_examples_type_checks(examples_client: Path) -> None:
     checks = ["-m", "mypy", "--config-file=", "--strict", "--cache-dir", examples_client / "cache"]
     said = run(*checks, "examples_client", "program.py", folder=examples_client)

@@ -404,6 +404,7 @@ def test_a_server_can_be_stopped_while_its_models_load(
 
 
 @pytest.mark.parametrize("kind", sorted(STARTERS))
+@pytest.mark.long
 def test_a_model_may_fork_while_it_loads(kind: str) -> None:
     # Nobody asks meanwhile: a fork beside a thread that imports, as that of the first request does,
     # may leave the child with a lock that no one will release, whatever the service does.

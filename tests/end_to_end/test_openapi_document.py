@@ -72,6 +72,7 @@ def server() -> Iterator[Server]:
         yield running
 
 
+@pytest.mark.long
 def test_the_server_gives_the_commands_document(server: Server) -> None:
     golden = GOLDEN.read_bytes()
     response = server.client.get("/openapi.yaml")

@@ -266,6 +266,7 @@ def try_out(page: Page, operation_id: str, body: str | None = None) -> Locator:
 # Swagger UI
 
 
+@pytest.mark.long
 def test_the_docs_page_shows_every_operation_the_models_first(
     server: Server, open_page: OpenPage
 ) -> None:
@@ -815,6 +816,7 @@ def hostile_server() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("path", ["docs", "redoc"])
+@pytest.mark.long
 def test_no_text_of_the_configuration_runs_as_a_script(
     path: str, hostile_server: Server, context: BrowserContext
 ) -> None:

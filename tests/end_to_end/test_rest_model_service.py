@@ -1192,6 +1192,7 @@ def test_each_listed_difference_of_the_documents_is_there(pairs: Pairs) -> None:
     assert [entry.place for entry in DOCUMENT_DIFFERENCES if entry.place not in found] == []
 
 
+@pytest.mark.long
 def test_the_commands_that_write_documents_agree_as_the_services_do(tmp_path: Path) -> None:
     configuration = FILES / "decorators.yaml"
     theirs, ours = tmp_path / "theirs.yaml", tmp_path / "ours.yaml"

@@ -81,6 +81,7 @@ def test_two_workers_share_the_requests_and_answer_them_right(server: Server) ->
 
 
 @pytest.mark.parametrize("start", BOTH)
+@pytest.mark.long
 def test_a_model_that_used_openmp_before_the_fork_predicts_after_it(
     start: Callable[..., Server],
 ) -> None:

@@ -59,6 +59,7 @@ print("ended")
 """
 
 
+@pytest.mark.long
 def test_pools_of_processes_end_whatever_the_server_does_on_signals() -> None:
     done = run(POOLS)
     assert done.stdout == "ended\n", done.stderr
