@@ -36,12 +36,13 @@ from models_api.hosting.survey import ModelProfile, profile_of
 from models_api.logs import SafeLogger
 from models_api.prediction.backend import Backend
 from models_api.prediction.backends.process_group import Limits
+from models_api.prediction.base import PredictionMeans
 from models_api.prediction.description import ModelDescription, ModelNames, ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, ConcurrencyLimiter, WorkerLimiter
 from models_api.prediction.listener import PredictionListener
 from models_api.prediction.mistakes import explain_loading
-from models_api.prediction.predictor import PredictionMeans, Predictor
+from models_api.prediction.predictor import Predictor
 from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES
 from models_api.prediction.watchdog import Watchdog
 from models_api.threads import cleaned_up

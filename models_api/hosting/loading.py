@@ -15,9 +15,9 @@ from models_api.hosting.model_stack import ModelStack
 from models_api.hosting.survey import ModelProfile
 from models_api.prediction.backend import Backend
 from models_api.prediction.backends.process_group import Limits
+from models_api.prediction.base import PredictionMeans
 from models_api.prediction.description import ModelDescription, ModelNames
 from models_api.prediction.instruments import Instruments
-from models_api.prediction.predictor import PredictionMeans
 
 if TYPE_CHECKING:
     # Needs urllib3, which not every service has.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
@@ -25,8 +25,8 @@ from models_api.exceptions import (
 )
 from models_api.logs import SafeLogger
 from models_api.prediction import codec
-from models_api.prediction.admission import Admission
 from models_api.prediction.backend import Inferred, RowPredictor
+from models_api.prediction.base import BasePredictor, PredictionMeans
 from models_api.prediction.batcher import (
     BatchFailed,
     BatchingDecorator,
@@ -37,9 +37,6 @@ from models_api.prediction.batcher import (
 from models_api.prediction.columns import listed_columns
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.grouped_request import GroupedRequest
-from models_api.prediction.instruments import Instruments
-from models_api.prediction.limiter import ConcurrencyLimiter
-from models_api.prediction.listener import NO_LISTENER, PredictionListener
 from models_api.prediction.mistakes import (
     NOTHING,
     Call,
@@ -57,10 +54,8 @@ from models_api.prediction.rows import (
     Predictions,
     Rows,
     SingleRow,
-    batch_schemas,
 )
-from models_api.prediction.value_limit import DEFAULT_MAXIMUM_VALUES, ValueLimit
-from models_api.prediction.watchdog import Watchdog
+from models_api.prediction.value_limit import ValueLimit
 from models_api.schemas.array_types import why_no_columns
 from models_api.schemas.costs import costs_of
 
@@ -78,23 +73,7 @@ def _method(returned: object) -> str:
     return "predict_batch" if shared else "predict"
 
 
-class PredictionMeans(NamedTuple):
-    """What the predictions of one model are made with, besides the model."""
-
-    limiter: ConcurrencyLimiter
-    instruments: Instruments
-    maximum_rows: int
-    """That one request may have."""
-    maximum_values: int | None = DEFAULT_MAXIMUM_VALUES
-    """That one request may hold, as `ValueLimit` counts them; None for any number."""
-    rows_per_call: int | None = None
-    """That one call of the model may have, with batching; None without, for any number."""
-    watchdog: Watchdog | None = None
-    listener: PredictionListener = NO_LISTENER
-    """Who is told of those that were made."""
-
-
-class Predictor:
+class Predictor(BasePredictor):
     """Predicts with one model that is loaded. Safe to call from many threads."""
 
     def __init__(
@@ -112,9 +91,7 @@ class Predictor:
             name: The model's qualified name, for messages.
             means: What its predictions are made with.
         """
-        self.schemas = schemas
-        self.maximum_rows = means.maximum_rows
-        self.instruments = means.instruments
+        super().__init__(name, schemas, means)
         # Decorators forward unknown attributes, so that an instance would skip those around the
         # model: only the class of the outermost one says what it can do.
         self.takes_columns = (
@@ -124,20 +101,10 @@ class Predictor:
         self._columns_failed = False
         self._model = model
         self._calls = ModelCalls()
-        self._name = name
         self._decorators = decorators_of(model)
         self._fallback = FallbackWarning(name)
-        self._listener = means.listener
-        self.audience = self._listener.audience
-        """Without whom `tell` need not be called."""
         self._rows_per_call = means.rows_per_call
-        self.maximum_values = means.maximum_values
-        self.batch_schema = batch_schemas(*schemas, means.maximum_rows).input
-        """Of several rows of the input schema."""
-        self.batch_limit = ValueLimit(costs_of(self.batch_schema), means.maximum_values)
-        """Of what these may hold together."""
         self._limit = ValueLimit(costs_of(schemas.input), means.maximum_values)
-        self._admission = Admission(means.limiter, means.instruments, means.watchdog)
 
     def predict(self, body: bytes) -> bytes:
         """Return the prediction for one row, JSON in and JSON out.
@@ -209,19 +176,6 @@ class Predictor:
                 )
             )
         return predictions
-
-    def tell(self, made: Callable[[], tuple[Sequence[object], Sequence[object]]]) -> None:
-        """Tell the listener of the predictions of the current request; see PredictionListener."""
-        self._listener.tell(made)
-
-    def admit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what the work of one request returns, done in a slot of the limiter and in time.
-
-        Raises:
-            Overloaded, DeadlineExceeded: see the limiter.
-            BaseException: whatever the work raises.
-        """
-        return self._admission.admit(work, *args, **kwargs)
 
     def predict_rows(self, rows: Rows) -> Iterator[Predictions]:
         """Yield the predictions for rows, of one call of the model after the other.

@@ -10,19 +10,16 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from models_api.exceptions import BackendFailed, ModelNotReady
-from models_api.prediction.admission import Admission
 from models_api.prediction.backend import Inferred, RowPredictor
 from models_api.prediction.backends.connections import Connections, NoProcess, ProcessEnded
 from models_api.prediction.backends.grouping import GroupingSender
 from models_api.prediction.backends.json_rows import WrittenPredictions, named_rows, predict_given
 from models_api.prediction.backends.messages import Message, error_from
 from models_api.prediction.backends.process_group import ProcessGroup
+from models_api.prediction.base import BasePredictor, PredictionMeans
 from models_api.prediction.description import ModelSchemas
-from models_api.prediction.predictor import PredictionMeans
 from models_api.prediction.request_context import RequestContext, current_request
-from models_api.prediction.rows import Predictions, Rows, batch_schemas
-from models_api.prediction.value_limit import ValueLimit
-from models_api.schemas.costs import costs_of
+from models_api.prediction.rows import Predictions, Rows
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,7 +114,7 @@ class ModelProcesses:
         return Message.unpack(self._connections.ask(message.pack(), patience, avoided))
 
 
-class ProcessPredictor:
+class ProcessPredictor(BasePredictor):
     """Predicts with a model that computes in processes. Safe to call from many threads."""
 
     def __init__(
@@ -138,21 +135,8 @@ class ProcessPredictor:
             means: What its predictions are made with.
             retry: Whether to ask once more, where a process dies under a request.
         """
-        self.schemas = schemas
-        self.maximum_rows = means.maximum_rows
-        self.maximum_values = means.maximum_values
-        self.batch_schema = batch_schemas(*schemas, means.maximum_rows).input
-        """Of several rows of the input schema."""
-        self.batch_limit = ValueLimit(costs_of(self.batch_schema), means.maximum_values)
-        """Of what rows may hold together."""
-        self.takes_columns = False
-        self.instruments = means.instruments
-        self.audience = means.listener.audience
-        """Without whom `tell` need not be called."""
+        super().__init__(name, schemas, means)
         self._processes = processes
-        self._name = name
-        self._admission = Admission(means.limiter, means.instruments, means.watchdog)
-        self._listener = means.listener
         self._retry = retry
 
     def predict(self, body: bytes) -> bytes:
@@ -184,10 +168,6 @@ class ProcessPredictor:
         told = self.ask("infer", body, header_length=header_length)
         return Inferred(told.body, told.head["header_length"], told.head["answered"])
 
-    def admit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what the work of one request returns; see `RowPredictor`."""
-        return self._admission.admit(work, *args, **kwargs)
-
     def predict_rows(self, rows: Rows) -> Iterator[Predictions]:
         """Yield the predictions for rows; see `RowPredictor`."""
         message = Message(
@@ -196,10 +176,6 @@ class ProcessPredictor:
         with named_rows(rows.where):
             written = self._ask(message).body
         yield WrittenPredictions(written, self.schemas.output)
-
-    def tell(self, made: Callable[[], tuple[Sequence[object], Sequence[object]]]) -> None:
-        """Tell the listener of the predictions of the current request."""
-        self._listener.tell(made)
 
     def ask(self, operation: str, body: bytes, **fields: object) -> Message:
         """Return what comes of an operation in one of the processes.

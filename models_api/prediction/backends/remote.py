@@ -13,17 +13,15 @@ from models_api.exceptions import (
 )
 from models_api.logs import one_line
 from models_api.prediction import codec
-from models_api.prediction.admission import Admission
 from models_api.prediction.backend import Inferred, RowPredictor
 from models_api.prediction.backends.json_rows import WrittenPredictions, named_rows, predict_given
+from models_api.prediction.base import BasePredictor, PredictionMeans
 from models_api.prediction.description import ModelSchemas, RemoteDescription
-from models_api.prediction.predictor import PredictionMeans
 from models_api.prediction.request_context import note_batch, note_rows
 from models_api.prediction.rows import (
     JSONRows,
     Predictions,
     Rows,
-    batch_schemas,
     told_inputs,
 )
 from models_api.prediction.value_limit import ValueLimit
@@ -63,10 +61,8 @@ class RemoteProtocol(Protocol):
         """Return the answer to such a request."""
 
 
-class RemotePredictor:
+class RemotePredictor(BasePredictor):
     """Predicts with a model that computes in another service. Safe to call from many threads."""
-
-    takes_columns = False
 
     def __init__(
         self,
@@ -87,23 +83,11 @@ class RemotePredictor:
             validates: Whether the schemas are classes of this process, by which requests and
                 answers are validated here; else the other service does that.
         """
-        self.protocol = protocol
-        self.schemas = schemas
-        self.maximum_rows = means.maximum_rows
-        self.maximum_values = means.maximum_values
-        self.instruments = means.instruments
-        self.validates = validates
-        self.batch_schema = batch_schemas(*schemas, means.maximum_rows).input
-        """Of several rows of the input schema."""
-        self.batch_limit = ValueLimit(costs_of(self.batch_schema), means.maximum_values)
-        """Of what these may hold together."""
-        self._limit = ValueLimit(costs_of(schemas.input), means.maximum_values)
-        self._listener = means.listener
-        self.audience = self._listener.audience
-        """Without whom `tell` need not be called."""
-        self._name = name
         # No watchdog: the process is not to end because another one hangs.
-        self._admission = Admission(means.limiter, means.instruments)
+        super().__init__(name, schemas, means._replace(watchdog=None))
+        self.protocol = protocol
+        self.validates = validates
+        self._limit = ValueLimit(costs_of(schemas.input), means.maximum_values)
 
     def predict(self, body: bytes) -> bytes:
         """Return the prediction for one row; see Predictor.predict.
@@ -127,19 +111,6 @@ class RemotePredictor:
     def predict_given(self, given: Sequence[object], where: str = "") -> list[BaseModel]:
         """Return predictions for rows of this process's own code; see Predictor.predict_given."""
         return predict_given(self, self._name, given, where)
-
-    def tell(self, made: Callable[[], tuple[Sequence[object], Sequence[object]]]) -> None:
-        """Tell the listener of the predictions of the current request; see PredictionListener."""
-        self._listener.tell(made)
-
-    def admit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what the work of one request returns, done in a slot of the limiter and in time.
-
-        Raises:
-            Overloaded, DeadlineExceeded: see the limiter.
-            BaseException: whatever the work raises.
-        """
-        return self._admission.admit(work, *args, **kwargs)
 
     def predict_rows(self, rows: Rows) -> Iterator[Predictions]:
         """Yield the predictions for rows that were read from another form; see Predictor."""

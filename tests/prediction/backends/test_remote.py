@@ -34,10 +34,10 @@ from models_api.prediction.backends.http_pool import NoAnswer
 from models_api.prediction.backends.modelhost_protocol import ModelhostProtocol
 from models_api.prediction.backends.remote import RemotePredictor
 from models_api.prediction.backends.remote_service import RemoteService
+from models_api.prediction.base import PredictionMeans
 from models_api.prediction.description import ModelSchemas
 from models_api.prediction.instruments import Instruments
 from models_api.prediction.limiter import Bounds, WorkerLimiter
-from models_api.prediction.predictor import PredictionMeans
 from models_api.prediction.request_context import Caller, RequestContext, current_request
 from models_api.schemas.documented import documented_schema
 from tests.prediction.backends.scripted_service import Asked, Script, ScriptedService, answer
