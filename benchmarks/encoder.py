@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from benchmarks.texts import LARGEST_BATCH, TOKENS, WORDS
+from benchmarks.texts import LARGEST_BATCH, TOKENS, WORDS, Array
 
 SECONDS_OF_STAND_IN = 0.007
-
-Array = Any
-"""Of numpy."""
 
 
 class Encoder(Protocol):

@@ -9,10 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.texts import TOKENS, WORDS
-
-Array = Any
-"""Of numpy."""
+from benchmarks.texts import TOKENS, WORDS, Array
 
 _WARM_UPS = 3
 """Calls before a graph is captured, as PyTorch's documentation of CUDA graphs has it."""
