@@ -13,12 +13,20 @@ import httpx
 import pytest
 
 from benchmarks.kit.processes import ServerProcess, free_port
+from models_api.artefacts import downloads
 
 PROGRAMS = Path(__file__).parents[2] / ".venv-mlflow" / "bin"
 NEEDS_PROGRAMS = pytest.mark.skipif(
     not PROGRAMS.exists() and "CI" not in os.environ,
     reason="there is no MLflow; make .venv-mlflow/.ready installs it",
 )
+
+
+def use_server(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process ask a server, and wait little where that fails."""
+    monkeypatch.setattr(downloads, "FIRST_PAUSE_SECONDS", 0.01)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
 
 
 class ObjectServer:

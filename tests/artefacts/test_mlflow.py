@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models_api.artefacts import downloads
 from models_api.artefacts.cache import ArtefactCache
 from models_api.artefacts.revisions import revision
 from models_api.artefacts.source import Temporary
@@ -21,6 +20,7 @@ from tests.artefacts.servers import (
     TrackingServer,
     object_server,
     tracking_server,
+    use_server,
 )
 
 # MLflow takes its time to start on a busy machine.
@@ -49,9 +49,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracking
 
 @pytest.fixture
 def server(shared_server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> TrackingServer:
-    monkeypatch.setattr(downloads, "FIRST_PAUSE_SECONDS", 0.01)
-    for name, value in shared_server.environment.items():
-        monkeypatch.setenv(name, value)
+    use_server(shared_server.environment, monkeypatch)
     return shared_server
 
 

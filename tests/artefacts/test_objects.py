@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from models_api.artefacts import downloads
 from models_api.artefacts.cache import ArtefactCache
 from models_api.artefacts.revisions import revision
 from models_api.artefacts.source import Temporary
 from models_api.exceptions import ArtefactError
-from tests.artefacts.servers import NEEDS_PROGRAMS, ObjectServer, object_server
+from tests.artefacts.servers import NEEDS_PROGRAMS, ObjectServer, object_server, use_server
 
 pytestmark = [NEEDS_PROGRAMS, pytest.mark.long, pytest.mark.measured]
 
@@ -32,9 +31,7 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSer
 
 @pytest.fixture
 def store(shared_store: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> ObjectServer:
-    monkeypatch.setattr(downloads, "FIRST_PAUSE_SECONDS", 0.01)
-    for name, value in shared_store.environment.items():
-        monkeypatch.setenv(name, value)
+    use_server(shared_store.environment, monkeypatch)
     return shared_store
 
 

@@ -179,10 +179,15 @@ def test_no_process_is_left_where_the_command_is_killed(folder: Path) -> None:
 
 @pytest.mark.measured
 def test_a_process_that_dies_stops_the_job_which_goes_on_later(folder: Path) -> None:
+    assert_goes_on_after_a_death(folder, "A process that predicts was ended by SIGKILL.")
+
+
+def assert_goes_on_after_a_death(folder: Path, reason: str) -> None:
+    """Have a job stop for this reason at the row that kills a process, and go on later."""
     write(folder / "rows.csv", 3000)
     status, said = Predicting(folder, "--processes", "2", model="deadly_row").end()
     assert status == 3
-    assert "A process that predicts was ended by SIGKILL." in said
+    assert reason in said
     assert "The same command goes on from there" in said
     (folder / "spared").touch()
     assert Predicting(folder, "--processes", "2", model="deadly_row").end()[0] == 0
@@ -456,16 +461,9 @@ def test_the_processes_of_a_python_of_its_own_end_with_the_job(
 def test_a_model_process_that_dies_stops_the_job_which_goes_on_later(
     folder: Path, apart: dict[str, object]
 ) -> None:
-    write(folder / "rows.csv", 3000)
     use(folder, "DeadlyRowModel", apart)
-    status, said = Predicting(folder, "--processes", "2", model="deadly_row").end()
-    assert status == 3
-    assert "The process of the model deadly_row ended under this request." in said
-    assert "The same command goes on from there" in said
-    (folder / "spared").touch()
-    assert Predicting(folder, "--processes", "2", model="deadly_row").end()[0] == 0
-    lines = (folder / "out.jsonl").read_text(encoding="utf-8").splitlines()
-    assert lines == [f'{{"x":{2.0 * x}}}' for x in range(3000)]
+    reason = "The process of the model deadly_row ended under this request."
+    assert_goes_on_after_a_death(folder, reason)
 
 
 def test_a_model_that_its_own_python_cannot_load_is_refused(
